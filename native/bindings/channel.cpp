@@ -1,0 +1,146 @@
+// Channels for Python: queues (put, get) and the task and result rings of pools (send, receive).
+#include "core.hpp"
+
+namespace allcores::bindings {
+
+namespace {
+
+PyObject* queue_full = nullptr;
+PyObject* queue_empty = nullptr;
+
+// In the second number of what receive() returns, when the body could not be decoded: the object is the error.
+constexpr u64 kBroken = u64{1} << 62;
+
+u64 make_channel(i64 bound) {
+    Core& c = core();
+    const u64 cells = static_cast<u64>(std::max<i64>(bound, 0));
+    const u64 offset = ChannelView::create(c.seg, c.arena, cells);
+    if (offset == 0) raise_no_memory(sizeof(Channel) + Ring::bytes_for(std::max(cells, kFirstRing)));
+    return offset;
+}
+
+// The maker already holds it; the handle takes over.
+class PyChannel {
+public:
+    PyChannel(i64 bound, u64 offset) : held_(offset != 0 ? checked(offset) : make_channel(bound)) {}
+
+    void put(nb::handle object, bool block, nb::handle timeout) {
+        if (closed_) raise_python(PyExc_ValueError, "this queue is closed: put() after close()");
+        Message m{};
+        encode(object, m);
+        if (!put_message(m, deadline_for(block, timeout)))
+            raise_python(python_name(queue_full, "queue", "Full"), "the queue is full");
+    }
+
+    nb::object get(bool block, nb::handle timeout) {
+        if (closed_) raise_python(PyExc_ValueError, "this queue is closed: get() after close()");
+        Message m;
+        if (!take_message(m, deadline_for(block, timeout)))
+            raise_python(python_name(queue_empty, "queue", "Empty"), "the queue is empty");
+        return decode(m);
+    }
+
+    void send(u64 a, u64 b, nb::handle object, u8 flags) {
+        Message m{};
+        encode(object, m);
+        m.a = a;
+        m.b = b;
+        m.flags = flags;
+        put_message(m, kNever);
+    }
+
+    nb::object receive(nb::handle timeout) {
+        Message m;
+        if (!take_message(m, deadline_for(true, timeout))) return nb::none();
+        nb::object body;
+        u64 b = m.b;
+        try {
+            body = decode(m);
+        } catch (nb::python_error& e) {
+            body = nb::borrow(e.value());
+            b |= kBroken;
+        }
+        return nb::steal(pack(m.a, b, body));
+    }
+
+    bool empty() { return !view().has_item(); }
+    bool full() { return channel().bound != 0 && !view().has_room(); }
+    u64 length() { return view().length(); }
+    i64 bound() const { return static_cast<i64>(channel().bound); }
+    void close() { closed_ = true; }
+    bool closed() const { return closed_; }
+    u64 offset() const { return held_.offset(); }
+
+private:
+    static u64 checked(u64 offset) {
+        check_kind(offset, Kind::channel, Kind::channel);
+        return offset;
+    }
+    static PyObject* pack(u64 a, u64 b, nb::object& body) {
+        PyObject* t = PyTuple_New(3);
+        if (t == nullptr) throw nb::python_error();
+        PyTuple_SET_ITEM(t, 0, PyLong_FromUnsignedLongLong(a));
+        PyTuple_SET_ITEM(t, 1, PyLong_FromUnsignedLongLong(b));
+        PyTuple_SET_ITEM(t, 2, body.release().ptr());
+        return t;
+    }
+
+    Channel& channel() const { return core().seg.at<Channel>(held_.offset()); }
+    ChannelView view() const {
+        Core& c = core();
+        return {c.seg, c.arena, channel()};
+    }
+
+    bool put_message(Message& m, i64 deadline) {
+        Sent sent = Sent::full;
+        auto v = view();
+        bool in_time = false;
+        try {
+            in_time = wait_python(channel().room, deadline, [&] { return (sent = v.try_put(m)) != Sent::full; },
+                                  [&] { return v.has_room(); });
+        } catch (nb::python_error&) {
+            v.free_blocks(m);
+            throw;
+        }
+        if (in_time && sent == Sent::ok) return true;
+        v.free_blocks(m);
+        if (in_time) raise_no_memory(Ring::bytes_for(kLargestRing));
+        return false;
+    }
+
+    bool take_message(Message& m, i64 deadline) {
+        auto v = view();
+        return wait_python(channel().items, deadline, [&] { return v.try_take(m); }, [&] { return v.has_item(); });
+    }
+
+    Held held_;
+    bool closed_ = false;
+};
+
+}  // namespace
+
+void bind_channel(nb::module_& m) {
+    m.attr("BROKEN") = kBroken;
+    m.attr("IS_TASK") = kIsTask;
+    m.attr("ANSWERS_TASK") = kAnswersTask;
+
+    nb::class_<PyChannel>(m, "Channel", nb::is_weak_referenceable())
+        .def(nb::init<i64, u64>(), nb::arg("bound") = 0, nb::arg("offset") = 0)
+        .def("put", &PyChannel::put, nb::arg("obj").none(), nb::arg("block") = true, nb::arg("timeout") = nb::none())
+        .def("get", &PyChannel::get, nb::arg("block") = true, nb::arg("timeout") = nb::none())
+        .def("send", &PyChannel::send, nb::arg("a"), nb::arg("b"), nb::arg("obj").none(), nb::arg("flags") = 0)
+        .def("receive", &PyChannel::receive, nb::arg("timeout") = nb::none())
+        .def("empty", &PyChannel::empty)
+        .def("full", &PyChannel::full)
+        .def("qsize", &PyChannel::length)
+        .def("close", &PyChannel::close)
+        .def_prop_ro("bound", &PyChannel::bound)
+        .def_prop_ro("closed", &PyChannel::closed)
+        .def_prop_ro("offset", &PyChannel::offset);
+
+    // The pool worker's record in the segment: where its death is to be reported.
+    m.def("set_crew", [](u64 offset) { core().seg.participant(core().seg.me).crew.store(offset); }, nb::arg("offset"));
+    m.def("set_task", [](u64 task) { core().seg.participant(core().seg.me).task.store(task); }, nb::arg("task"));
+}
+
+}  // namespace allcores::bindings

@@ -1,0 +1,65 @@
+// A pool worker's inner loop: one chunk of calls, with a record in shared memory of which item is running, so that a
+// death in the middle names its item. Written here because a store per item is free in C++ and 30 ns from Python.
+#include "core.hpp"
+
+namespace allcores::bindings {
+
+namespace {
+
+// The pending error, with its traceback.
+nb::object take_error() {
+#if PY_VERSION_HEX >= 0x030c0000
+    return nb::steal(PyErr_GetRaisedException());
+#else
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != nullptr) PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return nb::steal(value);
+#endif
+}
+
+nb::object call(nb::handle func, nb::handle item, bool star) {
+    if (!star) return nb::steal(PyObject_CallOneArg(func.ptr(), item.ptr()));
+    nb::object args = nb::steal(PySequence_Tuple(item.ptr()));
+    if (!args.is_valid()) return nb::object();
+    return nb::steal(PyObject_CallObject(func.ptr(), args.ptr()));
+}
+
+// (results, [(index, error), ...], nanoseconds). A failed item has None among the results. With `stop` the first error
+// ends the chunk.
+nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool stop) {
+    Core& c = bare_core();
+    std::atomic<u32>* at = c.seg.me != 0 ? &c.seg.participant(c.seg.me).item : nullptr;
+    nb::object fast = nb::steal(PySequence_Fast(items.ptr(), "a chunk is a sequence"));
+    if (!fast.is_valid()) throw nb::python_error();
+    const Py_ssize_t n = PySequence_Fast_GET_SIZE(fast.ptr());
+    nb::object results = nb::steal(PyList_New(n));
+    if (!results.is_valid()) throw nb::python_error();
+    nb::list errors;
+    Py_ssize_t i = 0;
+    const i64 start = now_ns();
+    for (; i < n; ++i) {
+        if (at != nullptr) at->store(static_cast<u32>(i), std::memory_order_relaxed);
+        nb::object result = call(func, PySequence_Fast_GET_ITEM(fast.ptr(), i), star);
+        if (!result.is_valid()) {
+            errors.append(nb::make_tuple(i, take_error()));
+            result = nb::none();
+        }
+        PyList_SET_ITEM(results.ptr(), i, result.release().ptr());
+        if (stop && errors.size() != 0) break;
+    }
+    const i64 spent = now_ns() - start;
+    for (++i; i < n; ++i) PyList_SET_ITEM(results.ptr(), i, nb::none().release().ptr());
+    return nb::make_tuple(results, errors, spent);
+}
+
+}  // namespace
+
+void bind_chunk(nb::module_& m) {
+    m.def("run_chunk", &run_chunk, nb::arg("func"), nb::arg("items"), nb::arg("star"), nb::arg("stop"));
+}
+
+}  // namespace allcores::bindings

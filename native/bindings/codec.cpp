@@ -1,0 +1,255 @@
+// Objects to messages and back. Small exact built-ins travel by a tag; other built-ins by the C pickler alone; what may
+// hold functions, classes, arrays or handles goes through allcores.codec, which knows cloudpickle and buffers.
+#include "core.hpp"
+
+namespace allcores::bindings {
+
+namespace {
+
+enum class Body : u8 { pickle, none, yes, no, integer, real, text, bytes };
+
+PyObject* pickle_dumps = nullptr;
+PyObject* pickle_loads = nullptr;
+PyObject* rich_dumps = nullptr;
+
+// Nothing in it can need more than the C pickler: exact built-in types all the way down, not too deep.
+bool is_plain(PyObject* o, int depth) {
+    PyTypeObject* t = Py_TYPE(o);
+    if (t == &PyLong_Type || t == &PyFloat_Type || t == &PyUnicode_Type || t == &PyBytes_Type || t == &PyBool_Type ||
+        o == Py_None || t == &PyComplex_Type)
+        return true;
+    if (depth == 0) return false;
+    if (t == &PyTuple_Type || t == &PyList_Type) {
+        const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
+        PyObject** items = PySequence_Fast_ITEMS(o);
+        for (Py_ssize_t i = 0; i < n; ++i) {
+            if (!is_plain(items[i], depth - 1)) return false;
+        }
+        return true;
+    }
+    if (t == &PyDict_Type) {
+        PyObject *key, *value;
+        Py_ssize_t pos = 0;
+        while (PyDict_Next(o, &pos, &key, &value) != 0) {
+            if (!is_plain(key, depth - 1) || !is_plain(value, depth - 1)) return false;
+        }
+        return true;
+    }
+    return false;
+}
+
+BlockId take_block(u64 bytes) {
+    const BlockId id = core().arena.take(bytes);
+    if (id == 0) raise_no_memory(bytes);
+    return id;
+}
+
+// Blocks of a message that is being made: given back if it is not finished.
+struct Draft {
+    Message& message;
+    bool done = false;
+    ~Draft() {
+        if (done || message.root == 0) return;
+        Core& c = core();
+        Root& root = *reinterpret_cast<Root*>(c.arena.data(message.root));
+        for (u32 i = 0; i < root.buffers; ++i) {
+            if (root.buffer()[i].block != 0) c.arena.give_back(root.buffer()[i].block);
+        }
+        c.arena.give_back(message.root);
+        message.root = 0;
+    }
+};
+
+// One large copy needs no GIL; other threads compute meanwhile.
+void copy(char* to, const void* from, u64 bytes) {
+    if (bytes < (1 << 20)) {
+        std::memcpy(to, from, bytes);
+    } else {
+        nb::gil_scoped_release release;
+        std::memcpy(to, from, bytes);
+    }
+}
+
+Root& make_root(Message& m, u64 pickle_bytes, u32 buffers) {
+    m.size = 0;
+    m.root = take_block(Root::bytes_for(pickle_bytes, buffers));
+    Root& root = *reinterpret_cast<Root*>(core().arena.data(m.root));
+    root.pickle_bytes = pickle_bytes;
+    root.buffers = buffers;
+    for (u32 i = 0; i < buffers; ++i) root.buffer()[i].block = 0;
+    return root;
+}
+
+void set_body(Message& m, Body kind, const char* data, u64 bytes) {
+    m.kind = static_cast<u8>(kind);
+    m.root = 0;
+    if (bytes <= kInline) {
+        m.size = static_cast<u32>(bytes);
+        std::memcpy(m.body, data, bytes);
+    } else {
+        copy(make_root(m, bytes, 0).pickle(), data, bytes);
+    }
+}
+
+// `made` is what allcores.codec.dumps returns: the pickle, and the buffers that stay out of it.
+void set_rich(Message& m, nb::tuple made) {
+    nb::object pickle = made[0];
+    nb::list buffers = nb::cast<nb::list>(made[1]);
+    const u32 n = static_cast<u32>(buffers.size());
+    const u64 bytes = static_cast<u64>(PyBytes_GET_SIZE(pickle.ptr()));
+    if (n == 0) return set_body(m, Body::pickle, PyBytes_AS_STRING(pickle.ptr()), bytes);
+    m.kind = static_cast<u8>(Body::pickle);
+    Draft draft{m};
+    Root& root = make_root(m, bytes, n);
+    std::memcpy(root.pickle(), PyBytes_AS_STRING(pickle.ptr()), bytes);
+    for (u32 i = 0; i < n; ++i) {
+        Py_buffer view;
+        if (PyObject_GetBuffer(nb::object(buffers[i]).ptr(), &view, PyBUF_SIMPLE) != 0) throw nb::python_error();
+        const u64 size = static_cast<u64>(view.len);
+        const BlockId block = core().arena.take(size);
+        if (block != 0) {
+            root.buffer()[i] = {size, block, 0};
+            copy(core().arena.data(block), view.buf, size);
+        }
+        PyBuffer_Release(&view);
+        if (block == 0) raise_no_memory(size);
+    }
+    draft.done = true;
+}
+
+// A block that this process owns, as a writable buffer: an array that was sent is this block, not a copy of it.
+struct Block {
+    BlockId id;
+    u64 offset;  // of the bytes in the block
+    u64 bytes;
+    Slot owner;
+    Block(BlockId i, u64 o, u64 b) : id(i), offset(o), bytes(b), owner(core().seg.me) {}
+    ~Block() {
+        // A forked child has a copy of the handle, not of the ownership.
+        if (core().seg.me == owner) core().arena.give_back(id);
+    }
+    Block(const Block&) = delete;
+};
+
+int block_buffer(PyObject* self, Py_buffer* view, int flags) {
+    Block& b = *nb::inst_ptr<Block>(self);
+    return PyBuffer_FillInfo(view, self, core().arena.data(b.id) + b.offset, static_cast<Py_ssize_t>(b.bytes), 0, flags);
+}
+
+PyType_Slot block_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(block_buffer)}, {0, nullptr}};
+
+nb::object loads(nb::handle data, nb::handle buffers) {
+    nb::handle f(python_name(pickle_loads, "pickle", "loads"));
+    return buffers.is_valid() ? f(data, nb::arg("buffers") = buffers) : f(data);
+}
+
+// The body in a root block. With `keep` (a stored object, read by many) buffers are copied, and nothing is given back.
+nb::object decode_root(Message& m, bool keep) {
+    Core& c = core();
+    Root& root = *reinterpret_cast<Root*>(c.arena.data(m.root));
+    const char* data = root.pickle();
+    const u64 bytes = root.pickle_bytes;
+    nb::list buffers;
+    for (u32 i = 0; i < root.buffers; ++i) {
+        const Root::Buffer& b = root.buffer()[i];
+        if (keep) {
+            buffers.append(nb::steal(PyByteArray_FromStringAndSize(c.arena.data(b.block), static_cast<Py_ssize_t>(b.bytes))));
+        } else {
+            c.arena.populate(b.block, b.bytes);
+            buffers.append(nb::cast(new Block(b.block, 0, b.bytes), nb::rv_policy::take_ownership));
+        }
+    }
+    const u64 offset = static_cast<u64>(data - c.arena.data(m.root));
+    nb::object whole;  // gives the root back at the end of this function, or later if the object still looks at it
+    if (!keep) whole = nb::cast(new Block(m.root, offset, bytes), nb::rv_policy::take_ownership);
+    if (m.kind == static_cast<u8>(Body::bytes))
+        return nb::steal(PyBytes_FromStringAndSize(data, static_cast<Py_ssize_t>(bytes)));
+    if (m.kind == static_cast<u8>(Body::text))
+        return nb::steal(PyUnicode_DecodeUTF8(data, static_cast<Py_ssize_t>(bytes), nullptr));
+    nb::object view = nb::steal(keep ? PyMemoryView_FromMemory(const_cast<char*>(data), static_cast<Py_ssize_t>(bytes), PyBUF_READ)
+                                     : PyMemoryView_FromObject(whole.ptr()));
+    return loads(view, root.buffers != 0 ? nb::handle(buffers) : nb::handle());
+}
+
+}  // namespace
+
+void encode(nb::handle object, Message& m) {
+    PyObject* o = object.ptr();
+    PyTypeObject* t = Py_TYPE(o);
+    m.root = 0;
+    m.size = 0;
+    if (t == &PyLong_Type) {
+        int overflow = 0;
+        const i64 v = PyLong_AsLongLongAndOverflow(o, &overflow);
+        if (overflow == 0) return set_body(m, Body::integer, reinterpret_cast<const char*>(&v), sizeof v);
+    } else if (t == &PyFloat_Type) {
+        const double v = PyFloat_AS_DOUBLE(o);
+        return set_body(m, Body::real, reinterpret_cast<const char*>(&v), sizeof v);
+    } else if (o == Py_None || t == &PyBool_Type) {
+        m.kind = static_cast<u8>(o == Py_None ? Body::none : o == Py_True ? Body::yes : Body::no);
+        return;
+    } else if (t == &PyUnicode_Type) {
+        Py_ssize_t n = 0;
+        if (const char* text = PyUnicode_AsUTF8AndSize(o, &n)) return set_body(m, Body::text, text, static_cast<u64>(n));
+        PyErr_Clear();  // lone surrogates: pickle knows them
+    } else if (t == &PyBytes_Type) {
+        return set_body(m, Body::bytes, PyBytes_AS_STRING(o), static_cast<u64>(PyBytes_GET_SIZE(o)));
+    }
+    if (is_plain(o, 6)) {
+        nb::object pickle = nb::handle(python_name(pickle_dumps, "pickle", "dumps"))(object, 5);
+        return set_body(m, Body::pickle, PyBytes_AS_STRING(pickle.ptr()), static_cast<u64>(PyBytes_GET_SIZE(pickle.ptr())));
+    }
+    set_rich(m, nb::cast<nb::tuple>(nb::handle(python_name(rich_dumps, "allcores.codec", "dumps_message"))(object)));
+}
+
+nb::object decode(Message& m) {
+    if (m.root != 0) return decode_root(m, false);
+    switch (static_cast<Body>(m.kind)) {
+        case Body::none: return nb::none();
+        case Body::yes: return nb::bool_(true);
+        case Body::no: return nb::bool_(false);
+        case Body::integer: {
+            i64 v;
+            std::memcpy(&v, m.body, sizeof v);
+            return nb::steal(PyLong_FromLongLong(v));
+        }
+        case Body::real: {
+            double v;
+            std::memcpy(&v, m.body, sizeof v);
+            return nb::steal(PyFloat_FromDouble(v));
+        }
+        case Body::text: return nb::steal(PyUnicode_DecodeUTF8(m.body, m.size, nullptr));
+        case Body::bytes: return nb::steal(PyBytes_FromStringAndSize(m.body, m.size));
+        case Body::pickle: break;
+    }
+    return loads(nb::steal(PyBytes_FromStringAndSize(m.body, m.size)), nb::handle());
+}
+
+void bind_codec(nb::module_& m) {
+    nb::class_<Block>(m, "Block", nb::type_slots(block_slots))
+        .def_prop_ro("nbytes", [](const Block& b) { return b.bytes; });
+
+    // An object to be read by several others: made from what codec.dumps returns; lives until drop_stored.
+    m.def("store", [](nb::tuple made) {
+        Message msg{};
+        nb::bytes pickle = nb::cast<nb::bytes>(made[0]);
+        if (nb::len(nb::object(made[1])) != 0) {
+            set_rich(msg, made);
+        } else {
+            std::memcpy(make_root(msg, pickle.size(), 0).pickle(), pickle.c_str(), pickle.size());
+        }
+        return msg.root;
+    }, nb::arg("made"));
+    m.def("load_stored", [](BlockId id) {
+        Message msg{};
+        msg.root = id;
+        return decode_root(msg, true);
+    }, nb::arg("block"));
+    m.def("drop_stored", [](BlockId id) {
+        Message msg{};
+        msg.root = id;
+        Draft draft{msg};
+    }, nb::arg("block"));
+}
+
+}  // namespace allcores::bindings

@@ -1,0 +1,84 @@
+// What the bindings share: this process's segment, its holds, and how Python waits.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include "allcores/recover.hpp"
+
+namespace allcores::bindings {
+
+namespace nb = nanobind;
+
+// This process's end of the segment. One per process, for ever: shared objects may be looked at until the very exit.
+struct Core {
+    Segment seg;
+    Arena arena{seg};
+    std::mutex mutex;
+    std::unordered_map<u64, u32> holds;  // offset of an object -> how many handles of it this process has
+    PyObject* look_around = nullptr;     // called when a wait has lasted seconds: is the template still there?
+};
+
+Core& bare_core();
+
+// The core, with a segment: the first use in a program makes one.
+Core& core();
+
+// A hold on a shared object for as long as a handle of it lives in this process.
+class Held {
+public:
+    explicit Held(u64 offset);
+    ~Held();
+    Held(const Held&) = delete;
+    Held& operator=(const Held&) = delete;
+
+    u64 offset() const { return offset_; }
+    Object& object() const { return core().seg.at<Object>(offset_); }
+
+private:
+    u64 offset_;
+};
+
+// Refuses an offset that is no object of the kind: a handle from another program, or one that outlived its object.
+void check_kind(u64 offset, Kind a, Kind b);
+
+[[noreturn]] void raise_no_memory(u64 bytes);
+[[noreturn]] void raise_python(PyObject* type, const char* text);
+
+// An attribute of a Python module, looked up once and kept for ever.
+PyObject* python_name(PyObject*& cache, const char* module, const char* name);
+
+// The deadline for the standard's (block, timeout): 0 means do not wait.
+i64 deadline_for(bool block, nb::handle timeout);
+
+// Waits as wait_for does, without the GIL, and lets signals through. False: the deadline came.
+template <class Attempt, class More>
+bool wait_python(Parking& parking, i64 deadline, Attempt&& attempt, More&& more) {
+    if (attempt()) return true;
+    if (deadline == 0) return false;
+    Core& c = core();
+    for (;;) {
+        Wait result;
+        {
+            nb::gil_scoped_release release;
+            result = wait_for(c.seg, parking, deadline, attempt, more);
+        }
+        if (result != Wait::interrupted) return result == Wait::done;
+        if (PyErr_CheckSignals() != 0) throw nb::python_error();
+        if (c.look_around != nullptr) nb::handle(c.look_around)();
+    }
+}
+
+// codec.cpp
+void encode(nb::handle object, Message& message);
+nb::object decode(Message& message);
+
+void bind_codec(nb::module_& m);
+void bind_channel(nb::module_& m);
+void bind_sync(nb::module_& m);
+void bind_shared(nb::module_& m);
+void bind_chunk(nb::module_& m);
+
+// shared.cpp and sync.cpp: the lock inside a shared object, whichever kind it is.
+LockState& lock_of(u64 offset);
+
+}  // namespace allcores::bindings

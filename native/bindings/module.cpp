@@ -1,0 +1,217 @@
+// The segment of this process, and the module. Everything else has a file of its own beside this one.
+#include "core.hpp"
+
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/optional.h>
+
+#include <sys/prctl.h>
+
+#include <csignal>
+#include <thread>
+
+namespace allcores::bindings {
+
+Core& bare_core() {
+    static Core* core = new Core;
+    return *core;
+}
+
+Core& core() {
+    Core& c = bare_core();
+    if (c.seg.base == nullptr) {
+        static PyObject* ensure = nullptr;
+        nb::handle(python_name(ensure, "allcores.segment", "ensure"))();
+    }
+    return c;
+}
+
+PyObject* python_name(PyObject*& cache, const char* module, const char* name) {
+    if (cache == nullptr) cache = nb::object(nb::module_::import_(module).attr(name)).release().ptr();
+    return cache;
+}
+
+void raise_python(PyObject* type, const char* text) {
+    PyErr_SetString(type, text);
+    throw nb::python_error();
+}
+
+void raise_no_memory(u64 bytes) {
+    PyErr_Format(PyExc_MemoryError,
+                 "allcores needs %llu bytes of shared memory and the system has none left to give: send smaller pieces, "
+                 "or raise the memory limit of this container or process",
+                 static_cast<unsigned long long>(bytes));
+    throw nb::python_error();
+}
+
+i64 deadline_for(bool block, nb::handle timeout) {
+    if (!block) return 0;
+    if (timeout.is_none()) return kNever;
+    const double seconds = PyFloat_AsDouble(timeout.ptr());
+    if (seconds == -1.0 && PyErr_Occurred() != nullptr) throw nb::python_error();
+    if (!(seconds > 0)) return 0;
+    // A timeout of centuries is for ever; the sum would overflow.
+    return seconds > 1e9 ? kNever : now_ns() + static_cast<i64>(seconds * 1e9);
+}
+
+Held::Held(u64 offset) : offset_(offset) {
+    Core& c = core();
+    std::lock_guard guard(c.mutex);
+    if (c.holds[offset]++ == 0) hold(object(), c.seg.me);
+}
+
+Held::~Held() {
+    Core& c = core();
+    std::lock_guard guard(c.mutex);
+    if (--c.holds[offset_] != 0) return;
+    c.holds.erase(offset_);
+    Object& o = object();
+    if (let_go(o, c.seg.me)) end_object(c.seg, c.arena, o);
+}
+
+void check_kind(u64 offset, Kind a, Kind b) {
+    Core& c = core();
+    const bool inside = offset >= kBlocksAt && offset + kLeastBlock <= c.seg.bytes && offset % 64 == 0;
+    const u32 kind = inside ? c.seg.at<ObjectHead>(offset).kind.load() : 0;
+    if (kind == static_cast<u32>(a) || kind == static_cast<u32>(b)) return;
+    raise_python(PyExc_ValueError, "this handle names nothing in this program's shared memory: it comes from another "
+                                   "program, or what it named has ended");
+}
+
+namespace {
+
+// Robust locks belong to threads: `life` must be held by one that lives as long as the process. The main thread does;
+// where another thread is the first to need the segment, a thread is started that does nothing else.
+void join_for_life(Segment& seg) {
+    bool joined = false;
+    if (gettid() == getpid()) {
+        joined = join_segment(seg);
+    } else {
+        std::atomic<u32> done{0};
+        std::thread([&seg, &joined, &done] {
+            sigset_t all;
+            sigfillset(&all);
+            pthread_sigmask(SIG_BLOCK, &all, nullptr);
+            joined = join_segment(seg);
+            done.store(1);
+            futex_wake(done, 1);
+            for (;;) pause();
+        }).detach();
+        while (done.load() == 0) futex_wait(done, 0, kNever);
+    }
+    if (!joined)
+        raise_python(PyExc_RuntimeError, "this program already has 1024 processes that share memory: let some end first");
+}
+
+void create(u64 bytes, u32 cpus, u64 program, u64 warm) {
+    Core& c = bare_core();
+    if (!create_segment(c.seg, bytes, kBlocksAt + (64 << 20), kBlocksAt, cpus, program, warm)) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        throw nb::python_error();
+    }
+    join_for_life(c.seg);
+}
+
+void attach(int fd, bool worker) {
+    Core& c = bare_core();
+    if (!attach_segment(c.seg, fd)) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        throw nb::python_error();
+    }
+    join_for_life(c.seg);
+    // The template only waits: it does not count as one who needs a CPU.
+    if (!worker) c.seg.set_runnable(false);
+}
+
+// Before os.fork(): what this process holds must not end until the child holds it too.
+void before_fork() {
+    Core& c = bare_core();
+    c.mutex.lock();
+    for (const auto& [offset, count] : c.holds) pin(c.seg.at<Object>(offset));
+}
+void after_fork_parent() { bare_core().mutex.unlock(); }
+void after_fork_child() {
+    Core& c = bare_core();
+    c.mutex.unlock();
+    tid_cache() = 0;
+    if (c.seg.base == nullptr) return;
+    c.seg.me = 0;
+    join_for_life(c.seg);
+    for (const auto& [offset, count] : c.holds) {
+        Object& o = c.seg.at<Object>(offset);
+        hold(o, c.seg.me);
+        unpin(o);
+    }
+}
+
+// Settles the death of the process `pid`, and tells its pool: (task, died | item << 8, pid << 32 | status).
+// True if it took part at all.
+bool recover_process(u32 pid, u32 status, u32 died) {
+    Core& c = core();
+    const Slot dead = slot_of(c.seg, pid);
+    if (dead == 0) return false;
+    recover(c.seg, c.arena, dead, [&](const LastWords& words) {
+        if (words.crew == 0) return;
+        Message m{};
+        m.a = words.task;
+        m.b = died | static_cast<u64>(words.item) << 8;
+        encode(nb::int_(static_cast<u64>(pid) << 32 | status), m);
+        ChannelView(c.seg, c.arena, c.seg.at<Channel>(words.crew)).try_put(m);
+    });
+    free_slot(c.seg, dead);
+    return true;
+}
+
+// The pids of participants that the kernel says are dead and nobody has settled yet.
+nb::list dead_pids() {
+    Core& c = core();
+    nb::list pids;
+    const u32 used = c.seg.header().participants_used.load();
+    for (u32 i = 1; i <= used; ++i) {
+        const u32 pid = c.seg.participant(static_cast<Slot>(i)).pid.load();
+        if (pid != 0 && c.seg.is_dead(static_cast<Slot>(i))) pids.append(pid);
+    }
+    return pids;
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+    m.doc() = "The shared-memory core. Internal: use the names of allcores instead.";
+    // Shared objects live in globals until the very exit; that is no leak.
+    nb::set_leak_warnings(false);
+
+    m.def("create", &create, nb::arg("size"), nb::arg("cpus"), nb::arg("program"), nb::arg("warm"));
+    m.def("attach", &attach, nb::arg("fd"), nb::arg("worker"));
+    m.def("has_segment", [] { return bare_core().seg.base != nullptr; });
+    m.def("segment_fd", [] { return core().seg.fd; });
+    m.def("program", [] { return core().seg.header().program; });
+    m.def("creator", [] {
+        const Header& h = core().seg.header();
+        return nb::make_tuple(h.creator_pid, h.creator_fd);
+    });
+    m.def("before_fork", &before_fork);
+    m.def("after_fork_parent", &after_fork_parent);
+    m.def("after_fork_child", &after_fork_child);
+    m.def("recover_process", &recover_process, nb::arg("pid"), nb::arg("status"), nb::arg("died"));
+    m.def("dead_pids", &dead_pids);
+    m.def("on_long_wait", [](nb::object f) { bare_core().look_around = f.release().ptr(); }, nb::arg("callback"));
+    // The kernel kills this process when the one that forked it ends; if that has happened already, it does so itself.
+    m.def("die_with", [](int parent) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent) raise(SIGKILL);
+    }, nb::arg("parent"));
+    m.def("usage", [] {
+        const Arena::Usage u = core().arena.usage();
+        return nb::make_tuple(u.blocks, u.bytes, u.free_blocks);
+    });
+    m.def("pin", [](u64 offset) { pin(core().seg.at<Object>(offset)); }, nb::arg("offset"));
+    m.def("unpin", [](u64 offset) { unpin(core().seg.at<Object>(offset)); }, nb::arg("offset"));
+
+    bind_codec(m);
+    bind_channel(m);
+    bind_sync(m);
+    bind_shared(m);
+    bind_chunk(m);
+}
+
+}  // namespace allcores::bindings

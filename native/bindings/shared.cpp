@@ -1,0 +1,294 @@
+// Value and Array for Python: typed elements in one block, with the lock that guards them in front.
+#include "cells.hpp"
+
+namespace allcores::bindings {
+
+namespace {
+
+u64 make_data(const Code& code, u64 n) {
+    Core& c = core();
+    const u64 most = std::numeric_limits<u64>::max() / 2;
+    if (n > most / code.bytes) raise_no_memory(most);
+    const u64 bytes = n * code.bytes;
+    const BlockId block = c.arena.take(sizeof(Data) + bytes);
+    if (block == 0) raise_no_memory(sizeof(Data) + bytes);
+    Data& d = *reinterpret_cast<Data*>(c.arena.data(block));
+    std::memset(static_cast<void*>(&d), 0, sizeof(Data) + bytes);
+    d.bytes = bytes;
+    d.lock.recursive = 1;
+    become_object(c.seg, c.arena, d.object, block, Kind::data);
+    return c.seg.offset_of(&d);
+}
+
+u64 checked(u64 offset) {
+    check_kind(offset, Kind::data, Kind::data);
+    return offset;
+}
+
+PyObject* owner_died = nullptr;
+
+// Common to Value and Array. `guard` is the offset of the lock: its own, somebody else's, or 0 for none.
+class PyData {
+public:
+    PyData(char code, u64 n, u64 offset, i64 guard)
+        : code_(code_for(code)), held_(offset != 0 ? checked(offset) : make_data(code_, n)), n_(n), seg_(core().seg) {
+        Data& d = seg_.at<Data>(held_.offset());
+        if (n * code_.bytes > d.bytes) raise_python(PyExc_ValueError, "handle and shared data do not fit together");
+        at_ = d.data();
+        if (guard < 0) guard_ = &d.lock;
+        if (guard > 0) guard_ = &lock_of(static_cast<u64>(guard));
+    }
+
+    const Code& code() const { return code_; }
+    u64 length() const { return n_; }
+    u64 offset() const { return held_.offset(); }
+    void* element(u64 i) const { return at_ + i * code_.bytes; }
+
+    // f() under the lock. By default f does one store to shared memory or none: dying in it leaves nothing half done.
+    template <class F>
+    auto guarded(F&& f, u64 flags = kAtomicUpdate) {
+        if (guard_ == nullptr) return f();
+        LockView lock(seg_, *guard_);
+        const bool mine = guard_->recursive == 0 && lock.held_by_me();  // a plain lock: as if it were recursive
+        if (!mine) acquire(lock, flags);
+        auto result = f();
+        if (!mine) lock.release();
+        return result;
+    }
+
+private:
+    void acquire(LockView& lock, u64 flags) {
+        Acquire got = lock.try_acquire(flags);
+        if (got == Acquire::busy)
+            wait_python(guard_->parking, kNever, [&] { return (got = lock.try_acquire(flags)) != Acquire::busy; },
+                        [&] { return lock.is_free(); });
+        if (got == Acquire::ok) return;
+        nb::object error = nb::handle(python_name(owner_died, "allcores.errors", "OwnerDied"))(guard_->died_pid.load());
+        PyErr_SetObject(nb::handle(owner_died).ptr(), error.ptr());
+        throw nb::python_error();
+    }
+
+    const Code& code_;
+    Held held_;
+    u64 n_;
+    const Segment& seg_;
+    char* at_;
+    LockState* guard_ = nullptr;
+};
+
+class PyValue : public PyData {
+public:
+    using PyData::PyData;
+};
+class PyArray : public PyData {
+public:
+    using PyData::PyData;
+};
+
+// Type slots are called by the interpreter itself, at half the cost of a bound method: errors are its, not C++'s.
+template <class F>
+auto as_slot(F&& f, decltype(f()) failed) noexcept {
+    try {
+        return f();
+    } catch (nb::python_error& e) {
+        e.restore();
+        return failed;
+    }
+}
+
+PyObject* value_get(PyObject* self, void*) {
+    PyValue& v = *nb::inst_ptr<PyValue>(self);
+    return as_slot([&] { return v.guarded([&] { return v.code().get(v.element(0)); }); }, nullptr);
+}
+
+int value_set(PyObject* self, PyObject* value, void*) {
+    PyValue& v = *nb::inst_ptr<PyValue>(self);
+    if (value == nullptr) {
+        PyErr_SetString(PyExc_AttributeError, "the value of a Value cannot be deleted");
+        return -1;
+    }
+    return as_slot([&] { return v.guarded([&] { return v.code().set(v.element(0), value) ? 0 : -1; }); }, -1);
+}
+
+PyObject* value_iadd(PyObject* self, PyObject* by) {
+    PyValue& v = *nb::inst_ptr<PyValue>(self);
+    PyObject* sum = as_slot([&] { return v.guarded([&] { return v.code().add(v.element(0), by); }); }, nullptr);
+    if (sum == nullptr) return nullptr;
+    Py_DECREF(sum);
+    return Py_NewRef(self);
+}
+
+PyGetSetDef value_getset[] = {
+    {"value", value_get, value_set, "The value. Blocks while another thread or process holds the lock.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+Py_ssize_t array_length(PyObject* self) { return static_cast<Py_ssize_t>(nb::inst_ptr<PyArray>(self)->length()); }
+
+PyObject* array_item(PyObject* self, Py_ssize_t i) {
+    PyArray& a = *nb::inst_ptr<PyArray>(self);
+    if (i < 0 || static_cast<u64>(i) >= a.length()) {
+        PyErr_Format(PyExc_IndexError, "index %zd is outside this Array of %llu elements", i,
+                     static_cast<unsigned long long>(a.length()));
+        return nullptr;
+    }
+    return as_slot([&] { return a.guarded([&] { return a.code().get(a.element(static_cast<u64>(i))); }); }, nullptr);
+}
+
+int array_set_item(PyArray& a, Py_ssize_t i, PyObject* value) {
+    if (i < 0 || static_cast<u64>(i) >= a.length()) {
+        PyErr_Format(PyExc_IndexError, "index %zd is outside this Array of %llu elements", i,
+                     static_cast<unsigned long long>(a.length()));
+        return -1;
+    }
+    return as_slot([&] { return a.guarded([&] { return a.code().set(a.element(static_cast<u64>(i)), value) ? 0 : -1; }); }, -1);
+}
+
+// The index, negative ones from the end; -1 with an error set if it is no index.
+Py_ssize_t index_of(const PyArray& a, PyObject* key) {
+    const Py_ssize_t i = PyNumber_AsSsize_t(key, PyExc_IndexError);
+    if (i == -1 && PyErr_Occurred() != nullptr) return -1;
+    return i < 0 ? i + static_cast<Py_ssize_t>(a.length()) : i;
+}
+
+PyObject* joined(const PyArray& a, PyObject* list) {
+    if (a.code().code != 'c' && a.code().code != 'u') return list;
+    nb::object items = nb::steal(list);
+    nb::object empty = a.code().code == 'c' ? nb::steal(PyBytes_FromStringAndSize(nullptr, 0)) : nb::object(nb::str(""));
+    return as_slot([&] { return empty.attr("join")(items).release().ptr(); }, nullptr);
+}
+
+PyObject* array_subscript(PyObject* self, PyObject* key) {
+    PyArray& a = *nb::inst_ptr<PyArray>(self);
+    if (!PySlice_Check(key)) {
+        const Py_ssize_t i = index_of(a, key);
+        return i == -1 && PyErr_Occurred() != nullptr ? nullptr : array_item(self, i);
+    }
+    Py_ssize_t start, stop, step;
+    if (PySlice_Unpack(key, &start, &stop, &step) != 0) return nullptr;
+    const Py_ssize_t n = PySlice_AdjustIndices(static_cast<Py_ssize_t>(a.length()), &start, &stop, step);
+    PyObject* list = PyList_New(n);
+    if (list == nullptr) return nullptr;
+    const bool good = as_slot([&] {
+        return a.guarded([&] {
+            for (Py_ssize_t k = 0; k < n; ++k) {
+                PyObject* item = a.code().get(a.element(static_cast<u64>(start + k * step)));
+                if (item == nullptr) return false;
+                PyList_SET_ITEM(list, k, item);
+            }
+            return true;
+        });
+    }, false);
+    if (good) return joined(a, list);
+    Py_DECREF(list);
+    return nullptr;
+}
+
+// All values are checked before the first is written: a bad one changes nothing.
+int array_set_slice(PyArray& a, PyObject* key, PyObject* values) {
+    Py_ssize_t start, stop, step;
+    if (PySlice_Unpack(key, &start, &stop, &step) != 0) return -1;
+    const Py_ssize_t n = PySlice_AdjustIndices(static_cast<Py_ssize_t>(a.length()), &start, &stop, step);
+    nb::object items = nb::steal(PyBytes_Check(values) && a.code().code == 'c' ? PySequence_List(values)
+                                                                                : PySequence_Fast(values, "an Array slice takes a sequence"));
+    if (!items.is_valid()) return -1;
+    if (PySequence_Fast_GET_SIZE(items.ptr()) != n) {
+        PyErr_Format(PyExc_ValueError, "this slice has %zd elements and %zd values were given: an Array keeps its length", n,
+                     PySequence_Fast_GET_SIZE(items.ptr()));
+        return -1;
+    }
+    std::string staged(static_cast<std::size_t>(n) * a.code().bytes + 8, '\0');
+    for (Py_ssize_t k = 0; k < n; ++k) {
+        nb::object item = nb::borrow(PySequence_Fast_GET_ITEM(items.ptr(), k));
+        if (PyBytes_Check(values)) {
+            const char byte = PyBytes_AS_STRING(values)[k];
+            item = nb::steal(PyBytes_FromStringAndSize(&byte, 1));
+        }
+        if (!a.code().set(staged.data() + static_cast<std::size_t>(k) * a.code().bytes, item.ptr())) return -1;
+    }
+    return as_slot([&] {
+        return a.guarded([&] {
+            for (Py_ssize_t k = 0; k < n; ++k)
+                std::memcpy(a.element(static_cast<u64>(start + k * step)),
+                            staged.data() + static_cast<std::size_t>(k) * a.code().bytes, a.code().bytes);
+            return 0;
+        }, 0);
+    }, -1);
+}
+
+int array_assign(PyObject* self, PyObject* key, PyObject* value) {
+    PyArray& a = *nb::inst_ptr<PyArray>(self);
+    if (value == nullptr) {
+        PyErr_SetString(PyExc_TypeError, "elements of an Array cannot be deleted: it keeps its length");
+        return -1;
+    }
+    if (PySlice_Check(key)) return array_set_slice(a, key, value);
+    const Py_ssize_t i = index_of(a, key);
+    return i == -1 && PyErr_Occurred() != nullptr ? -1 : array_set_item(a, i, value);
+}
+
+int data_buffer(PyObject* self, PyData& d, Py_buffer* view, int flags) {
+    const auto bytes = static_cast<Py_ssize_t>(d.length() * d.code().bytes);
+    if (PyBuffer_FillInfo(view, self, d.element(0), bytes, 0, flags) != 0) return -1;
+    view->itemsize = d.code().bytes;
+    if ((flags & PyBUF_FORMAT) != 0) view->format = const_cast<char*>(d.code().format);
+    if ((flags & PyBUF_ND) != 0) {
+        view->internal = new Py_ssize_t(static_cast<Py_ssize_t>(d.length()));
+        view->shape = static_cast<Py_ssize_t*>(view->internal);
+    }
+    if ((flags & PyBUF_STRIDES) == PyBUF_STRIDES) view->strides = &view->itemsize;
+    return 0;
+}
+template <class T>
+int buffer_of(PyObject* self, Py_buffer* view, int flags) {
+    return data_buffer(self, *nb::inst_ptr<T>(self), view, flags);
+}
+void release_buffer(PyObject*, Py_buffer* view) { delete static_cast<Py_ssize_t*>(view->internal); }
+
+template <class F>
+void* slot(F* f) {
+    return reinterpret_cast<void*>(f);
+}
+
+PyType_Slot value_slots[] = {{Py_nb_inplace_add, slot(value_iadd)},
+                             {Py_tp_getset, value_getset},
+                             {Py_bf_getbuffer, slot(buffer_of<PyValue>)},
+                             {Py_bf_releasebuffer, slot(release_buffer)},
+                             {0, nullptr}};
+PyType_Slot array_slots[] = {{Py_mp_length, slot(array_length)},
+                             {Py_sq_item, slot(array_item)},
+                             {Py_mp_subscript, slot(array_subscript)},
+                             {Py_mp_ass_subscript, slot(array_assign)},
+                             {Py_bf_getbuffer, slot(buffer_of<PyArray>)},
+                             {Py_bf_releasebuffer, slot(release_buffer)},
+                             {0, nullptr}};
+
+}  // namespace
+
+void bind_shared(nb::module_& m) {
+    m.attr("TYPE_CODES") = kCodeTable;
+    nb::class_<PyValue>(m, "Value", nb::type_slots(value_slots), nb::is_weak_referenceable())
+        .def(nb::init<char, u64, u64, i64>(), nb::arg("code"), nb::arg("n"), nb::arg("offset"), nb::arg("guard"))
+        .def("add", [](PyValue& v, nb::handle by) {
+            PyObject* sum = v.guarded([&] { return v.code().add(v.element(0), by.ptr()); });
+            if (sum == nullptr) throw nb::python_error();
+            return nb::steal(sum);
+        }, nb::arg("value"))
+        .def_prop_ro("offset", &PyValue::offset);
+    nb::class_<PyArray>(m, "Array", nb::type_slots(array_slots), nb::is_weak_referenceable())
+        .def(nb::init<char, u64, u64, i64>(), nb::arg("code"), nb::arg("n"), nb::arg("offset"), nb::arg("guard"))
+        .def("add", [](PyArray& a, Py_ssize_t i, nb::handle by) {
+            const Py_ssize_t at = i < 0 ? i + static_cast<Py_ssize_t>(a.length()) : i;
+            if (at < 0 || static_cast<u64>(at) >= a.length()) {
+                PyErr_Format(PyExc_IndexError, "index %zd is outside this Array of %llu elements", i,
+                             static_cast<unsigned long long>(a.length()));
+                throw nb::python_error();
+            }
+            PyObject* sum = a.guarded([&] { return a.code().add(a.element(static_cast<u64>(at)), by.ptr()); });
+            if (sum == nullptr) throw nb::python_error();
+            return nb::steal(sum);
+        }, nb::arg("index"), nb::arg("value"))
+        .def_prop_ro("offset", &PyArray::offset);
+}
+
+}  // namespace allcores::bindings

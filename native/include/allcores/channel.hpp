@@ -1,0 +1,174 @@
+// A channel: a chain of rings with the two places to wait at. With a bound it is one ring of that capacity. Without,
+// a full ring is closed and a larger one follows, so a put never waits and what was put stays in shared memory, not in
+// a helper thread of a process about to end. Drained rings stay until the channel ends: a slow process may still look
+// at their cells, whose words never repeat; together they are smaller than the last one.
+#pragma once
+
+#include "park.hpp"
+#include "ring.hpp"
+
+namespace allcores {
+
+inline constexpr u64 kFirstRing = 64;
+inline constexpr u64 kRingGrowth = 4;
+inline constexpr u64 kLargestRing = u64{1} << 20;
+
+struct Channel {
+    Object object;
+    u64 bound;                          // 0: none
+    std::atomic<u64> origin;            // offsets of rings: the first ever,
+    std::atomic<u64> first;             // where consumers are,
+    std::atomic<u64> last;              // where producers are
+    alignas(kCacheLine) Parking items;  // consumers wait here
+    alignas(kCacheLine) Parking room;   // producers wait here
+};
+
+static_assert(sizeof(Channel) == 4 * kCacheLine);
+
+enum class Sent : u8 { ok, full, no_memory };
+
+class ChannelView {
+public:
+    ChannelView(Segment& seg, Arena& arena, Channel& c) : seg_(seg), arena_(arena), channel_(c) {}
+
+    // A new channel, held by this process; 0: no memory.
+    static u64 create(Segment& seg, Arena& arena, u64 bound) {
+        const BlockId block = arena.take(sizeof(Channel));
+        if (block == 0) return 0;
+        Channel& c = *reinterpret_cast<Channel*>(arena.data(block));
+        std::memset(static_cast<void*>(&c), 0, sizeof(Channel));
+        c.bound = bound;
+        ChannelView view(seg, arena, c);
+        const u64 ring = view.make_ring(bound == 0 ? kFirstRing : bound, bound == 0);
+        if (ring == 0) {
+            arena.give_back(block);
+            return 0;
+        }
+        c.origin.store(ring);
+        c.first.store(ring);
+        c.last.store(ring);
+        become_object(seg, arena, c.object, block, Kind::channel);
+        arena.set(view.ring(ring).head_of_block.block, BlockState::object);
+        return seg.offset_of(&c);
+    }
+
+    Sent try_put(const Message& m) {
+        for (;;) {
+            const u64 at = channel_.last.load(std::memory_order_acquire);
+            switch (view(at).put(m)) {
+                case Put::ok:
+                    notify_one(channel_.items);
+                    return Sent::ok;
+                case Put::full:
+                    return Sent::full;
+                case Put::closed: {
+                    const u64 next = link(ring(at));
+                    if (next == 0) return Sent::no_memory;
+                    u64 expected = at;
+                    channel_.last.compare_exchange_strong(expected, next);
+                }
+            }
+        }
+    }
+
+    bool try_take(Message& m) {
+        for (;;) {
+            const u64 at = channel_.first.load(std::memory_order_acquire);
+            switch (view(at).take(m)) {
+                case Take::ok:
+                    // In a closed ring it may be this cell that a consumer waits to seal.
+                    if (channel_.bound != 0) notify_one(channel_.room);
+                    else if ((ring(at).tail.load() & kClosed) != 0) notify_one(channel_.items);
+                    return true;
+                case Take::empty:
+                    return false;
+                case Take::drained: {
+                    const u64 next = ring(at).next.load(std::memory_order_acquire);
+                    if (next == 0) return false;
+                    u64 expected = at;
+                    channel_.first.compare_exchange_strong(expected, next);
+                }
+            }
+        }
+    }
+
+    bool has_item() {
+        for (u64 at = channel_.first.load(); at != 0; at = ring(at).next.load()) {
+            if (view(at).has_item()) return true;
+        }
+        return false;
+    }
+    bool has_room() { return view(channel_.last.load()).has_room(); }
+    u64 length() {
+        u64 n = 0;
+        for (u64 at = channel_.first.load(); at != 0; at = ring(at).next.load()) n += view(at).length();
+        return n;
+    }
+
+    void free_blocks(const Message& m) { view(channel_.first.load()).free_blocks(m); }
+
+    void recover(Slot dead) {
+        for (u64 at = channel_.origin.load(); at != 0; at = ring(at).next.load()) {
+            // A ring is linked before its block leaves its maker's hands: finish that.
+            arena_.set(ring(at).head_of_block.block, BlockState::object);
+            view(at).recover(dead);
+        }
+    }
+    void disturb_all() {
+        disturb(channel_.items, seg_);
+        disturb(channel_.room, seg_);
+    }
+
+    // Ends the channel, with all that is still in it. For its last holder.
+    void destroy() {
+        for (u64 at = channel_.first.load(); at != 0; at = ring(at).next.load()) view(at).discard();
+        u64 next = 0;
+        for (u64 at = channel_.origin.load(); at != 0; at = next) {
+            next = ring(at).next.load();
+            arena_.give_back(ring(at).head_of_block.block);
+        }
+        arena_.give_back(channel_.object.head.block);
+    }
+
+private:
+    Ring& ring(u64 offset) { return seg_.at<Ring>(offset); }
+    RingView view(u64 offset) { return {seg_, arena_, ring(offset)}; }
+
+    u64 make_ring(u64 capacity, bool grows) {
+        const u64 bytes = Ring::bytes_for(capacity);
+        if (bytes / sizeof(Cell) < capacity) return 0;
+        const BlockId block = arena_.take_sparse(bytes);
+        if (block == 0) return 0;
+        Ring& r = *reinterpret_cast<Ring*>(arena_.data(block));
+        std::memset(static_cast<void*>(&r), 0, sizeof(Ring));
+        r.head_of_block.block = block;
+        r.head_of_block.kind.store(static_cast<u32>(Kind::ring));
+        r.capacity = capacity;
+        r.grows = grows ? 1 : 0;
+        if (!arena_.untouched(block)) {
+            for (u64 i = 0; i < capacity; ++i) r.cell(i).word.store(0, std::memory_order_relaxed);
+        }
+        return seg_.offset_of(&r);
+    }
+
+    // The ring after a closed one. Whoever needs it makes it; of several, one is linked.
+    u64 link(Ring& closed) {
+        if (const u64 next = closed.next.load(std::memory_order_acquire)) return next;
+        const u64 made = make_ring(std::min(closed.capacity * kRingGrowth, kLargestRing), true);
+        if (made == 0) return 0;
+        u64 none = 0;
+        if (closed.next.compare_exchange_strong(none, made)) {
+            arena_.set(ring(made).head_of_block.block, BlockState::object);
+            notify_all(channel_.items);
+            return made;
+        }
+        arena_.give_back(ring(made).head_of_block.block);
+        return none;
+    }
+
+    Segment& seg_;
+    Arena& arena_;
+    Channel& channel_;
+};
+
+}  // namespace allcores

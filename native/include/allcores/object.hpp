@@ -1,0 +1,64 @@
+// What lives in the segment and has holders: queues, locks, values. It ends with its last holder, in whichever process
+// that is, a killed one included: a bit per process says who holds it, and recovery clears the bits of the dead.
+#pragma once
+
+#include "arena.hpp"
+
+namespace allcores {
+
+enum class Kind : u32 { none, ring, channel, lock, semaphore, event, data };
+
+// At the start of every block in state `object`, so that recovery can walk them all.
+struct ObjectHead {
+    std::atomic<u32> kind;
+    BlockId block;
+};
+
+struct Object {
+    ObjectHead head;
+    // count:32 low, and how often it was raised:32 high. A pin is a handle on its way in a message: it keeps the
+    // object while the sender may let go and the receiver has not yet taken hold. A sender or receiver killed with a
+    // pin leaves the object to the end of the program: never freed too early, sometimes too late.
+    std::atomic<u64> pins;
+    std::atomic<u64> holders[kSlotWords];
+    std::atomic<u32> ended;
+    u32 pad;
+};
+
+static_assert(sizeof(Object) == 152);
+
+inline void hold(Object& o, Slot slot) { o.holders[(slot - 1U) / 64].fetch_or(u64{1} << ((slot - 1U) % 64)); }
+
+inline void pin(Object& o) { o.pins.fetch_add(1 | u64{1} << 32); }
+inline void unpin(Object& o) { o.pins.fetch_sub(1); }
+
+// True for exactly one caller, once nobody holds the object: that caller ends it.
+inline bool is_last(Object& o) {
+    const u64 before = o.pins.load();
+    if (static_cast<u32>(before) != 0) return false;
+    for (auto& word : o.holders) {
+        if (word.load() != 0) return false;
+    }
+    // A handle sent and received between the two looks has raised the pins: then somebody holds it after all.
+    if (o.pins.load() != before) return is_last(o);
+    u32 not_yet = 0;
+    return o.ended.compare_exchange_strong(not_yet, 1);
+}
+
+inline bool let_go(Object& o, Slot slot) {
+    o.holders[(slot - 1U) / 64].fetch_and(~(u64{1} << ((slot - 1U) % 64)));
+    return is_last(o);
+}
+
+// Makes a fresh block, owned by this process, an object held by it.
+inline void become_object(Segment& seg, Arena& arena, Object& o, BlockId block, Kind kind) {
+    o.head.block = block;
+    o.pins.store(0);
+    for (auto& word : o.holders) word.store(0);
+    o.ended.store(0);
+    hold(o, seg.me);
+    o.head.kind.store(static_cast<u32>(kind));
+    arena.set(block, BlockState::object);
+}
+
+}  // namespace allcores

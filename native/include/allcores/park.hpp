@@ -1,0 +1,128 @@
+// Waiting: spin for about the price of a wake-up, then sleep on a word beside the thing waited for.
+//
+// Each thing that can be waited for has a Parking. A waiter announces itself in it, looks again, and sleeps;
+// whoever changes the thing looks at the Parking afterwards. Both orders are sequentially consistent, so one of the
+// two always sees the other (Dekker):
+//
+//     waiter:  announce  ;  look again  ;  sleep           SYNC POINT announce-then-look
+//     changer: change    ;  look for announcements         SYNC POINT change-then-look
+//
+// Nothing here needs repair when a waiter dies: the kernel forgets its sleep, a stale announcement costs one wake
+// call, and recovery clears a dead spinner and wakes everybody once, so that a wake-up it took with it is not lost.
+#pragma once
+
+#include "segment.hpp"
+
+namespace allcores {
+
+struct Parking {
+    std::atomic<u32> word;     // bit 0: somebody may sleep; the rest counts wake-ups
+    std::atomic<u32> spinner;  // slot of the one who spins: no wake call is needed while there is one
+};
+
+static_assert(sizeof(Parking) == 8);
+
+inline constexpr u32 kSleepers = 1;
+// A sleep is bounded as a net only: nothing depends on it, but a lost wake-up would cost seconds and not for ever.
+inline constexpr i64 kNet = 5'000'000'000;
+// About one wake-up (34 to 47 us measured between two processes): shorter parks too early and pays the wake-up,
+// longer burns a core that another could use.
+inline constexpr i64 kMostSpin = 30'000;
+inline constexpr i64 kLeastSpin = 4'000;
+
+enum class Wait : u8 { done, timeout, interrupted };
+
+inline void notify_all(Parking& p) {
+    // SYNC POINT change-then-look
+    u32 w = p.word.load(std::memory_order_seq_cst);
+    while ((w & kSleepers) != 0) {
+        if (p.word.compare_exchange_weak(w, (w + 2) & ~kSleepers)) {
+            futex_wake(p.word, INT_MAX);
+            return;
+        }
+    }
+}
+
+inline void notify_one(Parking& p) {
+    // SYNC POINT change-then-look
+    if (p.spinner.load(std::memory_order_seq_cst) != 0) return;  // it looks again before it sleeps
+    const u32 w = p.word.load(std::memory_order_seq_cst);
+    if ((w & kSleepers) == 0) return;
+    p.word.fetch_add(2);  // whoever is just falling asleep on the old value wakes at once
+    if (futex_wake(p.word, 1) == 0) notify_all(p);  // nobody was there: take the announcement down
+}
+
+// For recovery: whoever sleeps looks again.
+inline void disturb(Parking& p, const Segment& seg) {
+    u32 s = p.spinner.load();
+    if (s != 0 && seg.is_dead(static_cast<Slot>(s))) p.spinner.compare_exchange_strong(s, 0);
+    p.word.fetch_add(2);
+    futex_wake(p.word, INT_MAX);
+}
+
+// How long the last spins of this thread paid off decides how long the next may be.
+struct SpinBudget {
+    i64 ns = kMostSpin;
+    void paid() { ns = std::min(kMostSpin, ns * 2); }
+    void wasted() { ns = std::max(kLeastSpin, ns / 2); }
+};
+
+// One spinner per Parking, and only while every runnable process has a CPU: on a full machine the spinner would
+// take the very core that the awaited process needs.
+template <class Attempt>
+bool spin(const Segment& seg, Parking& p, Attempt&& attempt, i64 deadline) {
+    thread_local SpinBudget budget;
+    if (seg.me == 0 || seg.runnable() > seg.header().usable_cpus) return false;
+    u32 nobody = 0;
+    if (!p.spinner.compare_exchange_strong(nobody, seg.me)) return false;
+    const i64 until = std::min(deadline, now_ns() + budget.ns);
+    bool got = false;
+    do {
+        for (int i = 0; i < 16 && !got; ++i) {
+            cpu_relax();
+            got = attempt();
+        }
+    } while (!got && now_ns() < until);
+    u32 mine = seg.me;
+    p.spinner.compare_exchange_strong(mine, 0);
+    got ? budget.paid() : budget.wasted();
+    return got;
+}
+
+// Waits until attempt() is true. Returns `interrupted` after a signal and every few seconds, so that the caller can
+// look around (signals, dead owners); it then calls again. `more()` says whether there is something left for another
+// waiter: who was woken passes the wake-up on, because one notify_one may stand for several changes.
+template <class Attempt, class More>
+Wait wait_for(const Segment& seg, Parking& p, i64 deadline, Attempt&& attempt, More&& more) {
+    if (attempt()) return Wait::done;
+    if (deadline == 0) return Wait::timeout;
+    Wait result = Wait::interrupted;
+    if (spin(seg, p, attempt, deadline)) {
+        result = Wait::done;
+    } else {
+        const i64 net = now_ns() + kNet;
+        for (;;) {
+            const u32 w = p.word.fetch_or(kSleepers, std::memory_order_seq_cst) | kSleepers;
+            // SYNC POINT announce-then-look
+            if (attempt()) {
+                result = Wait::done;
+                break;
+            }
+            const i64 now = now_ns();
+            if (now >= deadline) {
+                result = Wait::timeout;
+                break;
+            }
+            if (now >= net) break;
+            seg.set_runnable(false);
+            const Sleep s = futex_wait(p.word, w, std::min(deadline, net));
+            seg.set_runnable(true);
+            if (s == Sleep::interrupted) break;
+        }
+    }
+    // Leaving without the thing may leave a wake-up behind; leaving with it may leave more of it.
+    if (result != Wait::done || more()) notify_one(p);
+    return result;
+}
+
+}  // namespace allcores

@@ -1,0 +1,277 @@
+// The ring: bounded, many producers, many consumers, and any of them may be killed at any instruction.
+//
+//   cell word = turn:32 | state:4 | flags:12 | owner:16       position p lives in cell p % capacity, at turn p / capacity
+//
+//   put:  FREE -> WRITING(me) -> copy in -> COMMITTING -> hand blocks over -> READY
+//   get:  READY -> READING(me) -> copy out, accept blocks -> FREE of the next turn
+//
+// The cell is the claim, and the claim names its owner: there is no instruction at which something is taken by nobody
+// known. `tail` and `head` are hints that anyone helps on. Producers never read `head`, consumers never write `tail`.
+// What a death leaves is settled by recover(): WRITING becomes a TOMB that consumers step over, COMMITTING is finished,
+// READING is READY again in its old place. The steps have the names they have in tests/model/ring.py.
+#pragma once
+
+#include "object.hpp"
+
+namespace allcores {
+
+enum class CellState : u8 { free, writing, committing, ready, reading, tomb, sealed };
+
+struct CellWord {
+    u64 raw;
+    static CellWord make(u32 turn, CellState s, Slot owner = 0) {
+        return {static_cast<u64>(turn) << 32 | static_cast<u64>(s) << 28 | owner};
+    }
+    u32 turn() const { return static_cast<u32>(raw >> 32); }
+    CellState state() const { return static_cast<CellState>(raw >> 28 & 0xf); }
+    Slot owner() const { return static_cast<Slot>(raw); }
+};
+
+inline constexpr u32 kInline = 216;
+
+// What a cell carries: two numbers for the user of the ring, and a body, inline or in one block that may name more.
+struct Message {
+    u64 a;
+    u64 b;
+    u32 size;       // bytes inline
+    BlockId root;   // or the block with the body
+    u8 kind;        // how the body is encoded (codec of the bindings)
+    u8 flags;
+    u8 pad[6];
+    char body[kInline];
+};
+
+// Message flags.
+inline constexpr u8 kAnswersTask = 1;  // publishing it ends the task that its sender was running
+inline constexpr u8 kIsTask = 2;       // taking it makes it the task that its receiver is running
+
+struct Cell {
+    std::atomic<u64> word;
+    Message message;
+};
+
+static_assert(sizeof(Cell) == 256);
+
+// The body in a root block: which other blocks hold the message's buffers, then the pickle.
+struct Root {
+    u64 pickle_bytes;
+    u32 buffers;
+    u32 pad;
+    struct Buffer {
+        u64 bytes;
+        BlockId block;
+        u32 pad;
+    };
+    Buffer* buffer() { return reinterpret_cast<Buffer*>(this + 1); }
+    char* pickle() { return reinterpret_cast<char*>(buffer() + buffers); }
+    static u64 bytes_for(u64 pickle, u32 buffers) { return sizeof(Root) + buffers * sizeof(Buffer) + pickle; }
+};
+
+inline constexpr u64 kClosed = u64{1} << 63;
+
+// head = version:16 | position:48. The version makes a stale help_head fail after recovery has lowered the head.
+inline constexpr u64 kPositionBits = 48;
+inline constexpr u64 kPositionMask = (u64{1} << kPositionBits) - 1;
+
+struct Ring {
+    ObjectHead head_of_block;
+    u64 capacity;
+    u32 grows;                                            // closes when full, and goes on in `next`
+    u32 pad;
+    alignas(kCacheLine) std::atomic<u64> tail;            // position | kClosed
+    alignas(kCacheLine) std::atomic<u64> head;
+    alignas(kCacheLine) std::atomic<u64> next;            // offset of the ring that follows; 0: none yet
+
+    Cell& cell(u64 position) { return reinterpret_cast<Cell*>(this + 1)[position % capacity]; }
+    u32 turn(u64 position) const { return static_cast<u32>(position / capacity); }
+    static u64 bytes_for(u64 capacity) { return sizeof(Ring) + capacity * sizeof(Cell); }
+};
+
+static_assert(sizeof(Ring) == 4 * kCacheLine);
+
+enum class Put : u8 { ok, full, closed };
+enum class Take : u8 { ok, empty, drained };
+
+class RingView {
+public:
+    RingView(Segment& seg, Arena& arena, Ring& ring) : seg_(seg), arena_(arena), ring_(ring) {}
+
+    Put put(const Message& m) {
+        for (;;) {
+            const u64 p = ring_.tail.load(std::memory_order_acquire);
+            if ((p & kClosed) != 0) return Put::closed;
+            Cell& cell = ring_.cell(p);
+            const u32 turn = ring_.turn(p);
+            const CellWord w{cell.word.load(std::memory_order_seq_cst)};
+            if (w.turn() > turn || (w.turn() == turn && w.state() != CellState::free)) {
+                help_tail(p);
+            } else if (w.turn() == turn) {
+                u64 expected = w.raw;
+                // claim
+                if (!cell.word.compare_exchange_strong(expected, CellWord::make(turn, CellState::writing, seg_.me).raw))
+                    continue;
+                help_tail(p);
+                write(cell.message, m);
+                // commit: from here on the message arrives, whatever happens to us.
+                cell.word.store(CellWord::make(turn, CellState::committing, seg_.me).raw, std::memory_order_release);
+                finish_commit(cell, seg_.me);
+                // publish. SYNC POINT change-then-look
+                cell.word.store(CellWord::make(turn, CellState::ready).raw, std::memory_order_seq_cst);
+                return Put::ok;
+            } else if (ring_.tail.load(std::memory_order_acquire) == p) {
+                if (ring_.grows == 0) return Put::full;
+                u64 expected = p;  // close: producers go on in the next ring
+                if (ring_.tail.compare_exchange_strong(expected, p | kClosed)) return Put::closed;
+            }
+        }
+    }
+
+    Take take(Message& m) {
+        for (;;) {
+            const u64 h = ring_.head.load(std::memory_order_acquire);
+            const u64 p = h & kPositionMask;
+            Cell& cell = ring_.cell(p);
+            const u32 turn = ring_.turn(p);
+            // SYNC POINT payload-visible
+            const CellWord w{cell.word.load(std::memory_order_seq_cst)};
+            const bool now = w.turn() == turn;
+            if (now && w.state() == CellState::ready) {
+                u64 expected = w.raw;
+                // take
+                if (!cell.word.compare_exchange_strong(expected, CellWord::make(turn, CellState::reading, seg_.me).raw))
+                    continue;
+                help_head(h);
+                copy_out(cell, m);
+                // free. SYNC POINT change-then-look
+                cell.word.store(CellWord::make(turn + 1, CellState::free).raw, std::memory_order_seq_cst);
+                return Take::ok;
+            }
+            if (now && w.state() == CellState::tomb) {
+                u64 expected = w.raw;
+                cell.word.compare_exchange_strong(expected, CellWord::make(turn + 1, CellState::free).raw);
+                help_head(h);
+            } else if (w.turn() > turn || (now && w.state() == CellState::reading)) {
+                help_head(h);
+            } else if (ring_.head.load(std::memory_order_acquire) == h) {
+                return nothing_at(cell, w, p, turn);
+            }
+        }
+    }
+
+    bool has_item() const {
+        const u64 p = ring_.head.load(std::memory_order_acquire) & kPositionMask;
+        const CellWord w{ring_.cell(p).word.load(std::memory_order_seq_cst)};
+        if (w.turn() > ring_.turn(p)) return true;  // the head lags: look for yourself
+        return w.turn() == ring_.turn(p) && w.state() != CellState::free && w.state() != CellState::sealed;
+    }
+    bool has_room() const {
+        const u64 p = ring_.tail.load(std::memory_order_acquire);
+        return (p & kClosed) != 0 || ring_.grows != 0 ||
+               CellWord{ring_.cell(p).word.load(std::memory_order_seq_cst)}.turn() >= ring_.turn(p);
+    }
+    u64 length() const {
+        const u64 head = ring_.head.load(std::memory_order_acquire) & kPositionMask;
+        const u64 tail = ring_.tail.load(std::memory_order_acquire) & ~kClosed;
+        return tail > head ? tail - head : 0;
+    }
+
+    // Settles what the dead process left here. Idempotent, one caller at a time. Every READY cell behind the head is
+    // looked at, not only the dead one's: an earlier recovery may have died between its two steps.
+    void recover(Slot dead) {
+        for (u64 i = 0; i < ring_.capacity; ++i) {
+            Cell& cell = ring_.cell(i);
+            const CellWord w{cell.word.load(std::memory_order_acquire)};
+            if (w.raw == 0 && ring_.turn(ring_.tail.load() & ~kClosed) == 0 && i > (ring_.tail.load() & ~kClosed)) break;
+            if (w.owner() == dead && w.state() == CellState::writing) {
+                cell.word.store(CellWord::make(w.turn(), CellState::tomb).raw);
+            } else if (w.owner() == dead && w.state() == CellState::committing) {
+                finish_commit(cell, dead);
+                cell.word.store(CellWord::make(w.turn(), CellState::ready).raw);
+            } else if (w.owner() == dead && w.state() == CellState::reading) {
+                put_back(cell, dead);
+                cell.word.store(CellWord::make(w.turn(), CellState::ready).raw);
+                lower_head(w.turn() * ring_.capacity + i);
+            } else if (w.state() == CellState::ready) {
+                lower_head(w.turn() * ring_.capacity + i);
+            }
+        }
+    }
+
+    // Gives back the blocks of everything still in the ring. Only for a ring that nobody uses any more.
+    void discard() {
+        Message m;
+        while (take(m) == Take::ok) free_blocks(m);
+    }
+    void free_blocks(const Message& m) {
+        for_each_block(m, [&](BlockId id) { arena_.give_back(id); });
+    }
+
+private:
+    void help_tail(u64 p) { ring_.tail.compare_exchange_strong(p, p + 1); }
+    void help_head(u64 h) { ring_.head.compare_exchange_strong(h, h + 1); }
+
+    static void write(Message& to, const Message& from) {
+        std::memcpy(&to, &from, offsetof(Message, body) + (from.root != 0 ? 0 : from.size));
+    }
+
+    // The children of a root are read before it is touched: a give_back of the root must come last.
+    template <class F>
+    void for_each_block(const Message& m, F&& f) {
+        if (m.root == 0) return;
+        Root& root = *reinterpret_cast<Root*>(arena_.data(m.root));
+        for (u32 i = 0; i < root.buffers; ++i) f(root.buffer()[i].block);
+        f(m.root);
+    }
+
+    void finish_commit(Cell& cell, Slot sender) {
+        for_each_block(cell.message, [&](BlockId id) { arena_.set(id, BlockState::in_flight); });
+        if ((cell.message.flags & kAnswersTask) != 0) seg_.participant(sender).task.store(0);
+    }
+
+    void copy_out(Cell& cell, Message& m) {
+        write(m, cell.message);
+        for_each_block(m, [&](BlockId id) { arena_.set(id, BlockState::owned); });
+        if ((m.flags & kIsTask) != 0) {
+            seg_.participant(seg_.me).item.store(0, std::memory_order_relaxed);
+            seg_.participant(seg_.me).task.store(m.a, std::memory_order_release);
+        }
+    }
+
+    // The dead never saw it: it stays a message in the ring, and is no task that died.
+    void put_back(Cell& cell, Slot dead) {
+        for_each_block(cell.message, [&](BlockId id) { arena_.set(id, BlockState::in_flight); });
+        auto& task = seg_.participant(dead).task;
+        if ((cell.message.flags & kIsTask) != 0 && task.load() == cell.message.a) task.store(0);
+    }
+
+    void lower_head(u64 p) {
+        u64 h = ring_.head.load();
+        // Also where the head is at p itself: a consumer that saw READING there may be about to help it on.
+        while ((h & kPositionMask) >= p) {
+            const u64 version = (h >> kPositionBits) + 1;
+            if (ring_.head.compare_exchange_strong(h, version << kPositionBits | p)) return;
+        }
+    }
+
+    // At the head there is nothing to take. In a closed ring: is it drained for ever? Only the closing position can
+    // still be claimed, by a producer that read the tail before; sealing its cell ends that.
+    Take nothing_at(Cell& cell, CellWord w, u64 p, u32 turn) {
+        const u64 tail = ring_.tail.load(std::memory_order_acquire);
+        if ((tail & kClosed) == 0) return Take::empty;
+        const u64 closed = tail & ~kClosed;
+        if (p > closed) return Take::drained;
+        if (p < closed || w.turn() != turn) return Take::empty;
+        if (w.state() == CellState::sealed) return Take::drained;
+        if (w.state() != CellState::free) return Take::empty;
+        u64 expected = w.raw;
+        // seal
+        const bool done = cell.word.compare_exchange_strong(expected, CellWord::make(turn, CellState::sealed).raw);
+        return done ? Take::drained : Take::empty;
+    }
+
+    Segment& seg_;
+    Arena& arena_;
+    Ring& ring_;
+};
+
+}  // namespace allcores

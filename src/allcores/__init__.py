@@ -1,0 +1,51 @@
+"""allcores: Process, Thread, Queue, Pool, Value, Array and Lock on a shared-memory core.
+
+``import allcores as mp`` is the process context; ``allcores.get_context("serial" | "thread" | "process")`` runs the same program
+elsewhere. Nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+# name -> module that has it.
+_LAZY = {
+    "Context": "context",
+    "get_all_contexts": "context",
+    "get_context": "context",
+    **dict.fromkeys(
+        ("InitializerFailed", "NotSupported", "OwnerDied", "PoolTerminated", "RemoteTraceback", "TimeoutError"), "errors"
+    ),
+    **dict.fromkeys(("UnpicklableError", "UsageError", "WorkerDied", "WouldBlockForever"), "errors"),
+    "parent_process": "process",
+    "Comparison": "compare",
+}
+
+# What `import allcores as mp` has of the default context.
+_OF_DEFAULT_CONTEXT = (
+    *("Array", "BoundedSemaphore", "Event", "Lock", "Pool", "Process", "Queue", "RLock", "RawArray", "RawValue", "Semaphore"),
+    *("Thread", "Value", "active_children", "cpu_count", "current_process"),
+)
+
+__all__ = tuple(sorted((*_LAZY, *_OF_DEFAULT_CONTEXT, "compare")))  # noqa: PLE0605 - the two tables above
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _OF_DEFAULT_CONTEXT:
+        from allcores.context import get_context
+
+        value = getattr(get_context(), name)
+    elif name in _LAZY:
+        value = getattr(importlib.import_module(f"allcores.{_LAZY[name]}"), name)
+    else:
+        raise AttributeError(f"module 'allcores' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted((*__all__, "__version__"))

@@ -1,0 +1,250 @@
+"""How objects travel: a pickle, buffers beside it, and handles of shared objects by name.
+
+    object --- plain built-ins ----------------------------> C pickler (in _native, never here)
+           --- importable functions and classes only ------> C pickler, large buffers out of band
+           --- lambdas, closures, __main__, notebook cells -> cloudpickle, by value
+
+A shared object (lock, queue, value) in a message is pinned until the receiver holds it; one in an object that is read several
+times (a function sent to a pool) is kept alive by whoever keeps that object.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import threading
+import traceback
+from types import FunctionType, TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from allcores import _native, segment
+from allcores.errors import RemoteTraceback, UnpicklableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ("dumps_kept", "dumps_message", "pack_error", "short_repr", "unpack_error")
+
+# Smaller buffers cost more as a block of their own than as a copy inside the pickle.
+LEAST_BUFFER = 4096
+
+Made = tuple[bytes, list[pickle.PickleBuffer]]
+
+
+class Shared(Protocol):
+    """An object in shared memory: what a handle names."""
+
+    @property
+    def offset(self) -> int: ...
+
+
+class _Sending(threading.local):
+    """The shared objects met while this thread pickles; None outside, where nobody would keep them."""
+
+    handles: list[Shared] | None = None
+    pinned: bool = False
+
+
+_sending = _Sending()
+
+
+def handle_of(obj: Shared, *args: object) -> tuple[Callable[..., object], tuple[object, ...]]:
+    """The ``__reduce__`` of every shared object: rebuild one of its class from ``args`` where it arrives."""
+    if _sending.handles is None:
+        # A plain pickle.dumps by the user: who knows when it is loaded, and how often. Kept for the program's life.
+        _native.pin(obj.offset)
+    else:
+        _sending.handles.append(obj)
+    return _from_handle, (segment.origin(), _sending.pinned, type(obj), args)
+
+
+def _from_handle(origin: tuple[int, int, int], pinned: bool, cls: type[Shared], args: tuple[object, ...]) -> object:
+    segment.find(*origin)
+    obj = cls._attach(*args)  # type: ignore[attr-defined]
+    if pinned:
+        _native.unpin(obj.offset)
+    return obj
+
+
+class _ByValue(Exception):  # noqa: N818 - a signal between two functions here
+    """Something in the object is not importable where it arrives."""
+
+
+def is_importable(obj: Any) -> bool:
+    """Whether a function or class can be found again by its name in another process."""
+    module = getattr(obj, "__module__", None)
+    if module is None or module == "__main__":
+        return False
+    found: Any = sys.modules.get(module)
+    for part in obj.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is obj
+
+
+class _Pickler(pickle.Pickler):
+    """The C pickler, stopped at the first function or class that must go by value."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, FunctionType | type) and not is_importable(obj):
+            raise _ByValue
+        return NotImplemented
+
+
+def _dumps(obj: object, pinned: bool) -> tuple[Made, list[Shared]]:
+    try:
+        return _dumps_with(obj, pinned, light=True)
+    except (_ByValue, pickle.PicklingError, TypeError, AttributeError):
+        pass  # cloudpickle knows more; what it does not know either, it says better
+    try:
+        return _dumps_with(obj, pinned, light=False)
+    except Exception as error:
+        raise UnpicklableError(f"cannot send {short_repr(obj)} to another process: {error}{_blame(obj)}") from error
+
+
+def _dumps_with(obj: object, pinned: bool, light: bool) -> tuple[Made, list[Shared]]:
+    import io
+
+    buffers: list[pickle.PickleBuffer] = []
+    out = io.BytesIO()
+
+    def keep_in(buffer: pickle.PickleBuffer) -> bool:
+        if memoryview(buffer).nbytes < LEAST_BUFFER or not memoryview(buffer).contiguous:
+            return True
+        buffers.append(buffer)
+        return False
+
+    if light:
+        pickler: pickle.Pickler = _Pickler(out, 5, buffer_callback=keep_in)
+    else:
+        import cloudpickle
+
+        pickler = cloudpickle.Pickler(out, 5, buffer_callback=keep_in)
+    before = _sending.handles, _sending.pinned
+    handles: list[Shared] = []
+    _sending.handles, _sending.pinned = handles, pinned
+    try:
+        pickler.dump(obj)
+    finally:
+        _sending.handles, _sending.pinned = before
+    return (out.getvalue(), [b.raw() for b in buffers]), handles  # type: ignore[misc]
+
+
+def _blame(obj: object) -> str:
+    """Name the part of an object that cannot be pickled: `` (in .model.lock)``."""
+    path = ""
+    seen: set[int] = set()
+    while id(obj) not in seen:
+        seen.add(id(obj))
+        for step, part in _parts(obj):
+            try:
+                _dumps_with(part, pinned=False, light=False)
+            except Exception:  # noqa: BLE001 - whatever its reducer raises: this is the part
+                path, obj = path + step, part
+                break
+        else:
+            break
+    return f" (the part to blame: {path}, {short_repr(obj)})" if path else ""
+
+
+def _parts(obj: object) -> list[tuple[str, object]]:
+    if isinstance(obj, dict):
+        return [(f"[{short_repr(k)}]", v) for k, v in obj.items()]
+    if isinstance(obj, list | tuple):
+        return [(f"[{i}]", v) for i, v in enumerate(obj)]
+    if isinstance(obj, FunctionType) and obj.__closure__:
+        names = obj.__code__.co_freevars
+        return [(f".<{n}>", c.cell_contents) for n, c in zip(names, obj.__closure__, strict=True)]
+    return [(f".{name}", value) for name, value in getattr(obj, "__dict__", {}).items()] if not isinstance(obj, type) else []
+
+
+def dumps_message(obj: object) -> Made:
+    """Pickle an object for one receiver. Called by ``_native`` for what the C pickler alone cannot carry.
+
+    Raises:
+        UnpicklableError: something in it cannot travel; the message names the part.
+    """
+    made, handles = _dumps(obj, pinned=True)
+    for handle in handles:
+        _native.pin(handle.offset)
+    return made
+
+
+def dumps_kept(obj: object) -> tuple[Made, list[Shared]]:
+    """Pickle an object that several will load. The caller keeps the returned shared objects alive as long."""
+    return _dumps(obj, pinned=False)
+
+
+def short_repr(obj: object, limit: int = 80) -> str:
+    """``repr(obj)`` cut to ``limit`` characters; never raises."""
+    try:
+        text = repr(obj)
+    except Exception as error:  # noqa: BLE001 - a broken __repr__ must not hide the error that is being reported
+        text = f"<{type(obj).__name__}, whose repr raised {type(error).__name__}>"
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+# Errors travel as their parts, because an exception pickles by calling its class with ``args`` again, which fails for every
+# class whose __init__ takes something else.
+
+Packed = tuple[bytes, str, str, list[str]]
+
+
+def pack_error(error: BaseException) -> Packed:
+    """An exception as something that always travels: its parts pickled, its type and text, its traceback, its notes."""
+    text = "".join(traceback.format_exception(type(error), error, _beyond_us(error.__traceback__)))
+    error = error.with_traceback(None)
+    state = {k: v for k, v in error.__dict__.items() if k != "__notes__"}
+    for parts in ((type(error), error.args, state), (type(error), error.args, {}), (type(error), (str(error),), {})):
+        try:
+            made, handles = _dumps((*parts, error.__reduce__() if parts[2] is state else None), pinned=False)
+        except Exception:  # noqa: BLE001 - something it carries cannot travel: send less of it
+            continue
+        for handle in handles:
+            _native.pin(handle.offset)
+        # Buffers of an error are rare and small: they may as well be copied.
+        return pickle.dumps((made[0], [bytes(b) for b in made[1]])), _describe(error), text, _notes(error)
+    return b"", _describe(error), text, _notes(error)
+
+
+def unpack_error(packed: Packed) -> BaseException:
+    """The exception again, of its own class where that can be had, with the remote traceback as its cause."""
+    parts, described, text, notes = packed
+    error: BaseException | None = None
+    if parts:
+        try:
+            data, buffers = pickle.loads(parts)
+            error = _rebuild(*pickle.loads(data, buffers=buffers))
+        except Exception:  # noqa: BLE001 - its class or state cannot be loaded here: the text remains
+            error = None
+    if error is None:
+        error = UnpicklableError(f"the call failed with {described}; the error itself cannot be brought here")
+    for note in notes:
+        error.add_note(note)
+    error.__cause__ = RemoteTraceback(text)
+    return error
+
+
+def _rebuild(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any], reduced: Any) -> BaseException:
+    try:
+        error: BaseException = reduced[0](*reduced[1]) if reduced else cls(*args)
+    except Exception:  # noqa: BLE001 - an __init__ of another shape than args: leave it out
+        error = cls.__new__(cls, *args)
+        error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+def _beyond_us(tb: TracebackType | None) -> TracebackType | None:
+    """The traceback from the first frame that is the user's."""
+    first = tb
+    while first is not None and first.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "allcores":
+        first = first.tb_next
+    return first or tb
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {short_repr(str(error), 200)}"
+
+
+def _notes(error: BaseException) -> list[str]:
+    return [str(n) for n in getattr(error, "__notes__", ())]

@@ -1,0 +1,158 @@
+"""Contexts: a context says where the work runs; everything else stays the same."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from allcores.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from allcores.pool.pool import Pool as PoolType
+    from allcores.process import BaseProcess
+
+__all__ = ("Context", "get_all_contexts", "get_context")
+
+# name -> module, class. The class is imported when its context is first asked for.
+_TABLE = {
+    "process": ("allcores.contexts.process", "ProcessContext"),
+    "thread": ("allcores.contexts.thread", "ThreadContext"),
+    "serial": ("allcores.contexts.serial", "SerialContext"),
+}
+
+_made: dict[str, Context] = {}
+
+
+class Context:
+    """A place where work runs, with the vocabulary of ``multiprocessing``.
+
+    Value, Array and the locks are the same in all contexts; Process, Thread, Queue and Pool are the context's own.
+    """
+
+    name: str
+    Process: type[BaseProcess]
+    Thread: type[BaseProcess]
+
+    def Pool(  # noqa: N802 - the standard's name
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+    ) -> PoolType:
+        """Make a pool of workers.
+
+        Args:
+            processes: how many; by default one per usable core (affinity and cgroup quota).
+            initializer: called in each worker before its first task.
+            initargs: its arguments, a tuple.
+            maxtasksperchild: replace a worker after so many tasks. No effect where workers are not processes.
+        """
+        from allcores.pool.pool import Pool, check_pool_arguments
+
+        n = check_pool_arguments(processes, initializer, initargs, maxtasksperchild, self.cpu_count())
+        return Pool(self._crew(n, initializer, tuple(initargs), maxtasksperchild or 0))
+
+    def _crew(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> Any:
+        raise NotImplementedError
+
+    def Queue(self, maxsize: int = 0) -> Any:  # noqa: N802
+        """Make a queue; see ``allcores.queues.Queue``."""
+        raise NotImplementedError
+
+    def Lock(self) -> Any:  # noqa: N802
+        """Make a lock; see ``allcores.sync.Lock``."""
+        from allcores import sync
+
+        return sync.Lock()
+
+    def RLock(self) -> Any:  # noqa: N802
+        """Make a recursive lock; see ``allcores.sync.RLock``."""
+        from allcores import sync
+
+        return sync.RLock()
+
+    def Semaphore(self, value: int = 1) -> Any:  # noqa: N802
+        """Make a semaphore; see ``allcores.sync.Semaphore``."""
+        from allcores import sync
+
+        return sync.Semaphore(value)
+
+    def BoundedSemaphore(self, value: int = 1) -> Any:  # noqa: N802
+        """Make a bounded semaphore; see ``allcores.sync.BoundedSemaphore``."""
+        from allcores import sync
+
+        return sync.BoundedSemaphore(value)
+
+    def Event(self) -> Any:  # noqa: N802
+        """Make an event; see ``allcores.sync.Event``."""
+        from allcores import sync
+
+        return sync.Event()
+
+    def Value(self, typecode_or_value: Any, *args: Any, lock: Any = True) -> Any:  # noqa: N802
+        """Make a typed shared value; see ``allcores.shared.Value``."""
+        from allcores import shared
+
+        return shared.Value(typecode_or_value, *args, lock=lock)
+
+    def Array(self, typecode_or_data: Any, size_or_initializer: Any = None, *, lock: Any = True) -> Any:  # noqa: N802
+        """Make a typed shared array; see ``allcores.shared.Array``."""
+        from allcores import shared
+
+        return shared.Array(typecode_or_data, size_or_initializer, lock=lock)
+
+    def RawValue(self, typecode_or_value: Any, *args: Any) -> Any:  # noqa: N802
+        """``Value`` without a lock."""
+        return self.Value(typecode_or_value, *args, lock=False)
+
+    def RawArray(self, typecode_or_data: Any, size_or_initializer: Any = None) -> Any:  # noqa: N802
+        """``Array`` without a lock."""
+        return self.Array(typecode_or_data, size_or_initializer, lock=False)
+
+    def cpu_count(self) -> int:
+        """Usable CPUs: the smaller of affinity and cgroup quota."""
+        from allcores import segment
+
+        return segment.cpu_count()
+
+    def current_process(self) -> Any:
+        """The process or thread of this context that runs here."""
+        raise NotImplementedError
+
+    def active_children(self) -> list[Any]:
+        """Those that were started from here and have not ended."""
+        raise NotImplementedError
+
+    def get_context(self, name: str | None = None) -> Context:
+        """This context, or another by its name."""
+        return self if name is None else get_context(name)
+
+    def __repr__(self) -> str:
+        return f"<{self.name} context of allcores>"
+
+    def __reduce__(self) -> Any:
+        return get_context, (self.name,)
+
+
+def get_all_contexts() -> list[str]:
+    """The names that ``get_context`` knows."""
+    return list(_TABLE)
+
+
+def get_context(name: str | None = None) -> Context:
+    """The context of a name: ``serial``, ``thread`` or ``process``; without a name the default, ``process``.
+
+    Raises:
+        UsageError: there is no context of that name.
+    """
+    if name is None:
+        name = "process"
+    if name not in _TABLE:
+        raise UsageError(f"no context {name!r}: choose one of {', '.join(_TABLE)}")
+    if name not in _made:
+        module, cls = _TABLE[name]
+        _made[name] = getattr(importlib.import_module(module), cls)()
+    return _made[name]

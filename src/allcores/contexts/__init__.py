@@ -1,0 +1,1 @@
+"""The contexts: one file for each place where work runs."""

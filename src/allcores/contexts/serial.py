@@ -1,0 +1,201 @@
+"""The serial context: everything happens here and now, in the order of the program. The debugging twin of the others.
+
+``start()`` runs the function before it returns, a pool runs a call when it is submitted. What only another process could end raises
+``WouldBlockForever`` instead of hanging.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from allcores import sync
+from allcores.context import Context
+from allcores.contexts import thread
+from allcores.errors import NotSupported, WouldBlockForever
+from allcores.pool.crew import Outcome, run_task
+from allcores.process import current_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ("SerialContext",)
+
+
+class Process(thread.Thread):
+    """A ``Process`` whose function has run when ``start`` returns."""
+
+    _count = itertools.count(1)
+
+    def start(self) -> None:
+        """Run the function, here and now."""
+        self._check_open()
+        if self._started():
+            raise AssertionError("a process can be started once: make a new Process")
+        before = getattr(thread._running, "thread", None)
+        try:
+            self._run()
+        finally:
+            thread._running.thread = before
+
+    def join(self, timeout: float | None = None) -> None:
+        """Return at once: it has ended."""
+        self._check_started()
+
+    def terminate(self) -> None:
+        """Nothing to end: it has ended."""
+        if not self._ended.is_set():
+            raise NotSupported("nothing runs beside the program in the serial context: there is nothing to terminate")
+
+    kill = terminate
+
+
+class Thread(Process):
+    """A ``Thread`` whose function has run when ``start`` returns."""
+
+    _count = itertools.count(1)
+
+
+class Queue(thread.LocalQueue):
+    """A queue that raises ``WouldBlockForever`` where it would wait for somebody else."""
+
+    def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: D102
+        try:
+            super().put(obj, block=False)
+        except queue.Full:
+            if block and timeout is None:
+                raise WouldBlockForever("put() on a full queue") from None
+            raise
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: D102
+        try:
+            return super().get(block=False)
+        except queue.Empty:
+            if block and timeout is None:
+                raise WouldBlockForever("get() on an empty queue") from None
+            raise
+
+
+class _Impatient:
+    """``acquire`` that does not wait for a holder who cannot come."""
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        if super().acquire(False):  # type: ignore[misc]
+            return True
+        if block and timeout is None:
+            raise WouldBlockForever(f"acquire() of a {type(self).__name__} that is not free")
+        return False
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+
+class Lock(_Impatient, sync.Lock):
+    """A lock."""
+
+
+class RLock(_Impatient, sync.RLock):
+    """A recursive lock."""
+
+
+class Semaphore(_Impatient, sync.Semaphore):
+    """A semaphore."""
+
+
+class BoundedSemaphore(_Impatient, sync.BoundedSemaphore):
+    """A bounded semaphore."""
+
+
+class Event(sync.Event):
+    """An event."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Whether it is set; nobody else could set it meanwhile."""
+        if not self.is_set() and timeout is None:
+            raise WouldBlockForever("wait() for an event that is not set")
+        return self.is_set()
+
+
+class SerialContext(Context):
+    """Work runs here and now."""
+
+    name = "serial"
+    Process = Process
+    Thread = Thread
+
+    def Queue(self, maxsize: int = 0) -> Queue:  # noqa: N802, D102
+        return Queue(maxsize)
+
+    def Lock(self) -> Lock:  # noqa: N802, D102
+        return Lock()
+
+    def RLock(self) -> RLock:  # noqa: N802, D102
+        return RLock()
+
+    def Semaphore(self, value: int = 1) -> Semaphore:  # noqa: N802, D102
+        return Semaphore(value)
+
+    def BoundedSemaphore(self, value: int = 1) -> BoundedSemaphore:  # noqa: N802, D102
+        return BoundedSemaphore(value)
+
+    def Event(self) -> Event:  # noqa: N802, D102
+        return Event()
+
+    def _crew(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> _Crew:
+        return _Crew(n, initializer, initargs)
+
+    def current_process(self) -> Any:  # noqa: D102
+        return getattr(thread._running, "thread", None) or current_process()
+
+    def active_children(self) -> list[Any]:  # noqa: D102
+        return []
+
+
+class _Crew:
+    """Nobody but the caller: a task is run when it is submitted, its answer waits to be received."""
+
+    local = True
+
+    def __init__(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+        self.size = n
+        self._answers: deque[tuple[int, int, Any]] = deque()
+        self._functions: dict[int, Callable[..., Any]] = {}
+        self._keys = itertools.count(1)
+        if initializer is not None:
+            try:
+                initializer(*initargs)
+            except BaseException as error:  # noqa: BLE001 - told to the pool, which cannot work
+                self._answers.append((0, Outcome.BROKEN, error))
+
+    def learn(self, func: Callable[..., Any]) -> int:
+        key = next(self._keys)
+        self._functions[key] = func
+        return key
+
+    def forget(self, key: int) -> None:
+        self._functions.pop(key, None)
+
+    def submit(self, task: int, key: int, mode: int, payload: Any) -> None:
+        if self._answers and self._answers[0][1] == Outcome.BROKEN:
+            return  # as a worker that never comes to take it
+        self._answers.append((task, *run_task(self._functions[key], mode, payload)))
+
+    def receive(self, timeout: float | None = None) -> tuple[int, int, Any] | None:
+        if self._answers:
+            return self._answers.popleft()
+        if timeout is None:
+            raise WouldBlockForever("waiting for a result")
+        return None
+
+    def wake(self) -> None:
+        self._answers.append((0, Outcome.WAKE, None))
+
+    def replace(self, pid: int) -> None:
+        raise AssertionError("nobody dies in the serial context")
+
+    def finish(self) -> None:
+        self._answers.clear()
+
+    abort = finish

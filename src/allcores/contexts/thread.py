@@ -1,0 +1,270 @@
+"""The thread context: the same program in threads of this process. Objects are shared, not copied."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from allcores.context import Context
+from allcores.errors import NotSupported
+from allcores.pool.crew import Outcome, run_task
+from allcores.process import BaseProcess, current_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ("LocalQueue", "Thread", "ThreadContext")
+
+_running = threading.local()
+_alive: set[Thread] = set()
+
+
+class Thread(BaseProcess):
+    """A thread with the interface of ``Process``: start, join, result, exitcode.
+
+    It cannot be killed: ``terminate`` and ``kill`` raise ``NotSupported``. ``pid`` is that of this process.
+    """
+
+    _count = itertools.count(1)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._exitcode: int | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._check_open()
+        if self._started():
+            raise AssertionError("a thread can be started once: make a new one")
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=self._daemon)
+        _alive.add(self)
+        self._thread.start()
+
+    def _run(self) -> None:
+        _running.thread = self
+        try:
+            self._value = self.run()
+            self._exitcode = 0
+        except SystemExit as error:
+            self._error = error
+            code = error.code
+            self._exitcode = 0 if code is None else code & 0xFF if isinstance(code, int) else 1
+        except BaseException as error:  # noqa: BLE001 - result() raises it
+            self._error, self._exitcode = error, 1
+            text = "".join(traceback.format_exception(error))
+            print(f"Thread {self._name}:\n{text}", end="", file=sys.stderr)
+        finally:
+            _alive.discard(self)
+            self._ended.set()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the thread has ended, at most ``timeout`` seconds."""
+        self._check_started()
+        assert self._thread is not None
+        self._thread.join(None if timeout is None else max(timeout, 0))
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the end and return what the function returned, or raise what it raised.
+
+        Raises:
+            TimeoutError: it has not ended in time; it goes on.
+        """
+        self.join(timeout)
+        if not self._ended.is_set():
+            from allcores.errors import TimeoutError
+
+            raise TimeoutError(f"{self._name} has not ended within {timeout} s; it goes on")
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def is_alive(self) -> bool:
+        """Whether the thread has been started and has not ended."""
+        self._check_open()
+        return self._started() and not self._ended.is_set()
+
+    def terminate(self) -> None:
+        """Not possible: a thread cannot be ended from outside."""
+        raise NotSupported("a thread cannot be terminated: use the process context, or have the function look at an Event")
+
+    kill = terminate
+
+    def close(self) -> None:
+        """Let go of the thread after its end."""
+        if not self._closed and self._started() and not self._ended.is_set():
+            raise ValueError("the thread is still running: join() it before close()")
+        self._closed = True
+
+    @property
+    def pid(self) -> int | None:
+        """The id of this process; None before ``start``."""
+        self._check_open()
+        return os.getpid() if self._started() else None
+
+    @property
+    def ident(self) -> int | None:
+        """The thread's own number; None before ``start``."""
+        return self._thread.ident if self._thread else None
+
+    @property
+    def exitcode(self) -> int | None:
+        """None while it runs, then 0, the code of ``sys.exit``, or 1 after an error."""
+        self._check_open()
+        return self._exitcode if self._ended.is_set() else None
+
+    @property
+    def sentinel(self) -> int:
+        """Not possible: a thread has no file descriptor to wait for."""
+        raise NotSupported("a thread has no sentinel: join() it, or use the process context")
+
+    def _started(self) -> bool:
+        return self._thread is not None or self._ended.is_set()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("the thread object is closed")
+
+    def _check_started(self) -> None:
+        self._check_open()
+        if not self._started():
+            raise AssertionError("the thread is not started: start() it first")
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "started" if not self._ended.is_set() else f"stopped exitcode={self._exitcode}"
+        return f"<{type(self).__name__} name={self._name!r} {state if self._started() else 'initial'}>"
+
+
+class Process(Thread):
+    """A ``Process`` that is a thread of this process."""
+
+    _count = itertools.count(1)
+
+
+class LocalQueue(queue.Queue[Any]):
+    """A queue inside one process, with the names of ``multiprocessing.Queue``. Items are not copied."""
+
+    def __init__(self, maxsize: int = 0) -> None:
+        if not isinstance(maxsize, int):
+            raise TypeError(f"maxsize must be an int, the number of items that may wait, not {maxsize!r}")
+        super().__init__(maxsize)
+        self.closed = False
+
+    def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: D102
+        self._check_open("put")
+        super().put(obj, block, None if timeout is None else max(timeout, 0))
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: D102
+        self._check_open("get")
+        return super().get(block, None if timeout is None else max(timeout, 0))
+
+    def _check_open(self, what: str) -> None:
+        if self.closed:
+            raise ValueError(f"this queue is closed: {what}() after close()")
+
+    def close(self) -> None:
+        """Refuse further use from here."""
+        self.closed = True
+
+    def join_thread(self) -> None:
+        """Return at once: there is no helper thread."""
+        if not self.closed:
+            raise ValueError("join_thread() before close(): close the queue first")
+
+    def cancel_join_thread(self) -> None:
+        """Do nothing: there is no helper thread."""
+
+
+class ThreadContext(Context):
+    """Work runs in threads of this process."""
+
+    name = "thread"
+    Process = Process
+    Thread = Thread
+
+    def Queue(self, maxsize: int = 0) -> LocalQueue:  # noqa: N802, D102
+        return LocalQueue(maxsize)
+
+    def _crew(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> _Crew:
+        return _Crew(n, initializer, initargs)
+
+    def current_process(self) -> Any:  # noqa: D102
+        return getattr(_running, "thread", None) or current_process()
+
+    def active_children(self) -> list[Any]:  # noqa: D102
+        return list(_alive)
+
+
+class _Crew:
+    """Worker threads around two queues."""
+
+    local = True
+
+    def __init__(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+        self.size = n
+        self._tasks: queue.SimpleQueue[tuple[int, Callable[..., Any], int, Any] | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
+        self._functions: dict[int, Callable[..., Any]] = {}
+        self._keys = itertools.count(1)
+        self._aborted = False
+        self._threads = [
+            threading.Thread(target=self._serve, args=(initializer, initargs), name=f"PoolWorker-{i}", daemon=True)
+            for i in range(1, n + 1)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _serve(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+        if initializer is not None:
+            try:
+                initializer(*initargs)
+            except BaseException as error:  # noqa: BLE001 - told to the pool, which cannot work
+                self._answers.put((0, Outcome.BROKEN, error))
+                return
+        while (task := self._tasks.get()) is not None and not self._aborted:
+            number, func, mode, payload = task
+            self._answers.put((number, *run_task(func, mode, payload)))
+
+    def learn(self, func: Callable[..., Any]) -> int:
+        key = next(self._keys)
+        self._functions[key] = func
+        return key
+
+    def forget(self, key: int) -> None:
+        self._functions.pop(key, None)
+
+    def submit(self, task: int, key: int, mode: int, payload: Any) -> None:
+        self._tasks.put((task, self._functions[key], mode, payload))
+
+    def receive(self, timeout: float | None = None) -> tuple[int, int, Any] | None:
+        try:
+            return self._answers.get(timeout != 0, timeout)
+        except queue.Empty:
+            return None
+
+    def wake(self) -> None:
+        self._answers.put((0, Outcome.WAKE, None))
+
+    def replace(self, pid: int) -> None:
+        raise AssertionError("threads do not die")
+
+    def finish(self) -> None:
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def abort(self) -> None:
+        """Threads cannot be killed: each ends after the task it is in."""
+        self._aborted = True
+        for _ in self._threads:
+            self._tasks.put(None)

@@ -1,0 +1,1 @@
+"""The pool: map and its kin over the workers of any context."""

@@ -1,0 +1,228 @@
+"""Pool: the standard library's, over the workers of any context."""
+
+from __future__ import annotations
+
+import atexit
+import weakref
+from typing import TYPE_CHECKING, Any, Self
+
+from allcores import codec
+from allcores.pool.crew import Mode
+from allcores.pool.engine import Engine
+from allcores.pool.results import AsyncResult, IMapIterator, MapResult
+from allcores.process import check_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from allcores.pool.crew import Crew
+
+__all__ = ("Pool", "check_pool_arguments")
+
+_open_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
+def check_pool_arguments(processes: Any, initializer: Any, initargs: Any, maxtasksperchild: Any, default: int) -> int:
+    """The number of workers, after refusing what makes no sense."""
+    if processes is None:
+        processes = default
+    if not isinstance(processes, int) or isinstance(processes, bool):
+        raise TypeError(f"processes must be an int, the number of workers, not {processes!r}")
+    if processes < 1:
+        raise ValueError(f"processes must be at least 1, not {processes}; leave it out for one per usable core")
+    if initializer is not None and not callable(initializer):
+        raise TypeError(f"initializer must be callable, not {codec.short_repr(initializer)}")
+    check_call(initargs, None)
+    if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild < 1):
+        raise ValueError(f"maxtasksperchild must be an int of at least 1 or None, not {maxtasksperchild!r}")
+    return processes
+
+
+class Pool:
+    """Workers that run calls of any function: ``map``, ``apply_async`` and their kin, as ``multiprocessing.Pool``.
+
+    Tasks are taken by whichever worker is free; chunks are sized by the time that items have taken. A worker that dies fails
+    the one item it was running, with ``WorkerDied``; the pool goes on with a fresh worker. Leaving a ``with`` block finishes what was
+    submitted; an exception in the block terminates it.
+    """
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+        self._engine = Engine(crew)
+        self._closed = False
+        self._end = weakref.finalize(self, crew.abort)
+        self._end.atexit = False  # _at_exit does it, in order
+        _open_pools.add(self)
+
+    def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None) -> Any:
+        """Call ``func(*args, **kwds)`` in a worker and return its result. Blocks."""
+        return self.apply_async(func, args, kwds).get()
+
+    def apply_async(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] | None = None,
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+    ) -> AsyncResult:
+        """Have ``func(*args, **kwds)`` called in a worker. Does not block.
+
+        Args:
+            func: any function; lambdas and closures too.
+            args: a tuple of arguments: write ``(x,)`` for one.
+            kwds: named arguments.
+            callback: called with the result, in a background thread or in the thread that waits for a result of this pool.
+            error_callback: likewise with the error.
+
+        Raises:
+            ValueError: the pool is closed.
+            UnpicklableError: the function or an argument cannot travel.
+        """
+        if type(args) is not tuple or kwds:
+            args, kwds = check_call(args, kwds)
+        key = self._learn(func)
+        result = AsyncResult(self._engine, key, args, callback, error_callback)
+        try:
+            if kwds:
+                self._engine.submit(result, key, Mode.KEYWORDS, (args, kwds))
+            else:
+                self._engine.submit(result, key, Mode.CALL, args)
+        except BaseException:
+            self._crew.forget(key)
+            raise
+        if callback is not None or error_callback is not None:
+            self._engine.drive(result)
+        return result
+
+    def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+        """Call ``func`` with each item; the results in order. Blocks.
+
+        Args:
+            func: a function of one argument.
+            iterable: any iterable; consumed as the work proceeds.
+            chunksize: items per task; by default as many as take about a millisecond, by measured time.
+
+        Raises:
+            BaseException: the first error that arrives, as itself; a note names the item. No further items are begun.
+            WorkerDied: a worker died; it names the item.
+        """
+        return self._map(func, iterable, chunksize, star=False).begin().get()  # type: ignore[no-any-return]
+
+    def starmap(self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None) -> list[Any]:
+        """``map`` for functions of several arguments: ``func(*item)`` for each item."""
+        return self._map(func, iterable, chunksize, star=True).begin().get()  # type: ignore[no-any-return]
+
+    def map_async(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        callback: Callable[[list[Any]], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+    ) -> MapResult:
+        """``map`` that does not block: ``get()`` of what it returns has the list."""
+        return self._drive(self._map(func, iterable, chunksize, False, callback, error_callback))
+
+    def starmap_async(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        callback: Callable[[list[Any]], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+    ) -> MapResult:
+        """``starmap`` that does not block: ``get()`` of what it returns has the list."""
+        return self._drive(self._map(func, iterable, chunksize, True, callback, error_callback))
+
+    def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> Iterator[Any]:
+        """Results in order, as they are asked for, from an input of any length: never more than a bounded window ahead.
+
+        An item that failed raises at its place; asking on gives the results after it. ``next(timeout)`` waits at most so long.
+        """
+        return self._imap(func, iterable, chunksize, ordered=True)
+
+    def imap_unordered(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> Iterator[Any]:
+        """``imap`` in the order in which results arrive."""
+        return self._imap(func, iterable, chunksize, ordered=False)
+
+    def close(self) -> None:
+        """Take no more work. What was submitted is finished."""
+        self._closed = True
+
+    def terminate(self) -> None:
+        """End the workers now. What is not there yet raises ``PoolTerminated``. Can be called twice."""
+        self._closed = True
+        if self._end.detach() is not None:
+            self._engine.terminate()
+        _open_pools.discard(self)
+
+    def join(self) -> None:
+        """Wait until everything submitted is done and the workers have ended. After ``close`` or ``terminate``.
+
+        Raises:
+            ValueError: the pool is still open.
+        """
+        if not self._closed:
+            raise ValueError("join() of an open pool: close() or terminate() it first")
+        if not self._end.alive:
+            return
+        self._engine.wait_idle()
+        self._engine.join_driver()
+        self._crew.finish()
+        self._end.detach()
+        _open_pools.discard(self)
+
+    def __enter__(self) -> Self:
+        self._check_open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_exc: object) -> None:
+        self.close()
+        if kind is not None:
+            self.terminate()
+        self.join()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a pool cannot be sent to another process: make one there, pools can be nested")
+
+    def __repr__(self) -> str:
+        return f"<Pool of {self._crew.size} {'closed' if self._closed else 'open'}>"
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("the pool is closed: make a new one")
+
+    def _learn(self, func: Callable[..., Any]) -> int:
+        self._check_open()
+        if not callable(func):
+            raise TypeError(f"func must be callable, not {codec.short_repr(func)}: write pool.map(job, items), not job()")
+        return self._engine.learn(func)
+
+    def _map(
+        self, func: Callable[..., Any], items: Iterable[Any], size: int | None, star: bool, done: Any = None, failed: Any = None
+    ) -> MapResult:
+        _check_items(items, size)
+        return MapResult(self._engine, self._learn(func), items, star, size, done, failed)
+
+    def _drive(self, result: MapResult) -> MapResult:
+        result.begin()
+        self._engine.drive(result)
+        return result
+
+    def _imap(self, func: Callable[..., Any], items: Iterable[Any], size: int | None, ordered: bool) -> IMapIterator:
+        _check_items(items, size)
+        return IMapIterator(self._engine, self._learn(func), items, ordered, size).begin()
+
+
+def _check_items(items: Any, size: Any) -> None:
+    if not hasattr(items, "__iter__") and not hasattr(items, "__getitem__"):
+        raise TypeError(f"iterable must be something to iterate over, not {codec.short_repr(items)}: write [x] for one item")
+    if size is not None and (not isinstance(size, int) or size < 1):
+        raise ValueError(f"chunksize must be an int of at least 1, not {size!r}; leave it out to have it measured")
+
+
+@atexit.register
+def _at_exit() -> None:
+    for pool in list(_open_pools):
+        pool.terminate()

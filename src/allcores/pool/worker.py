@@ -1,0 +1,99 @@
+"""A pool worker in a process of its own: takes tasks from one channel, answers on another, until told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from allcores import _native, codec
+from allcores.pool.crew import STARTING, Outcome, run_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from allcores.queues import Queue
+
+__all__ = ("BLOCK_BITS", "STOP", "serve")
+
+# The key of no function: the worker ends.
+STOP = 0
+# A key is a running number and, below it, the block that the function is stored in. Blocks are used again, numbers are not.
+BLOCK_BITS = 24
+_BLOCK = (1 << BLOCK_BITS) - 1
+# Functions a worker remembers; beyond that it begins anew. Each is one that the pool may name again.
+_REMEMBERED = 1024
+
+
+def serve(tasks: Queue, answers: Queue, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], most: int) -> None:
+    """Work until a STOP comes, or for ``most`` tasks (0: no limit)."""
+    # Ctrl-C is for the program; the pool decides what becomes of its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _native.set_crew(answers.offset)
+    _native.set_task(STARTING)
+    if initializer is not None:
+        try:
+            initializer(*initargs)
+        except BaseException as error:  # noqa: BLE001 - told to the pool, which cannot work
+            _end(answers, Outcome.BROKEN, codec.pack_error(error))
+            return
+    answers.send(0, Outcome.STARTED, os.getpid(), _native.ANSWERS_TASK)
+    _work(tasks, answers, most)
+    _end(answers, Outcome.RETIRED, os.getpid())
+
+
+def _end(answers: Queue, outcome: Outcome, body: Any) -> None:
+    # Whatever happens from here on is no death in a task.
+    answers.send(0, outcome, body, _native.ANSWERS_TASK)
+    _native.set_crew(0)
+
+
+def _work(tasks: Queue, answers: Queue, most: int) -> None:
+    functions: dict[int, Callable[..., Any]] = {}
+    done = 0
+    while not most or done < most:
+        task, call, payload = tasks.receive()
+        key, mode = (call & ~_native.BROKEN) >> 8, call & 0xFF
+        if key == STOP:
+            return
+        done += 1
+        try:
+            if call & _native.BROKEN:
+                raise payload
+            func = functions.get(key)
+            if func is None:
+                if len(functions) >= _REMEMBERED:
+                    functions.clear()
+                func = functions[key] = _native.load_stored(key & _BLOCK)
+        except BaseException as error:  # noqa: BLE001 - function or argument cannot be loaded here: that fails this task only
+            info, body = Outcome.ERROR, error
+        else:
+            info, body = run_task(func, mode, payload)
+        _answer(answers, task, info, body)
+        payload = body = None  # what they hold is not needed while this worker waits
+
+
+def _answer(answers: Queue, task: int, info: int, body: Any) -> None:
+    if info == Outcome.ERROR:
+        body = codec.pack_error(body)
+    elif info & 0xFF == Outcome.CHUNK and body[1]:
+        body = body[0], [(i, codec.pack_error(e)) for i, e in body[1]]
+    try:
+        answers.send(task, info, body, _native.ANSWERS_TASK)
+    except Exception as error:  # noqa: BLE001 - the result cannot travel
+        _answer_in_parts(answers, task, info, body, error)
+
+
+def _answer_in_parts(answers: Queue, task: int, info: int, body: Any, error: Exception) -> None:
+    """Of a chunk, only the results that cannot travel become errors."""
+    if info & 0xFF != Outcome.CHUNK:
+        answers.send(task, Outcome.ERROR, codec.pack_error(error), _native.ANSWERS_TASK)
+        return
+    results, errors = body
+    for i, result in enumerate(results):
+        try:
+            codec.dumps_kept(result)
+        except Exception as why:  # noqa: BLE001 - likewise
+            results[i] = None
+            errors.append((i, codec.pack_error(why)))
+    answers.send(task, info, (results, errors), _native.ANSWERS_TASK)

@@ -1,0 +1,90 @@
+"""The program's shared memory: made on first use, inherited by every process, found again by a handle."""
+
+from __future__ import annotations
+
+import os
+
+from allcores import _native
+
+__all__ = ("cpu_count", "ensure", "origin")
+
+_GIB = 1 << 30
+
+
+def ensure() -> None:
+    """Make the segment if this process has none. Costs address space; memory comes as it is touched.
+
+    Raises:
+        OSError: no memory file can be made or mapped, even a small one.
+    """
+    if _native.has_segment():
+        return
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # Address space is cheap and blocks never move: four times the memory leaves room for every mix of sizes.
+    size = max(64 * _GIB, 4 * memory)
+    warm = max(memory // 8, _GIB // 4)
+    _native.create(size=size, cpus=cpu_count(), program=int.from_bytes(os.urandom(8)), warm=warm)
+
+
+def origin() -> tuple[int, int, int]:
+    """What a handle carries to find this segment again: program, pid of its creator, file descriptor there."""
+    return (_native.program(), *_native.creator())
+
+
+def find(program: int, pid: int, fd: int) -> None:
+    """Make sure that this process has the segment of a handle it received.
+
+    Raises:
+        ValueError: the handle belongs to another program than this process does.
+        OSError: the program of the handle has ended, or belongs to another user.
+    """
+    if not _native.has_segment():
+        own = os.open(f"/proc/{pid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        _native.attach(fd=own, worker=True)
+    if _native.program() != program:
+        raise ValueError(
+            f"this handle belongs to the program of process {pid}, and this process shares memory with another: "
+            "pass plain data between programs, or start this process from that program"
+        )
+
+
+def cpu_count() -> int:
+    """How many CPUs this process may keep busy: the smaller of its affinity and its cgroup's quota, at least 1."""
+    usable = len(os.sched_getaffinity(0))
+    quota = _cgroup_quota()
+    return max(1, usable if quota is None else min(usable, quota))
+
+
+def _cgroup_quota() -> int | None:
+    """CPUs by the quota of this process's cgroup (version 2, any level), rounded up; None without one."""
+    try:
+        with open("/proc/self/cgroup") as f:
+            paths = [line.rstrip("\n").split(":", 2)[2] for line in f if line.startswith("0::")]
+    except OSError:
+        return None
+    quotas = []
+    for path in paths:
+        level = path.strip("/")
+        while True:
+            quotas += _quota_of(f"/sys/fs/cgroup/{level}/cpu.max")
+            if not level:
+                break
+            level = level.rpartition("/")[0]
+    return min(quotas, default=None)
+
+
+def _quota_of(file: str) -> list[int]:
+    try:
+        with open(file) as f:
+            quota, period = f.read().split()
+    except (OSError, ValueError):
+        return []  # no such controller at this level
+    return [] if quota == "max" else [max(1, -(-int(quota) // int(period)))]
+
+
+# A forked child, whoever forked it, has holds and a slot of its own.
+os.register_at_fork(
+    before=_native.before_fork,
+    after_in_parent=_native.after_fork_parent,
+    after_in_child=_native.after_fork_child,
+)
