@@ -20,7 +20,8 @@ _LAZY = {
     ),
     **dict.fromkeys(("UnpicklableError", "UsageError", "WorkerDied", "WouldBlockForever"), "errors"),
     "parent_process": "process",
-    "Comparison": "compare",
+    "Comparison": "comparison",
+    "compare": "comparison",
 }
 
 # What `import allcores as mp` has of the default context.
@@ -29,7 +30,7 @@ _OF_DEFAULT_CONTEXT = (
     *("Thread", "Value", "active_children", "cpu_count", "current_process"),
 )
 
-__all__ = tuple(sorted((*_LAZY, *_OF_DEFAULT_CONTEXT, "compare")))  # noqa: PLE0605 - the two tables above
+__all__ = tuple(sorted((*_LAZY, *_OF_DEFAULT_CONTEXT)))  # noqa: PLE0605 - the two tables above
 
 
 def __getattr__(name: str) -> Any:

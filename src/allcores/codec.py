@@ -13,7 +13,6 @@ from __future__ import annotations
 import pickle
 import sys
 import threading
-import traceback
 from types import FunctionType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -191,6 +190,8 @@ Packed = tuple[bytes, str, str, list[str]]
 
 def pack_error(error: BaseException) -> Packed:
     """An exception as something that always travels: its parts pickled, its type and text, its traceback, its notes."""
+    import traceback  # not needed before something fails
+
     text = "".join(traceback.format_exception(type(error), error, _beyond_us(error.__traceback__)))
     error = error.with_traceback(None)
     state = {k: v for k, v in error.__dict__.items() if k != "__notes__"}

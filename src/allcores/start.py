@@ -38,6 +38,9 @@ _REQUEST = struct.Struct("<BiQ")  # verb, pid or 0, signal number or mailbox
 _REPLY = struct.Struct("<i")  # pid, or -errno
 _STATUS = struct.Struct("<i")  # exit code as Process.exitcode has it
 
+# With nothing to do for so long, the template imports what workers may need later.
+_IDLE_MS = 100
+
 # b & 0xff of the message to a pool whose worker died; the pool's outcomes (pool/worker.py) are the others.
 DIED = 3
 
@@ -220,8 +223,15 @@ class _Template:
         self.watch(sock.fileno(), lambda: self.serve_request(sock, client))
 
     def run(self) -> NoReturn:
+        idle_ms: int | None = _IDLE_MS
         while True:
-            for fd, _events in self.poller.poll():
+            ready = self.poller.poll(idle_ms)
+            if not ready:
+                # The first starts are not kept waiting for what only some functions need.
+                import cloudpickle  # noqa: F401 - once here instead of once in every worker
+
+                idle_ms = None
+            for fd, _events in ready:
                 action = self.actions.get(fd)
                 if action is not None:
                     action()
@@ -319,7 +329,7 @@ def serve(main_pid: int, with_numpy: bool) -> NoReturn:
         template.end()
     if with_numpy:
         import numpy as np  # noqa: F401 - once here instead of once in every worker
-    import allcores.process  # noqa: F401 - likewise
+    import allcores.pool.worker  # noqa: F401 - likewise
 
     template.run()
 

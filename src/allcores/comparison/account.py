@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from allcores.comparison.facts import Phases, Place
-from allcores.comparison.probe import Record
 
-__all__ = ("RoundTimes", "Work", "gil_share", "group_size", "rounds_for", "split_time", "where", "work_of")
+__all__ = (
+    "Record",
+    "RoundTimes",
+    "Work",
+    "gil_share",
+    "group_size",
+    "rounds_for",
+    "split_time",
+    "where",
+    "work_of",
+)
 
 # A group costs about 3 µs of clocks: 0.25 ms of work keeps that near 1 %; longer groups balance worse.
 _GROUP_SECONDS = 250e-6
@@ -22,6 +32,22 @@ _QUICK_ROUNDS = 9
 _ROUNDS = 3
 # One interval at which the interpreter switches threads: in less than that nothing had to wait for the GIL.
 _LEAST_CPU_SECONDS = 5e-3
+
+
+class Record(NamedTuple):
+    """What the probe says about one group. Times are CLOCK_MONOTONIC: one clock for all processes here."""
+
+    first: int  # index of the first item
+    results: list[Any]
+    failure: tuple[int, str, BaseException] | None  # the item that raised, what it raised as text, and itself
+    ready_ns: int  # when this worker was able to work; 0: it did not say
+    start_ns: int
+    end_ns: int
+    cpu_ns: int  # CPU time of this thread between start and end
+    process: int
+    thread: int
+    process_cpu: float  # user and system seconds of the whole process since it began
+    peak: int  # bytes: the largest resident size the process has had
 
 
 @dataclass(frozen=True, slots=True)

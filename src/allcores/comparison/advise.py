@@ -132,7 +132,7 @@ def _crowded(facts: Facts) -> str | None:
 def _no_gain(facts: Facts) -> str | None:
     row = facts.at("processes") or facts.parallel
     where = f"; {row.context} lost most to {_largest_loss(row)}" if row else ""
-    return f"Nothing was more than 5% faster than {facts.base.context}{where}: {_stay(facts)}."
+    return f"Nothing was more than 10% faster than {facts.base.context}{where}: {_stay(facts)}."
 
 
 _STAY: tuple[Callable[[Facts], str | None], ...] = (
@@ -162,10 +162,14 @@ def _use_threads(facts: Facts) -> str:
         reason = f"{_waits(facts)}, and threads overlap that without copying anything"
         return f"{reason}: use {row.context}, {row.speedup:.2f}x{more}."
     reason = "threads compute side by side without copying anything"
-    if job.gil_share is not None:
-        reason = f"The GIL was free {1 - job.gil_share:.0%} of the time: {reason}"
-    else:
+    if job.gil_share is None:
         reason = reason.capitalize()
+    elif job.gil_share >= 0.5:
+        reason = (
+            f"The GIL was held {job.gil_share:.0%} of the time: threads help little, but nothing did better"
+        )
+    else:
+        reason = f"The GIL was free {1 - job.gil_share:.0%} of the time: {reason}"
     return f"{reason}; use {row.context}: {_gain(facts, row)}{_brake(facts, row)}."
 
 

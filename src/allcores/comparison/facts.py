@@ -7,6 +7,9 @@ from typing import Literal
 
 __all__ = ("ContextRow", "Facts", "JobFacts", "Phases", "Place")
 
+# A gain below this is not worth more machinery, and rounds on a machine in use differ by as much.
+_CLOSE = 1.10
+
 # Where the work was seen to run. Found by looking, so that this package need not know the contexts by name.
 Place = Literal["here", "threads", "processes"]
 
@@ -104,9 +107,9 @@ class Facts:
 
     @property
     def best(self) -> ContextRow:
-        """The row to recommend: of those within 5 % of the fastest, the one with the least machinery."""
+        """The row to recommend: of those within 10 % of the fastest, the one with the least machinery."""
         weight = ("here", "threads", "processes")
-        close = [row for row in self.rows if row.seconds <= 1.05 * self.fastest.seconds]
+        close = [row for row in self.rows if row.seconds <= _CLOSE * self.fastest.seconds]
         return min(close, key=lambda row: (weight.index(row.place), row.seconds))
 
     @property

@@ -7,13 +7,14 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import allcores
 from allcores.comparison.account import (
+    Record,
     RoundTimes,
     Work,
     gil_share,
@@ -32,9 +33,10 @@ from allcores.comparison.machine import (
     pickled_size,
     resident_memory,
 )
-from allcores.comparison.probe import Group, Probe, Record, mark_ready
+from allcores.comparison.probe import Probe, mark_ready
 from allcores.comparison.progress import Tick, progress_bar
 from allcores.comparison.report import Comparison
+from allcores.comparison.units import short_repr
 from allcores.errors import UsageError
 
 __all__ = ("compare",)
@@ -138,7 +140,7 @@ class _Job:
         self.item_seconds = base.work.busy / len(self.items)
 
     def _run(self, name: str, advance: Callable[[int], None]) -> _Round:
-        size = group_size(len(self.items), self.workers, self.item_seconds)
+        groups = _groups(self.items, group_size(len(self.items), self.workers, self.item_seconds))
         probe = Probe(self.fn, self.args)
         gc.collect()  # the last context's garbage is not this one's work
         forget_peak()
@@ -148,7 +150,8 @@ class _Job:
         finished = 0
         try:
             with self.contexts[name].Pool(self.workers, initializer=mark_ready) as pool:
-                for record in pool.imap_unordered(probe, _groups(self.items, size)):
+                for fields in pool.imap_unordered(probe, groups):
+                    record = Record._make(fields)
                     _raise_failure(record, name, self.items)
                     records.append(record)
                     finished += len(record.results)
@@ -190,16 +193,14 @@ class _Job:
                 latest[record.process] = max(record.process_cpu, latest.get(record.process, 0.0))
         for process, seconds in latest.items():
             before = self._cpu_seen.get(process, 0.0)
-            total += (
-                seconds - before if seconds >= before else seconds
-            )  # less than before: the pid is used again
+            # Fewer seconds than before: another process got the same pid.
+            total += seconds - before if seconds >= before else seconds
         self._cpu_seen.update(latest)
         return total
 
     def _base_name(self) -> str:
-        return next(
-            (n for n, rounds in self.rounds.items() if rounds[-1].place == "here"), next(iter(self.rounds))
-        )
+        here = (name for name, rounds in self.rounds.items() if rounds[-1].place == "here")
+        return next(here, next(iter(self.rounds)))
 
     def comparison(self) -> Comparison:
         """What all rounds together say."""
@@ -266,9 +267,7 @@ def _check(
     if times is not None and times < 1:
         raise UsageError(f"times must be at least 1, not {times}: it is the number of rounds")
     if budget <= 0:
-        raise UsageError(
-            f"budget must be more than 0 seconds, not {budget}: rounds stop where it would be over"
-        )
+        raise UsageError(f"budget must be more than 0 seconds, not {budget}: it limits the rounds")
 
 
 def _listed(items: object) -> list[Any]:
@@ -287,9 +286,9 @@ def _context(name: str) -> Any:
         raise UsageError(str(error)) from error
 
 
-def _groups(items: list[Any], size: int) -> Iterator[Group]:
-    for first in range(0, len(items), size):
-        yield Group(first, items[first : first + size])
+def _groups(items: list[Any], size: int) -> list[tuple[int, list[Any]]]:
+    # A list and no generator: pools share out better what has a length, and the user's items have one, too.
+    return [(first, items[first : first + size]) for first in range(0, len(items), size)]
 
 
 def _advance(tick: Tick, name: str, number: int, before: int, total: int, finished: int) -> None:
@@ -300,9 +299,7 @@ def _raise_failure(record: Record, context: str, items: list[Any]) -> None:
     if record.failure is None:
         return
     index, text, error = record.failure
-    shown = repr(items[index])
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    text = " ".join(text.split())
+    shown, text = short_repr(items[index]), " ".join(text.split())
     raise UsageError(f"the job failed at item {index} ({shown}) in the {context} context: {text}") from error
 
 

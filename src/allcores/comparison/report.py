@@ -35,7 +35,7 @@ class Comparison:
 
     @property
     def best(self) -> str:
-        """The name of the context to take: the simplest of those within 5 % of the fastest."""
+        """The name of the context to take: the simplest of those within 10 % of the fastest."""
         return Facts(self.job, self.rows).best.context
 
     @property

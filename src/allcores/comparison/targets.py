@@ -11,6 +11,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from allcores.comparison.units import short_repr
 from allcores.errors import UsageError
 
 __all__ = ("find_function", "find_items", "literal_or_text")
@@ -28,7 +29,7 @@ def find_function(target: str) -> tuple[Callable[..., Any], ModuleType]:
     """
     found, module = _find(target, "MODULE:FUNCTION or FILE.py:FUNCTION")
     if not callable(found):
-        raise UsageError(f"{target} is not a function but {_short(found)}")
+        raise UsageError(f"{target} is not a function but {short_repr(found)}")
     return found, module
 
 
@@ -96,7 +97,7 @@ def _listed(value: Any, what: str) -> list[Any]:
         if callable(value):
             value = value()
         if not isinstance(value, Iterable):
-            raise UsageError(f"{what} is not iterable: it gave {_short(value)}")
+            raise UsageError(f"{what} is not iterable: it gave {short_repr(value)}")
         return list(value)
     except UsageError:
         raise
@@ -182,8 +183,3 @@ def _offer(module: ModuleType) -> str:
 
 def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

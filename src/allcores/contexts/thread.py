@@ -7,7 +7,6 @@ import os
 import queue
 import sys
 import threading
-import traceback
 from typing import TYPE_CHECKING, Any
 
 from allcores.context import Context
@@ -61,6 +60,8 @@ class Thread(BaseProcess):
             self._exitcode = 0 if code is None else code & 0xFF if isinstance(code, int) else 1
         except BaseException as error:  # noqa: BLE001 - result() raises it
             self._error, self._exitcode = error, 1
+            import traceback
+
             text = "".join(traceback.format_exception(error))
             print(f"Thread {self._name}:\n{text}", end="", file=sys.stderr)
         finally:

@@ -10,10 +10,8 @@ has what it waits for. Only where nobody waits (a callback is due, or a map_asyn
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 import time
-import traceback
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -202,7 +200,9 @@ class Engine:
         try:
             callback(value)
         except Exception:  # noqa: BLE001 - it has no caller to raise to; the result stands
-            logging.getLogger("allcores").error("a pool callback raised:\n%s", traceback.format_exc())
+            import logging
+
+            logging.getLogger("allcores").exception("a pool callback raised")
 
     def drive(self, job: Waitable) -> None:
         """Receive in the background until the job is ready."""

@@ -1,0 +1,134 @@
+"""What holds for every test: it leaves nothing behind, and a hang ends with every thread's stack.
+
+A test fails if, after it, there is a process, an entry in /dev/shm or an open file descriptor that was not
+there before. What a program opens once for its whole life (the segment, the template process and its
+socket) is opened by `warm` before the first comparison, so that nothing has to be excused afterwards.
+"""
+
+import ctypes
+import faulthandler
+import gc
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+# Seconds for what a test started to be gone. Longer hides nothing: what stays, stays for ever.
+GRACE = 5.0
+# Seconds after which the whole run is given up. pytest-timeout's alarm (60 s) comes first, but needs the main
+# thread to return to Python; this one needs nothing from it.
+GIVE_UP = 100.0
+PR_SET_CHILD_SUBREAPER = 36
+
+stderr_key = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*capabilities): only in contexts that have them all")
+    config.addinivalue_line("markers", "lacks(*capabilities): only in contexts that have none of them")
+    # Capture has not begun here: this is the terminal's own stderr.
+    config.stash[stderr_key] = os.dup(2)
+    # Orphans come to us instead of init: a process that a killed program left behind counts as ours.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What a test could leave behind, at one moment."""
+
+    processes: frozenset[psutil.Process]
+    shm: frozenset[str]
+    descriptors: frozenset[str]
+
+
+def child_processes() -> frozenset[psutil.Process]:
+    """All descendants but the template process, whose own children do count."""
+    children = psutil.Process().children(recursive=True)
+    if "allcores" in sys.modules:
+        import allcores.start
+
+        template = allcores.start.template_pid()
+        children = [child for child in children if child.pid != template]
+    return frozenset(children)
+
+
+def open_descriptors() -> frozenset[str]:
+    found = set()
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{entry} -> {os.readlink(f'/proc/self/fd/{entry}')}")
+        except FileNotFoundError:  # the one that listed the directory
+            continue
+    return frozenset(found)
+
+
+def traces() -> Traces:
+    return Traces(child_processes(), frozenset(os.listdir("/dev/shm")), open_descriptors())
+
+
+def describe(process: psutil.Process) -> str:
+    try:
+        return f"process {process.pid} ({process.status()}): {' '.join(process.cmdline())}"
+    except psutil.NoSuchProcess:
+        return f"process {process.pid}"
+
+
+def left_behind(before: Traces) -> list[str]:
+    """What is there now and was not there before, one line each; gives it GRACE seconds to go."""
+    deadline = time.monotonic() + GRACE
+    gc.collect()  # an exception kept by pytest.raises keeps the frames, and those the handles
+    _, alive = psutil.wait_procs(child_processes() - before.processes, timeout=GRACE)
+    if alive:
+        return [describe(process) for process in alive]
+    while True:
+        now = traces()
+        left = sorted((now.shm - before.shm) | (now.descriptors - before.descriptors))
+        if not left or time.monotonic() > deadline:
+            return left
+        # No event tells that a monitor thread has closed a descriptor, so this one wait is a bounded poll.
+        threading.Event().wait(0.01)
+
+
+@pytest.fixture(scope="session")
+def warm() -> None:
+    """Opens what a program opens once: by a first process, thread, queue and pool."""
+    import allcores
+
+    for kind in (allcores.Process, allcores.Thread):
+        first = kind(target=int)
+        first.start()
+        first.join()
+        first.close()
+    with allcores.Pool(1) as pool:
+        pool.apply_async(int, callback=print).get()
+    allcores.Queue().put(None)
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
+    if "allcores" in sys.modules:  # tests of other parts run without a built core
+        request.getfixturevalue("warm")
+    gc.collect()
+    before = traces()
+    yield
+    left = left_behind(before)
+    if left:
+        pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def stacks_of_a_hang(request: pytest.FixtureRequest) -> Iterator[None]:
+    faulthandler.dump_traceback_later(GIVE_UP, exit=True, file=request.config.stash[stderr_key])
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return Path(__file__).parent.parent

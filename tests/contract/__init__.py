@@ -1,0 +1,1 @@
+"""The contract: one suite that every context has to pass."""

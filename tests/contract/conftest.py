@@ -1,0 +1,41 @@
+"""One suite, every context: `mp` is the context under test, `place` says what it can do.
+
+A test that needs more than the common vocabulary says so: `@pytest.mark.needs("kills")`.
+"""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import allcores
+
+from .kit import PATIENCE, PLACES, Context, Handle, Place
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "place" in metafunc.fixturenames:
+        fitting = [place for place in PLACES if place.fits(metafunc.definition)]
+        metafunc.parametrize("place", fitting, ids=[place.name for place in fitting])
+
+
+@pytest.fixture
+def mp(place: Place) -> Context:
+    return allcores.get_context(place.name)
+
+
+@pytest.fixture
+def start(mp: Context, place: Place) -> Iterator[Callable[..., Handle]]:
+    """Starts a Process on a function and its arguments; a test that fails leaves none of them running."""
+    started: list[Handle] = []
+
+    def start_process(target: Callable[..., object], *args: object, **kwargs: object) -> Handle:
+        process = mp.Process(target=target, args=args, kwargs=kwargs)
+        process.start()
+        started.append(process)
+        return process
+
+    yield start_process
+    for process in started:
+        if place.kills and process.is_alive():
+            process.kill()
+        process.join(PATIENCE)

@@ -1,0 +1,50 @@
+"""What the contract's tests share: the contexts with their capabilities, and a few words."""
+
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from allcores.context import Context
+
+__all__ = ("MISUSE", "PATIENCE", "PLACES", "SHORT", "Context", "Handle", "Place", "report")
+
+# What a context's Process(), Queue(), Lock(), Value() give: their types differ from context to context.
+Handle = Any
+
+# Seconds within which what must happen has happened. Below pytest's 60, so that the test itself fails first.
+PATIENCE = 30.0
+# Seconds to wait for what must not happen: longer makes the suite slow, shorter may look away too early.
+SHORT = 0.05
+
+# The standard library asserts where we say it in words; either is loud.
+MISUSE = (AssertionError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A context under test and what it can do beyond the common vocabulary."""
+
+    name: str
+    kills: bool  # a worker can be ended from outside, and can die without taking the program along
+    parallel: bool  # workers run while their parent goes on
+    copies: bool  # arguments and results are copied on their way
+
+    def fits(self, test: pytest.Item) -> bool:
+        """Whether the `needs` and `lacks` marks of this test let it run here."""
+        needed = [name for mark in test.iter_markers("needs") for name in mark.args]
+        lacked = [name for mark in test.iter_markers("lacks") for name in mark.args]
+        return all(getattr(self, name) for name in needed) and not any(getattr(self, name) for name in lacked)
+
+
+PLACES = (
+    Place("serial", kills=False, parallel=False, copies=False),
+    Place("thread", kills=False, parallel=True, copies=False),
+    Place("process", kills=True, parallel=True, copies=True),
+)
+
+
+def report(error: BaseException) -> str:
+    """The error as a user sees it: with its causes, notes and tracebacks, the remote ones included."""
+    return "".join(traceback.format_exception(error))

@@ -1,0 +1,133 @@
+"""How a process ends when it does not end by itself: terminate, kill, signals, and who gets told."""
+
+import os
+import pickle
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import wait
+
+import pytest
+
+import allcores
+
+from . import jobs
+from .kit import PATIENCE, SHORT, Context, Handle
+
+
+@pytest.mark.needs("kills")
+@pytest.mark.parametrize(("how", "number"), [("terminate", signal.SIGTERM), ("kill", signal.SIGKILL)])
+def test_terminate_and_kill(mp: Context, start: Callable[..., Handle], how: str, number: int) -> None:
+    p = start(jobs.wait_for, mp.Event())
+    getattr(p, how)()
+    p.join(PATIENCE)
+    assert p.is_alive() is False
+    assert p.exitcode == -number
+
+
+@pytest.mark.needs("kills")
+def test_result_of_a_killed_process(mp: Context, start: Callable[..., Handle]) -> None:
+    p = start(jobs.wait_for, mp.Event())
+    p.kill()
+    with pytest.raises(allcores.WorkerDied, match=str(p.pid)) as caught:
+        p.result(PATIENCE)
+    assert (caught.value.pid, caught.value.exitcode, caught.value.index) == (p.pid, -signal.SIGKILL, None)
+
+
+@pytest.mark.needs("kills")
+def test_worker_died_travels_with_its_fields(start: Callable[..., Handle]) -> None:
+    with pytest.raises(allcores.WorkerDied) as caught:
+        start(jobs.die_by_signal).result(PATIENCE)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (copy.pid, copy.exitcode, str(copy)) == (caught.value.pid, -signal.SIGKILL, str(caught.value))
+
+
+@pytest.mark.needs("kills")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGABRT])
+def test_exitcode_names_the_signal(start: Callable[..., Handle], number: int) -> None:
+    p = start(jobs.die_by_signal, number)
+    p.join(PATIENCE)
+    assert p.exitcode == -number
+
+
+@pytest.mark.needs("kills")
+def test_os_exit(start: Callable[..., Handle]) -> None:
+    p = start(jobs.die_by_exit, 7)
+    with pytest.raises(allcores.WorkerDied) as caught:
+        p.result(PATIENCE)
+    p.join()
+    assert p.exitcode == caught.value.exitcode == 7
+
+
+@pytest.mark.needs("kills")
+def test_ending_an_ended_process_changes_nothing(start: Callable[..., Handle]) -> None:
+    p = start(jobs.square, 3)
+    p.join()
+    p.terminate()
+    p.kill()
+    assert p.exitcode == 0
+    assert p.result() == 9
+
+
+@pytest.mark.needs("kills")
+def test_a_death_wakes_who_waits_for_the_result(mp: Context, start: Callable[..., Handle]) -> None:
+    gate = mp.Event()
+
+    def wait_and_die() -> None:
+        gate.wait()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    p = start(wait_and_die)
+    opener = mp.Thread(target=gate.set)
+    opener.start()
+    with pytest.raises(allcores.WorkerDied):
+        p.result(PATIENCE)
+    opener.join()
+
+
+@pytest.mark.needs("kills")
+def test_sentinel(mp: Context, start: Callable[..., Handle]) -> None:
+    gate = mp.Event()
+    quick, slow = start(jobs.nothing), start(jobs.wait_for, gate)
+    assert wait([quick.sentinel, slow.sentinel], PATIENCE) == [quick.sentinel]
+    assert wait([slow.sentinel], SHORT) == []
+    gate.set()
+    assert wait([slow.sentinel], PATIENCE) == [slow.sentinel]
+
+
+@pytest.mark.needs("kills")
+def test_sentinel_tells_a_kill(mp: Context, start: Callable[..., Handle]) -> None:
+    p = start(jobs.wait_for, mp.Event())
+    os.kill(p.pid, signal.SIGKILL)
+    assert wait([p.sentinel], PATIENCE) == [p.sentinel]
+    p.join(PATIENCE)
+    assert p.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.needs("parallel")
+@pytest.mark.parametrize("how", ["terminate", "kill"])
+def test_a_thread_cannot_be_ended_and_says_so(mp: Context, how: str) -> None:
+    gate = mp.Event()
+    t = mp.Thread(target=jobs.wait_for, args=(gate, "unharmed"))
+    t.start()
+    try:
+        with pytest.raises(allcores.NotSupported, match=how):
+            getattr(t, how)()
+    finally:
+        gate.set()
+    assert t.result(PATIENCE) == "unharmed"
+
+
+@pytest.mark.needs("parallel")
+@pytest.mark.lacks("kills")
+@pytest.mark.parametrize("how", ["terminate", "kill"])
+def test_a_place_that_cannot_kill_says_so(
+    mp: Context, start: Callable[..., Handle], how: str
+) -> None:
+    gate = mp.Event()
+    p = start(jobs.wait_for, gate, "unharmed")
+    try:
+        with pytest.raises(allcores.NotSupported, match=how):
+            getattr(p, how)()
+    finally:
+        gate.set()
+    assert p.result(PATIENCE) == "unharmed"

@@ -1,0 +1,1 @@
+"""Explicit-state models of the protocols in shared memory: every interleaving of small cases, as tests."""
