@@ -1,7 +1,7 @@
 """allcores: Process, Thread, Queue, Pool, Value, Array and Lock on a shared-memory core.
 
-``import allcores as mp`` is the process context; ``allcores.get_context("serial" | "thread" | "process")`` runs the same program
-elsewhere. Nothing is imported before it is used.
+``import allcores as mp`` is the process context; ``allcores.get_context("serial" | "thread" | "process")`` runs the
+same program elsewhere. Nothing is imported before it is used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ _LAZY = {
     "get_all_contexts": "context",
     "get_context": "context",
     **dict.fromkeys(
-        ("InitializerFailed", "NotSupported", "OwnerDied", "PoolTerminated", "RemoteTraceback", "TimeoutError"), "errors"
+        ("InitializerFailed", "NotSupported", "OwnerDied", "PoolTerminated", "RemoteTraceback", "TimeoutError"),
+        "errors",
     ),
     **dict.fromkeys(("UnpicklableError", "UsageError", "WorkerDied", "WouldBlockForever"), "errors"),
     "parent_process": "process",
@@ -26,11 +27,23 @@ _LAZY = {
 
 # What `import allcores as mp` has of the default context.
 _OF_DEFAULT_CONTEXT = (
-    *("Array", "BoundedSemaphore", "Event", "Lock", "Pool", "Process", "Queue", "RLock", "RawArray", "RawValue", "Semaphore"),
+    *(
+        "Array",
+        "BoundedSemaphore",
+        "Event",
+        "Lock",
+        "Pool",
+        "Process",
+        "Queue",
+        "RLock",
+        "RawArray",
+        "RawValue",
+        "Semaphore",
+    ),
     *("Thread", "Value", "active_children", "cpu_count", "current_process"),
 )
 
-__all__ = tuple(sorted((*_LAZY, *_OF_DEFAULT_CONTEXT)))  # noqa: PLE0605 - the two tables above
+__all__ = tuple(sorted((*_LAZY, *_OF_DEFAULT_CONTEXT)))
 
 
 def __getattr__(name: str) -> Any:

@@ -27,9 +27,7 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 # Click's own base of all it complains about. Newer typer carries a click inside, so no import reaches it in
 # both.
-_ClickError: type[Exception] = next(
-    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
-)
+_ClickError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(
     name="allcores",
@@ -77,25 +75,17 @@ def _allcores(
 @app.command("compare")
 def _compare(
     target: Annotated[str, typer.Argument(metavar="MODULE:FUNCTION|FILE.py:FUNCTION", help="The job.")],
-    arg: Annotated[
-        list[str] | None, typer.Option(help="A further argument after the item; repeatable.")
-    ] = None,
+    arg: Annotated[list[str] | None, typer.Option(help="A further argument after the item; repeatable.")] = None,
     items: Annotated[int | None, typer.Option(metavar="N", help="The items are range(N).")] = None,
     over: Annotated[
         str | None,
         typer.Option(metavar="ITERABLE", help="The items: range(N), a literal, MODULE:NAME or FILE.py:NAME."),
     ] = None,
-    times: Annotated[
-        int | None, typer.Option(metavar="N", help="Rounds; else as many as fit a minute.")
-    ] = None,
+    times: Annotated[int | None, typer.Option(metavar="N", help="Rounds; else as many as fit a minute.")] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="Else one for each usable core.")] = None,
-    contexts: Annotated[
-        str, typer.Option(help="What to compare, separated by commas.")
-    ] = "serial,thread,process",
+    contexts: Annotated[str, typer.Option(help="What to compare, separated by commas.")] = "serial,thread,process",
     plot: Annotated[Path | None, typer.Option(metavar="out.png", help="Draw the outcome.")] = None,
-    as_json: Annotated[
-        Path | None, typer.Option("--json", metavar="out.json", help="Write all numbers.")
-    ] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", metavar="out.json", help="Write all numbers.")] = None,
 ) -> None:
     """Run one job serially, in threads and in processes, and say which is fastest, and why.
 
@@ -118,9 +108,7 @@ def _compare(
 @app.command("demo")
 def _demo(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the plots go.")] = Path("out"),
-    times: Annotated[
-        int | None, typer.Option(metavar="N", help="Rounds; else as many as fit a minute.")
-    ] = None,
+    times: Annotated[int | None, typer.Option(metavar="N", help="Rounds; else as many as fit a minute.")] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="Else one for each usable core.")] = None,
 ) -> None:
     """Compare on real input: tokenize the standard library, then the classic job. Takes about a minute."""
@@ -145,9 +133,7 @@ def _write(comparison: Comparison, plot: Path | None, as_json: Path | None) -> N
         _say(f"\nThe plot is in {comparison.plot(plot)}")
     if as_json is not None:
         as_json.parent.mkdir(parents=True, exist_ok=True)
-        as_json.write_text(
-            json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        as_json.write_text(json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         _say(f"\nThe numbers are in {as_json}")
 
 

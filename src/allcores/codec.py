@@ -4,8 +4,8 @@
            --- importable functions and classes only ------> C pickler, large buffers out of band
            --- lambdas, closures, __main__, notebook cells -> cloudpickle, by value
 
-A shared object (lock, queue, value) in a message is pinned until the receiver holds it; one in an object that is read several
-times (a function sent to a pool) is kept alive by whoever keeps that object.
+A shared object (lock, queue, value) in a message is pinned until the receiver holds it; one in an object that is read
+several times (a function sent to a pool) is kept alive by whoever keeps that object.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _from_handle(origin: tuple[int, int, int], pinned: bool, cls: type[Shared], 
     return obj
 
 
-class _ByValue(Exception):  # noqa: N818 - a signal between two functions here
+class _ByValue(Exception):
     """Something in the object is not importable where it arrives."""
 
 
@@ -153,7 +153,11 @@ def _parts(obj: object) -> list[tuple[str, object]]:
     if isinstance(obj, FunctionType) and obj.__closure__:
         names = obj.__code__.co_freevars
         return [(f".<{n}>", c.cell_contents) for n, c in zip(names, obj.__closure__, strict=True)]
-    return [(f".{name}", value) for name, value in getattr(obj, "__dict__", {}).items()] if not isinstance(obj, type) else []
+    return (
+        [(f".{name}", value) for name, value in getattr(obj, "__dict__", {}).items()]
+        if not isinstance(obj, type)
+        else []
+    )
 
 
 def dumps_message(obj: object) -> Made:
@@ -182,8 +186,8 @@ def short_repr(obj: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-# Errors travel as their parts, because an exception pickles by calling its class with ``args`` again, which fails for every
-# class whose __init__ takes something else.
+# Errors travel as their parts, because an exception pickles by calling its class with ``args`` again, which fails for
+# every class whose __init__ takes something else.
 
 Packed = tuple[bytes, str, str, list[str]]
 

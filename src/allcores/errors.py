@@ -1,7 +1,7 @@
 """Every error of allcores, sorted by whose fault it is.
 
-Their parents are the classes that existing code already catches, so that moving here changes no ``except``. Each builds its
-message once, in ``__init__``, and pickles with its fields.
+Their parents are the classes that existing code already catches, so that moving here changes no ``except``. Each
+builds its message once, in ``__init__``, and pickles with its fields.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import signal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import builtins
     import multiprocessing
 
-    class TimeoutError(multiprocessing.TimeoutError, TimeoutError):
+    class TimeoutError(multiprocessing.TimeoutError, builtins.TimeoutError):
         """A result was not there in time. Nothing is cancelled: the work goes on."""
 
 
@@ -35,10 +36,12 @@ def __getattr__(name: str) -> type[Exception]:
     if name != "TimeoutError":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import multiprocessing
-    from builtins import TimeoutError as builtin
+    import builtins
 
     doc = "A result was not there in time. Nothing is cancelled: the work goes on."
-    made = type("TimeoutError", (multiprocessing.TimeoutError, builtin), {"__doc__": doc, "__module__": __name__})
+    made = type(
+        "TimeoutError", (multiprocessing.TimeoutError, builtins.TimeoutError), {"__doc__": doc, "__module__": __name__}
+    )
     globals()["TimeoutError"] = made
     return made
 

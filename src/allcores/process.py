@@ -52,7 +52,9 @@ class BaseProcess:
         if group is not None:
             raise TypeError("group must be None: it is there for the standard's sake only")
         if target is not None and not callable(target):
-            raise TypeError(f"target must be callable, not {codec.short_repr(target)}: write target=job, not target=job()")
+            raise TypeError(
+                f"target must be callable, not {codec.short_repr(target)}: write target=job, not target=job()"
+            )
         self._target = target
         self._args, self._kwargs = check_call(args, kwargs)
         self._name = name or f"{type(self).__name__}-{next(type(self)._count)}"
@@ -78,16 +80,59 @@ class BaseProcess:
             raise AssertionError("daemon must be set before start()")
         self._daemon = bool(daemon)
 
-    def _started(self) -> bool:
-        raise NotImplementedError
-
     def run(self) -> Any:
         """What the new process does: call the target. A subclass may do something else."""
         return self._target(*self._args, **self._kwargs) if self._target else None
 
+    def start(self) -> None:
+        """Begin. Once only."""
+        raise NotImplementedError
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, at most ``timeout`` seconds."""
+        raise NotImplementedError
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the end and return what the function returned, or raise what it raised."""
+        raise NotImplementedError
+
+    def is_alive(self) -> bool:
+        """Whether it has been started and has not ended."""
+        raise NotImplementedError
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        """End it at once."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of what it holds here. Only after it has ended; afterwards it cannot be used."""
+        raise NotImplementedError
+
+    @property
+    def pid(self) -> int | None:
+        """Process id; None before ``start``."""
+        raise NotImplementedError
+
+    @property
+    def exitcode(self) -> int | None:
+        """None while it runs, then 0, the code of ``sys.exit``, 1 after an error, -N after signal N."""
+        raise NotImplementedError
+
+    @property
+    def sentinel(self) -> int:
+        """A file descriptor that is readable when it has ended."""
+        raise NotImplementedError
+
+    def _started(self) -> bool:
+        raise NotImplementedError
+
 
 class Process(BaseProcess):
-    """A function running in a process of its own, as ``multiprocessing.Process``; and ``result()`` has what it returned.
+    """A function in a process of its own, as ``multiprocessing.Process``; and ``result()`` has what it returned.
 
     The function, its arguments and its result travel by value, lambdas and functions of ``__main__`` included;
     ``__main__`` is not imported again. Locks, queues, values and arrays travel by handle.
@@ -132,7 +177,7 @@ class Process(BaseProcess):
         """Wait until the process has ended, at most ``timeout`` seconds. Never depends on anybody reading a queue."""
         self._check_started()
         deadline = None if timeout is None else time.monotonic() + max(timeout, 0)
-        with _interruptible(self._reaping, deadline) as mine:
+        with _HeldUntil(self._reaping, deadline) as mine:
             if not mine or self._exitcode is not None:
                 return
             assert self._sentinel is not None
@@ -233,11 +278,13 @@ class Process(BaseProcess):
         self._check_open()
         return self._pid
 
-    ident = pid
+    @property
+    def ident(self) -> int | None:
+        """The same as ``pid``."""
+        return self.pid
 
     @property
     def exitcode(self) -> int | None:
-        """None while it runs, then 0, the code of ``sys.exit``, 1 after an error, -N after signal N."""
         self._check_open()
         if self._pid is not None and self._exitcode is None and self is not _current:
             self.join(0)
@@ -331,7 +378,7 @@ def _reap_all() -> None:
         child.join(0)
 
 
-class _interruptible:  # noqa: N801 - used like a function
+class _HeldUntil:
     """Hold a lock, waiting for it until a deadline; tells whether it is held."""
 
     def __init__(self, lock: threading.Lock, deadline: float | None) -> None:
@@ -400,7 +447,9 @@ def run_child(mailbox_at: int, parent: int) -> int:
             raise body
         found, process = body
         _settle_in(found, parent)
-        process.__dict__.update(_pid=os.getpid(), _mailbox=None, _sentinel=None, _reaping=threading.Lock(), _outcome=None)
+        process.__dict__.update(
+            _pid=os.getpid(), _mailbox=None, _sentinel=None, _reaping=threading.Lock(), _outcome=None
+        )
         _current = process
         value = process.run()
         code = 0

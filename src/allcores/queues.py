@@ -15,9 +15,9 @@ __all__ = ("Queue",)
 class Queue(_native.Channel):
     """A first-in, first-out queue for any number of producers and consumers, as ``multiprocessing.Queue``.
 
-    What was put before a process ends, or is killed, arrives. With ``maxsize`` 0 (or less) ``put`` never blocks: what is
-    waiting stays in shared memory. NumPy arrays and other buffers of 4 KiB and more take one copy in and none out; the
-    receiver's array is writable and its own.
+    What was put before a process ends, or is killed, arrives. With ``maxsize`` 0 (or less) ``put`` never blocks: what
+    is waiting stays in shared memory. NumPy arrays and other buffers of 4 KiB and more take one copy in and none out;
+    the receiver's array is writable and its own.
 
     ``get(block=True, timeout=None)`` and ``put(obj, block=True, timeout=None)`` take a timeout in seconds, and raise
     ``queue.Empty`` and ``queue.Full``. ``put`` raises ``UnpicklableError`` at once for what cannot travel.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Array", "RawArray", "RawValue", "Value")
 
-_CTYPES = {
+_CTYPES: dict[str, Any] = {
     "c": ctypes.c_char,
     "u": ctypes.c_wchar,
     "b": ctypes.c_byte,
@@ -85,9 +85,10 @@ class _Guarded:
 
 
 class Synchronized(_Guarded, _native.Value):
-    """A typed value in shared memory. ``v.value`` reads and writes it under its lock; ``v += 1`` and ``v.add(1)`` are atomic.
+    """A typed value in shared memory: ``v.value`` under its lock; ``v += 1`` and ``v.add(1)`` are atomic.
 
-    ``v.value += 1`` is a read and a write, between which another process may come: hold ``v.get_lock()``, or use ``v += 1``.
+    ``v.value += 1`` is a read and a write, between which another process may come: hold ``v.get_lock()``, or use ``v
+    += 1``.
     """
 
     def get_obj(self) -> Any:
@@ -146,7 +147,8 @@ def Value(typecode_or_value: Any, *args: Any, lock: Any = True) -> Synchronized:
         typecode_or_value: a type code of the standard table (``c b B u h H i I l L q Q f d``), a simple ctypes type, or
             just the first value: ``Value(0)`` is a 64-bit int, ``Value(0.5)`` a double, a NumPy scalar its own type.
         *args: the first value, 0 if left out.
-        lock: True for a lock of its own, False for none (``+=`` and ``add`` are atomic all the same), or a Lock or RLock.
+        lock: True for a lock of its own, False for none (``+=`` and ``add`` are atomic all the same), or a Lock or
+            RLock.
 
     Raises:
         TypeError: unknown code, or a value of the wrong type; the message lists the codes.
@@ -157,7 +159,9 @@ def Value(typecode_or_value: Any, *args: Any, lock: Any = True) -> Synchronized:
     known = isinstance(typecode_or_value, str | type)
     code = _code_of(typecode_or_value) if known else _code_for(typecode_or_value)
     if args and not known:
-        raise TypeError(f"Value takes a type code and a value, or just a value, not {typecode_or_value!r} and {args[0]!r}")
+        raise TypeError(
+            f"Value takes a type code and a value, or just a value, not {typecode_or_value!r} and {args[0]!r}"
+        )
     made = Synchronized._attach(code, 1, 0, _guard(lock))
     first = args[0] if args else (None if known else typecode_or_value)
     if first is not None:
@@ -169,8 +173,8 @@ def Array(typecode_or_data: Any, size_or_initializer: Any = None, *, lock: Any =
     """Make a one-dimensional typed array in shared memory, as ``multiprocessing.Array``.
 
     Args:
-        typecode_or_data: a type code or ctypes type as for ``Value``, or just the data: a NumPy vector (its dtype is the type),
-            or a sequence of ints or floats.
+        typecode_or_data: a type code or ctypes type as for ``Value``, or just the data: a NumPy vector (its dtype is
+            the type), or a sequence of ints or floats.
         size_or_initializer: the length (all zeros), or a sequence of first values.
         lock: as for ``Value``.
 
@@ -186,7 +190,9 @@ def Array(typecode_or_data: Any, size_or_initializer: Any = None, *, lock: Any =
             raise TypeError("Array needs a size or first values: Array('i', 10) or Array('i', [1, 2, 3])")
     else:
         if size_or_initializer is not None:
-            raise TypeError(f"Array takes a type code first, not {codec.short_repr(typecode_or_data)}; {_native.TYPE_CODES}")
+            raise TypeError(
+                f"Array takes a type code first, not {codec.short_repr(typecode_or_data)}; {_native.TYPE_CODES}"
+            )
         data = typecode_or_data
         _refuse_nested(data)
         code = _code_for_all(data)
@@ -232,7 +238,9 @@ def _code_of(kind: str | type) -> str:
         if isinstance(code, str) and code in _CTYPES:
             return code
         if issubclass(kind, ctypes.Structure | ctypes.Union | ctypes.Array):
-            raise NotSupported(f"Value and Array hold numbers and characters, not {kind.__name__} yet; {_native.TYPE_CODES}")
+            raise NotSupported(
+                f"Value and Array hold numbers and characters, not {kind.__name__} yet; {_native.TYPE_CODES}"
+            )
         raise TypeError(f"{kind.__name__} is no type for shared memory; {_native.TYPE_CODES}")
     if kind not in _CTYPES:
         raise TypeError(f"unknown type code {kind!r}; {_native.TYPE_CODES}")
@@ -267,10 +275,10 @@ def _code_for_all(data: Any) -> str:
 
 
 def _refuse_nested(data: Any) -> None:
-    dimensions = getattr(data, "ndim", None)
+    dimensions: int | None = getattr(data, "ndim", None)
     if dimensions is None:
         first = next(iter(data), None) if isinstance(data, list | tuple) else None
-        dimensions = 2 if isinstance(first, list | tuple) or getattr(first, "ndim", 0) else 1
+        dimensions = 2 if isinstance(first, list | tuple) or getattr(first, "ndim", None) else 1
     if dimensions != 1:
         raise ValueError(
             f"Array is one-dimensional and was given {dimensions} dimensions: "

@@ -5,10 +5,11 @@
                                          │  └── the kernel says that a child died (pidfd)
                                          └── settles its death in the segment, then reports its exit status
 
-The template is a fresh interpreter that has imported allcores and nothing of the user's: it never sees ``__main__``. It has one thread,
-so forking it is safe whatever threads the program has; a fork costs a millisecond or two. It is the parent of every process of the
-program, those that workers start included: so it hears of each death from the kernel, and settles it (``_native.recover_process``)
-before anyone is told. A child of a process that died is killed; when the main process ends, in whatever way, all are.
+The template is a fresh interpreter that has imported allcores and nothing of the user's: it never sees ``__main__``.
+It has one thread, so forking it is safe whatever threads the program has; a fork costs a millisecond or two. It is
+the parent of every process of the program, those that workers start included: so it hears of each death from the
+kernel, and settles it (``_native.recover_process``) before anyone is told. A child of a process that died is killed;
+when the main process ends, in whatever way, all are.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def template_pid() -> int | None:
 
 
 def request_start(mailbox: int) -> tuple[int, int]:
-    """Fork a child that takes its job from the channel at offset ``mailbox``. Blocks for the fork: a millisecond or two.
+    """Fork a child that takes its job from the channel at ``mailbox``. Blocks for the fork: a millisecond or two.
 
     Returns:
         The child's pid, and a file descriptor that becomes readable when it has ended and its death is settled.
@@ -97,7 +98,7 @@ def request_start(mailbox: int) -> tuple[int, int]:
 
 
 def send_signal(pid: int, signum: int) -> None:
-    """Send a signal to a child of the template. Only the template may: it alone knows that the pid is still that child's."""
+    """Signal a child of the template, through it: it alone knows that the pid is still that child's."""
     with _link.lock:
         if _link.socket is not None:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -143,8 +144,8 @@ def _spawn_template(control: int) -> int:
         f"import sys; sys.path[:] = {sys.path!r}; "
         f"from allcores.start import serve; serve({os.getpid()}, {'numpy' in sys.modules!r})"
     )
-    # Past the two it is given, the template inherits nothing that is not meant for everybody: Python's descriptors close on exec.
-    # Copies first: were the socket 3 itself, giving it the segment would close it.
+    # Past the two it is given, the template inherits nothing that is not meant for everybody: Python's descriptors
+    # close on exec. Copies first: were the socket 3 itself, giving it the segment would close it.
     high = [fcntl_dup(_native.segment_fd()), fcntl_dup(control)]
     try:
         actions = [(os.POSIX_SPAWN_DUP2, high[0], _SEGMENT_FD), (os.POSIX_SPAWN_DUP2, high[1], _CONTROL_FD)]

@@ -44,6 +44,7 @@ class Record(NamedTuple):
     start_ns: int
     end_ns: int
     cpu_ns: int  # CPU time of this thread between start and end
+    starved_ns: int  # since it was ready: when this thread could have run, and others had the CPUs
     process: int
     thread: int
     process_cpu: float  # user and system seconds of the whole process since it began
@@ -75,6 +76,8 @@ class Work:
     """Inside the function, summed over the workers."""
     cpu: float
     """Of that, on a CPU."""
+    starved: float
+    """Of that, ready to run, but other threads and programs had the CPUs."""
     span: float
     """From the first start to the last end."""
     longest: float
@@ -106,10 +109,12 @@ def where(records: Sequence[Record], process: int, thread: int) -> Place:
 def work_of(records: Sequence[Record]) -> Work:
     """The function's own time, summed over all workers."""
     durations = [record.end_ns - record.start_ns for record in records]
+    lanes = _lanes(records)
     span = max(record.end_ns for record in records) - min(record.start_ns for record in records)
     return Work(
         busy=sum(durations) / 1e9,
         cpu=sum(record.cpu_ns for record in records) / 1e9,
+        starved=sum(_inside(lane)[2] for lane in lanes) / 1e9,
         span=span / 1e9,
         longest=max(durations) / 1e9,
     )
@@ -122,23 +127,21 @@ def split_time(records: Sequence[Record], times: RoundTimes, workers: int, place
     end. The gaps between groups are items and results on their way; but in threads of this process nothing
     has to move, and a gap is a wait for the GIL.
     """
-    lanes: dict[tuple[int, int], list[Record]] = defaultdict(list)
-    for record in records:
-        lanes[record.process, record.thread].append(record)
+    lanes = _lanes(records)
     last_end = max(record.end_ns for record in records)
     closing = times.end - times.done
-    startup = moving = blocked = idle = computing = 0
-    for lane in lanes.values():
+    startup = moving = blocked = starved = idle = computing = 0
+    for lane in lanes:
         first = min(record.start_ns for record in lane)
         last = max(record.end_ns for record in lane)
         # A worker that is older than this round (or never said when it was ready) cost no start-up in it.
         ready = min(max(lane[0].ready_ns, times.begin), first)
-        inside = sum(record.end_ns - record.start_ns for record in lane)
-        on_cpu = min(inside, sum(record.cpu_ns for record in lane))
+        inside, on_cpu, off = _inside(lane)
         between = (first - ready) + (last - first - inside) + (times.done - last_end)
         startup += (ready - times.begin) + closing
         moving += 0 if place == "threads" else between
-        blocked += inside - on_cpu + (between if place == "threads" else 0)
+        blocked += inside - on_cpu - off + (between if place == "threads" else 0)
+        starved += off
         idle += last_end - last
         computing += on_cpu
     lanes_seen = len(lanes)
@@ -146,8 +149,23 @@ def split_time(records: Sequence[Record], times: RoundTimes, workers: int, place
     started = startup / lanes_seen
     startup += round(unseen * started)
     idle += round(unseen * (times.end - times.begin - started))
-    parts = (startup, moving, blocked, idle, computing)
+    parts = (startup, moving, blocked, starved, idle, computing)
     return Phases(*(part / max(workers, lanes_seen) / 1e9 for part in parts))
+
+
+def _lanes(records: Sequence[Record]) -> list[list[Record]]:
+    """The records of each worker."""
+    lanes: dict[tuple[int, int], list[Record]] = defaultdict(list)
+    for record in records:
+        lanes[record.process, record.thread].append(record)
+    return list(lanes.values())
+
+
+def _inside(lane: Sequence[Record]) -> tuple[int, int, int]:
+    """One worker's time inside the function, and of that: on a CPU, starved of one. Nanoseconds."""
+    inside = sum(record.end_ns - record.start_ns for record in lane)
+    on_cpu = min(inside, sum(record.cpu_ns for record in lane))
+    return inside, on_cpu, min(inside - on_cpu, max(record.starved_ns for record in lane))
 
 
 def gil_share(threads: Work, cpu_share: float, lanes: int) -> float | None:
@@ -155,10 +173,13 @@ def gil_share(threads: Work, cpu_share: float, lanes: int) -> float | None:
 
     ``lanes`` threads that never exclude each other compute ``lanes * cpu_share`` seconds per second, threads
     that always do compute one; what was seen lies between. None where the two cannot be told apart: one
-    lane, a function that mostly waits, or a run of a few milliseconds.
+    lane, a function that mostly waits, a run of a few milliseconds, or other programs on the cores, since
+    threads that these keep out look as if they kept each other out.
     """
     apart = lanes * cpu_share
+    if threads.starved > 0.1 * lanes * threads.span:
+        return None
     if apart < 1.2 or cpu_share < 0.5 or threads.cpu < _LEAST_CPU_SECONDS:
         return None
-    together = max(threads.cpu / max(threads.span, 1e-9), 1e-9)
+    together = threads.cpu / max(threads.span, 1e-9)
     return min(1.0, max(0.0, (apart / together - 1.0) / (apart - 1.0)))

@@ -103,9 +103,7 @@ def _tiny(facts: Facts) -> str | None:
     if facts.job.item_seconds >= _TINY_SECONDS:
         return None
     each = time_text(facts.job.item_seconds)
-    return (
-        f"Items of {each} cost more to hand over than to compute: put many into one item, or {_stay(facts)}."
-    )
+    return f"Items of {each} cost more to hand over than to compute: put many into one item, or {_stay(facts)}."
 
 
 def _lopsided(facts: Facts) -> str | None:
@@ -123,8 +121,8 @@ def _gil_only(facts: Facts) -> str | None:
 
 
 def _crowded(facts: Facts) -> str | None:
-    row = facts.at("processes")
-    if row is None or not _cores_taken(facts, row):
+    row = facts.at("processes") or facts.fastest
+    if not _cores_taken(facts, row):
         return None
     return f"{_who_took_them(row)}: measure again when the machine is quiet."
 
@@ -165,9 +163,7 @@ def _use_threads(facts: Facts) -> str:
     if job.gil_share is None:
         reason = reason.capitalize()
     elif job.gil_share >= 0.5:
-        reason = (
-            f"The GIL was held {job.gil_share:.0%} of the time: threads help little, but nothing did better"
-        )
+        reason = f"The GIL was held {job.gil_share:.0%} of the time: threads help little, but nothing did better"
     else:
         reason = f"The GIL was free {1 - job.gil_share:.0%} of the time: {reason}"
     return f"{reason}; use {row.context}: {_gain(facts, row)}{_brake(facts, row)}."
@@ -177,9 +173,7 @@ def _use_processes(facts: Facts) -> str:
     row, job = facts.best, facts.job
     threads = facts.at("threads")
     if threads and job.gil_share is not None and job.gil_share >= 0.5:
-        reason = (
-            f"The GIL was held {job.gil_share:.0%} of the time: threads cannot help ({threads.speedup:.2f}x)"
-        )
+        reason = f"The GIL was held {job.gil_share:.0%} of the time: threads cannot help ({threads.speedup:.2f}x)"
     elif job.cpu_share < 0.5:
         reason = f"{_waits(facts)}, and processes overlap that"
     elif threads:
@@ -239,13 +233,12 @@ def _one_item_rules(facts: Facts) -> bool:
 
 
 def _cores_taken(facts: Facts, row: ContextRow) -> bool:
-    """Whether processes that never wait by themselves, no more than the cores, were still kept off them."""
-    alone = row.place == "processes" and row.workers <= facts.job.usable_cores
-    return alone and facts.job.cpu_share >= 0.9 and row.phases.blocked >= 0.2 * row.seconds
+    """Whether the workers, no more than the cores, were often ready to run and had none."""
+    return row.workers <= facts.job.usable_cores and row.phases.starved >= 0.2 * row.seconds
 
 
 def _who_took_them(row: ContextRow) -> str:
-    return f"Other programs had the cores for {row.phases.blocked / row.seconds:.0%} of the workers' time"
+    return f"Other programs had the cores for {row.phases.starved / row.seconds:.0%} of the workers' time"
 
 
 def _largest_loss(row: ContextRow) -> str:
@@ -253,7 +246,8 @@ def _largest_loss(row: ContextRow) -> str:
     losses = {
         "start-up": phases.startup,
         "moving data": phases.moving,
-        "waiting inside the function (GIL, input and output, other programs)": phases.blocked,
+        "waiting inside the function (the GIL, input and output, locks)": phases.blocked,
+        "waiting for a core that others had": phases.starved,
         "workers that had no item left": phases.idle,
     }
     if max(losses.values()) < 0.1 * row.seconds:

@@ -50,9 +50,7 @@ def _same(left: Any, right: Any) -> bool:
 
 
 def _same_objects(left: Any, right: Any) -> bool:
-    if callable(
-        equals := getattr(left, "equals", None)
-    ):  # pandas: its == gives a table, and NaN differs from NaN
+    if callable(equals := getattr(left, "equals", None)):  # pandas: its == gives a table, and NaN differs from NaN
         return _truth(equals(right))
     if _own_equality(left):
         return _truth(left == right)
@@ -90,9 +88,7 @@ def _same_arrays(left: Any, right: Any) -> bool:
     if one.dtype == object or two.dtype == object:
         return all(map(_same, one.ravel().tolist(), two.ravel().tolist()))
     if one.dtype.names:
-        return one.dtype.names == two.dtype.names and all(
-            _same_arrays(one[n], two[n]) for n in one.dtype.names
-        )
+        return one.dtype.names == two.dtype.names and all(_same_arrays(one[n], two[n]) for n in one.dtype.names)
     floating = all(numpy.issubdtype(a.dtype, numpy.inexact) or a.dtype.kind in "mM" for a in (one, two))
     return bool(numpy.array_equal(one, two, equal_nan=floating))
 

@@ -16,14 +16,16 @@ Place = Literal["here", "threads", "processes"]
 
 @dataclass(frozen=True, slots=True)
 class Phases:
-    """Where the wall seconds of one round went, averaged over the workers; the five add up to them."""
+    """Where the wall seconds of one round went, averaged over the workers; the six add up to them."""
 
     startup: float
     """Starting the workers, and ending them."""
     moving: float
     """Items and results on their way: pickling, copying, waking up. None for threads of this process."""
     blocked: float
-    """Inside the function, but not on a CPU: the GIL, input and output, locks, other programs."""
+    """Inside the function, but not able to run: the GIL, input and output, locks."""
+    starved: float
+    """Inside the function and able to run, but other threads and programs had the CPUs."""
     idle: float
     """Workers without a task while others still had one."""
     computing: float
@@ -32,7 +34,7 @@ class Phases:
     @property
     def waiting(self) -> float:
         """All seconds in which a worker could have worked and did not."""
-        return self.blocked + self.idle
+        return self.blocked + self.starved + self.idle
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class JobFacts:
     longest_share: float
     """The longest group of items (one item, unless they are tiny) as a share of all work."""
     cpu_share: float
-    """The share of its own time that the function was on a CPU; the rest it waited."""
+    """The share of its own time that the function was on a CPU or ready for one; the rest it waited."""
     gil_share: float | None
     """The share of its computing for which the function kept other threads out; None: not to be told."""
     item_bytes: int | None

@@ -234,7 +234,7 @@ class _Job:
 
     def _facts(self, rows: tuple[ContextRow, ...], medians: dict[str, _Round]) -> JobFacts:
         base = medians[base_row(rows).context].work
-        cpu_share = min(1.0, base.cpu / max(base.busy, 1e-9))
+        cpu_share = min(1.0, base.cpu / max(base.busy - base.starved, 1e-9))
         threads = next((median.work for median in medians.values() if median.place == "threads"), None)
         lanes = min(self.workers, self.cores, len(self.items))
         moved = any(row.place == "processes" for row in rows)

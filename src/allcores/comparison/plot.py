@@ -91,9 +91,7 @@ def _draw_bars(axes: Axes, rows: Sequence[ContextRow], factor: float) -> None:
     medians = [row.seconds / factor for row in rows]
     below = [m - min(row.rounds) / factor for m, row in zip(medians, rows, strict=True)]
     above = [max(row.rounds) / factor - m for m, row in zip(medians, rows, strict=True)]
-    axes.errorbar(
-        range(len(rows)), medians, (below, above), fmt="none", ecolor="black", capsize=5, label="min to max"
-    )
+    axes.errorbar(range(len(rows)), medians, (below, above), fmt="none", ecolor="black", capsize=5, label="min to max")
     for number, row in enumerate(rows):
         text = f"{row.speedup:.2f}x" if row.equal else f"{row.speedup:.2f}x\nresults unequal"
         axes.annotate(
@@ -119,9 +117,7 @@ def _draw_ideal(axes: Axes, job: JobFacts, rows: Sequence[ContextRow], factor: f
 
 def _wrapped(text: str) -> str:
     lines = math.ceil(len(text) / _LINE)
-    return textwrap.fill(
-        text, math.ceil(len(text) / lines) + 8
-    )  # lines of about one length, no orphan at the end
+    return textwrap.fill(text, math.ceil(len(text) / lines) + 8)  # lines of about one length, no orphan at the end
 
 
 def _name(row: ContextRow) -> str:

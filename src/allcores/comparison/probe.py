@@ -28,12 +28,17 @@ __all__ = ("Probe", "mark_ready")
 
 _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB here
 
+# Reading it takes about 8 µs: at this interval that is 0.1 %, and no wait longer than it is missed.
+_READ_EVERY_NS = 10_000_000
+
 _worker = threading.local()
 
 
 def mark_ready() -> None:
     """Note when this worker became able to work; the pool's initializer."""
-    _worker.ready_ns = time.monotonic_ns()
+    _worker.starved_before = _starved_so_far()
+    _worker.starved_ns = 0
+    _worker.ready_ns = _worker.read_ns = time.monotonic_ns()
 
 
 class Probe:
@@ -68,9 +73,8 @@ class Probe:
         end = time.monotonic_ns()
         cpu = time.thread_time_ns() - cpu
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        ready = getattr(_worker, "ready_ns", 0)
         process_cpu = usage.ru_utime + usage.ru_stime
-        times = (ready, start, end, cpu)
+        times = (getattr(_worker, "ready_ns", 0), start, end, cpu, _starved(end))
         worker = (os.getpid(), threading.get_ident(), process_cpu, usage.ru_maxrss * _PEAK_UNIT)
         return (first, results, failure, *times, *worker)
 
@@ -87,3 +91,22 @@ class Probe:
         except Exception:  # noqa: BLE001 - whatever an exception's own __reduce__ may raise
             return index, text, RuntimeError(text)
         return index, text, error
+
+
+def _starved(now: int) -> int:
+    """Nanoseconds for which this thread was ready to run and had no CPU, from mark_ready to lately."""
+    if now - getattr(_worker, "read_ns", now) >= _READ_EVERY_NS:
+        _worker.read_ns = now
+        _worker.starved_ns = _starved_so_far() - _worker.starved_before
+    return getattr(_worker, "starved_ns", 0)
+
+
+def _starved_so_far() -> int:
+    try:
+        file = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+    except OSError:  # another system, or a kernel without it: then it counts as waiting inside the function
+        return 0
+    try:
+        return int(os.read(file, 64).split()[1])
+    finally:
+        os.close(file)

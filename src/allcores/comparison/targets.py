@@ -40,9 +40,7 @@ def find_items(over: str | None, count: int | None, module: ModuleType) -> list[
         UsageError: both or none were given, or what was given is nothing to go over.
     """
     if over is not None and count is not None:
-        raise UsageError(
-            "--items and --over were both given: --items N means range(N), --over names the items"
-        )
+        raise UsageError("--items and --over were both given: --items N means range(N), --over names the items")
     if count is not None:
         return list(range(count))
     if over is not None:
@@ -174,9 +172,7 @@ def _offer(module: ModuleType) -> str:
     names = [
         name
         for name, value in vars(module).items()
-        if callable(value)
-        and not name.startswith("_")
-        and getattr(value, "__module__", None) == module.__name__
+        if callable(value) and not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
     ]
     return f"it has {', '.join(sorted(names)[:10])}" if names else "it defines no functions"
 

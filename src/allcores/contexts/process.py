@@ -29,16 +29,16 @@ class ProcessContext(Context):
     Process = process.Process
     Thread = Thread
 
-    def Queue(self, maxsize: int = 0) -> Queue:  # noqa: N802, D102
+    def Queue(self, maxsize: int = 0) -> Queue:  # noqa: N802
         return Queue(maxsize)
 
     def _crew(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> _Crew:
         return _Crew(n, initializer, initargs, most)
 
-    def current_process(self) -> Any:  # noqa: D102
+    def current_process(self) -> Any:
         return process.current_process()
 
-    def active_children(self) -> list[Any]:  # noqa: D102
+    def active_children(self) -> list[Any]:
         return list(process.active_children())
 
 
@@ -145,7 +145,8 @@ class _Crew:
         self._tasks.send(task, key << 8 | mode, payload, _native.IS_TASK)
 
     def receive(self, timeout: float | None = None) -> tuple[int, int, Any] | None:
-        return self._answers.receive(timeout)
+        message: tuple[int, int, Any] | None = self._answers.receive(timeout)
+        return message
 
     def wake(self) -> None:
         self._answers.send(0, Outcome.WAKE, None)

@@ -1,7 +1,7 @@
 """The serial context: everything happens here and now, in the order of the program. The debugging twin of the others.
 
-``start()`` runs the function before it returns, a pool runs a call when it is submitted. What only another process could end raises
-``WouldBlockForever`` instead of hanging.
+``start()`` runs the function before it returns, a pool runs a call when it is submitted. What only another process
+could end raises ``WouldBlockForever`` instead of hanging.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Thread(Process):
 class Queue(thread.LocalQueue):
     """A queue that raises ``WouldBlockForever`` where it would wait for somebody else."""
 
-    def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: D102
+    def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
         try:
             super().put(obj, block=False)
         except queue.Full:
@@ -69,7 +69,7 @@ class Queue(thread.LocalQueue):
                 raise WouldBlockForever("put() on a full queue") from None
             raise
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: D102
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
         try:
             return super().get(block=False)
         except queue.Empty:
@@ -125,31 +125,31 @@ class SerialContext(Context):
     Process = Process
     Thread = Thread
 
-    def Queue(self, maxsize: int = 0) -> Queue:  # noqa: N802, D102
+    def Queue(self, maxsize: int = 0) -> Queue:  # noqa: N802
         return Queue(maxsize)
 
-    def Lock(self) -> Lock:  # noqa: N802, D102
+    def Lock(self) -> Lock:  # noqa: N802
         return Lock()
 
-    def RLock(self) -> RLock:  # noqa: N802, D102
+    def RLock(self) -> RLock:  # noqa: N802
         return RLock()
 
-    def Semaphore(self, value: int = 1) -> Semaphore:  # noqa: N802, D102
+    def Semaphore(self, value: int = 1) -> Semaphore:  # noqa: N802
         return Semaphore(value)
 
-    def BoundedSemaphore(self, value: int = 1) -> BoundedSemaphore:  # noqa: N802, D102
+    def BoundedSemaphore(self, value: int = 1) -> BoundedSemaphore:  # noqa: N802
         return BoundedSemaphore(value)
 
-    def Event(self) -> Event:  # noqa: N802, D102
+    def Event(self) -> Event:  # noqa: N802
         return Event()
 
     def _crew(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> _Crew:
         return _Crew(n, initializer, initargs)
 
-    def current_process(self) -> Any:  # noqa: D102
+    def current_process(self) -> Any:
         return getattr(thread._running, "thread", None) or current_process()
 
-    def active_children(self) -> list[Any]:  # noqa: D102
+    def active_children(self) -> list[Any]:
         return []
 
 

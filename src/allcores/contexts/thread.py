@@ -96,7 +96,9 @@ class Thread(BaseProcess):
 
     def terminate(self) -> None:
         """Not possible: a thread cannot be ended from outside."""
-        raise NotSupported("a thread cannot be terminated: use the process context, or have the function look at an Event")
+        raise NotSupported(
+            "a thread cannot be terminated: use the process context, or have the function look at an Event"
+        )
 
     kill = terminate
 
@@ -141,7 +143,13 @@ class Thread(BaseProcess):
             raise AssertionError("the thread is not started: start() it first")
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "started" if not self._ended.is_set() else f"stopped exitcode={self._exitcode}"
+        state = (
+            "closed"
+            if self._closed
+            else "started"
+            if not self._ended.is_set()
+            else f"stopped exitcode={self._exitcode}"
+        )
         return f"<{type(self).__name__} name={self._name!r} {state if self._started() else 'initial'}>"
 
 
@@ -160,11 +168,11 @@ class LocalQueue(queue.Queue[Any]):
         super().__init__(maxsize)
         self.closed = False
 
-    def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: D102
+    def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
         self._check_open("put")
         super().put(obj, block, None if timeout is None else max(timeout, 0))
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: D102
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
         self._check_open("get")
         return super().get(block, None if timeout is None else max(timeout, 0))
 
@@ -192,16 +200,16 @@ class ThreadContext(Context):
     Process = Process
     Thread = Thread
 
-    def Queue(self, maxsize: int = 0) -> LocalQueue:  # noqa: N802, D102
+    def Queue(self, maxsize: int = 0) -> LocalQueue:  # noqa: N802
         return LocalQueue(maxsize)
 
     def _crew(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> _Crew:
         return _Crew(n, initializer, initargs)
 
-    def current_process(self) -> Any:  # noqa: D102
+    def current_process(self) -> Any:
         return getattr(_running, "thread", None) or current_process()
 
-    def active_children(self) -> list[Any]:  # noqa: D102
+    def active_children(self) -> list[Any]:
         return list(_alive)
 
 

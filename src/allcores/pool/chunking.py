@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class Chunker:
 
     Args:
         items: any iterable; consumed only as chunks are asked for.
-        workers: how many share the work: towards the end of an input of known length chunks shrink, so that all end together.
+        workers: how many share the work: towards the end of an input of known length chunks shrink, so that all end
+            together.
         size: a fixed chunk size instead of the measured one.
         most: no chunk is larger.
     """
@@ -30,7 +32,7 @@ class Chunker:
     def __init__(self, items: Iterable[Any], workers: int, size: int | None, most: int = _MOST) -> None:
         self._sequence = items if isinstance(items, list | tuple | range) else None
         self._items = iter(items)
-        self._left: int | None = len(items) if hasattr(items, "__len__") else None
+        self._left: int | None = len(items) if isinstance(items, Sized) else None
         self._workers = workers
         self._fixed = size
         self._most = most

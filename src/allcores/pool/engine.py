@@ -3,8 +3,9 @@
     any thread:      submit ──▶ crew
     one at a time:   receive ──▶ dispatch ──▶ results                  (whoever has the seat)
 
-No thread of its own does this: of the threads that wait for results, one has the seat, receives for all, and hands the seat on when it
-has what it waits for. Only where nobody waits (a callback is due, or a map_async must be fed) a driver thread takes the seat.
+No thread of its own does this: of the threads that wait for results, one has the seat, receives for all, and hands
+the seat on when it has what it waits for. Only where nobody waits (a callback is due, or a map_async must be fed) a
+driver thread takes the seat.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ __all__ = ("Engine",)
 class Waitable(Protocol):
     """Something that becomes ready by messages of the crew."""
 
-    ready_: bool
+    @property
+    def ready_(self) -> bool: ...
 
 
 class Engine:
@@ -167,7 +169,9 @@ class Engine:
         if self._deaths_at_start > self.crew.size:
             from allcores.errors import WorkerDied
 
-            self._break("the pool's workers keep dying in its initializer", WorkerDied(pid, exitcode, None, "the initializer"))
+            self._break(
+                "the pool's workers keep dying in its initializer", WorkerDied(pid, exitcode, None, "the initializer")
+            )
 
     def _break(self, why: str, cause: BaseException) -> None:
         """The pool cannot work: everything that waits, and everything asked later, fails with the reason."""
@@ -199,7 +203,7 @@ class Engine:
     def call_back(self, callback: Callable[[Any], object], value: Any) -> None:
         try:
             callback(value)
-        except Exception:  # noqa: BLE001 - it has no caller to raise to; the result stands
+        except Exception:
             import logging
 
             logging.getLogger("allcores").exception("a pool callback raised")

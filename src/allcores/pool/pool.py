@@ -41,9 +41,9 @@ def check_pool_arguments(processes: Any, initializer: Any, initargs: Any, maxtas
 class Pool:
     """Workers that run calls of any function: ``map``, ``apply_async`` and their kin, as ``multiprocessing.Pool``.
 
-    Tasks are taken by whichever worker is free; chunks are sized by the time that items have taken. A worker that dies fails
-    the one item it was running, with ``WorkerDied``; the pool goes on with a fresh worker. Leaving a ``with`` block finishes what was
-    submitted; an exception in the block terminates it.
+    Tasks are taken by whichever worker is free; chunks are sized by the time that items have taken. A worker that
+    dies fails the one item it was running, with ``WorkerDied``; the pool goes on with a fresh worker. Leaving a
+    ``with`` block finishes what was submitted; an exception in the block terminates it.
     """
 
     def __init__(self, crew: Crew) -> None:
@@ -72,7 +72,8 @@ class Pool:
             func: any function; lambdas and closures too.
             args: a tuple of arguments: write ``(x,)`` for one.
             kwds: named arguments.
-            callback: called with the result, in a background thread or in the thread that waits for a result of this pool.
+            callback: called with the result, in a background thread or in the thread that waits for a result of this
+                pool.
             error_callback: likewise with the error.
 
         Raises:
@@ -109,7 +110,9 @@ class Pool:
         """
         return self._map(func, iterable, chunksize, star=False).begin().get()  # type: ignore[no-any-return]
 
-    def starmap(self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None) -> list[Any]:
+    def starmap(
+        self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
+    ) -> list[Any]:
         """``map`` for functions of several arguments: ``func(*item)`` for each item."""
         return self._map(func, iterable, chunksize, star=True).begin().get()  # type: ignore[no-any-return]
 
@@ -138,11 +141,14 @@ class Pool:
     def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> Iterator[Any]:
         """Results in order, as they are asked for, from an input of any length: never more than a bounded window ahead.
 
-        An item that failed raises at its place; asking on gives the results after it. ``next(timeout)`` waits at most so long.
+        An item that failed raises at its place; asking on gives the results after it. ``next(timeout)`` waits at most
+        so long.
         """
         return self._imap(func, iterable, chunksize, ordered=True)
 
-    def imap_unordered(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> Iterator[Any]:
+    def imap_unordered(
+        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None
+    ) -> Iterator[Any]:
         """``imap`` in the order in which results arrive."""
         return self._imap(func, iterable, chunksize, ordered=False)
 
@@ -196,11 +202,19 @@ class Pool:
     def _learn(self, func: Callable[..., Any]) -> int:
         self._check_open()
         if not callable(func):
-            raise TypeError(f"func must be callable, not {codec.short_repr(func)}: write pool.map(job, items), not job()")
+            raise TypeError(
+                f"func must be callable, not {codec.short_repr(func)}: write pool.map(job, items), not job()"
+            )
         return self._engine.learn(func)
 
     def _map(
-        self, func: Callable[..., Any], items: Iterable[Any], size: int | None, star: bool, done: Any = None, failed: Any = None
+        self,
+        func: Callable[..., Any],
+        items: Iterable[Any],
+        size: int | None,
+        star: bool,
+        done: Any = None,
+        failed: Any = None,
     ) -> MapResult:
         _check_items(items, size)
         return MapResult(self._engine, self._learn(func), items, star, size, done, failed)
@@ -217,7 +231,9 @@ class Pool:
 
 def _check_items(items: Any, size: Any) -> None:
     if not hasattr(items, "__iter__") and not hasattr(items, "__getitem__"):
-        raise TypeError(f"iterable must be something to iterate over, not {codec.short_repr(items)}: write [x] for one item")
+        raise TypeError(
+            f"iterable must be something to iterate over, not {codec.short_repr(items)}: write [x] for one item"
+        )
     if size is not None and (not isinstance(size, int) or size < 1):
         raise ValueError(f"chunksize must be an int of at least 1, not {size!r}; leave it out to have it measured")
 

@@ -1,4 +1,4 @@
-"""What the asynchronous methods of a pool return: results that arrive by themselves, or when somebody waits for them."""
+"""What the asynchronous methods of a pool return: results that arrive when somebody waits for them, or by a driver."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from allcores.pool.chunking import Chunker
 from allcores.pool.crew import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from allcores.pool.engine import Engine
 
@@ -194,7 +194,14 @@ class MapResult(AsyncResult, _Chunked):
     mode = Mode.CHUNK | Mode.STOP
 
     def __init__(
-        self, engine: Engine, key: int, items: Iterable[Any], star: bool, size: int | None, callback: Any, error_callback: Any
+        self,
+        engine: Engine,
+        key: int,
+        items: Iterable[Any],
+        star: bool,
+        size: int | None,
+        callback: Any,
+        error_callback: Any,
     ) -> None:
         AsyncResult.__init__(self, engine, key, None, callback, error_callback)
         _Chunked.__init__(self, engine, key, items, star, size, 1 << 15)
@@ -228,8 +235,11 @@ class MapResult(AsyncResult, _Chunked):
     def wants(self, _error: BaseException) -> bool:
         return False  # the error ends the map: nobody waits for the others
 
+
 class IMapIterator(_Chunked):
-    """Results as they are asked for, in order or as they come. An item that failed raises at its place; the next ``next()`` goes on.
+    """Results as they are asked for, in order or as they come.
+
+    An item that failed raises at its place; the next ``next()`` goes on.
 
     Never more than a bounded window of chunks ahead of the consumer, however long the input.
     """

@@ -18,14 +18,17 @@ __all__ = ("BLOCK_BITS", "STOP", "serve")
 
 # The key of no function: the worker ends.
 STOP = 0
-# A key is a running number and, below it, the block that the function is stored in. Blocks are used again, numbers are not.
+# A key is a running number and, below it, the block that the function is stored in. Blocks are used again, numbers
+# are not.
 BLOCK_BITS = 24
 _BLOCK = (1 << BLOCK_BITS) - 1
 # Functions a worker remembers; beyond that it begins anew. Each is one that the pool may name again.
 _REMEMBERED = 1024
 
 
-def serve(tasks: Queue, answers: Queue, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], most: int) -> None:
+def serve(
+    tasks: Queue, answers: Queue, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], most: int
+) -> None:
     """Work until a STOP comes, or for ``most`` tasks (0: no limit)."""
     # Ctrl-C is for the program; the pool decides what becomes of its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -66,11 +69,11 @@ def _work(tasks: Queue, answers: Queue, most: int) -> None:
                     functions.clear()
                 func = functions[key] = _native.load_stored(key & _BLOCK)
         except BaseException as error:  # noqa: BLE001 - function or argument cannot be loaded here: that fails this task only
-            info, body = Outcome.ERROR, error
+            answer: tuple[int, Any] = Outcome.ERROR, error
         else:
-            info, body = run_task(func, mode, payload)
-        _answer(answers, task, info, body)
-        payload = body = None  # what they hold is not needed while this worker waits
+            answer = run_task(func, mode, payload)
+        _answer(answers, task, *answer)
+        del payload, answer  # what they hold is not needed while this worker waits
 
 
 def _answer(answers: Queue, task: int, info: int, body: Any) -> None:
