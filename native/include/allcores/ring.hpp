@@ -23,6 +23,8 @@ struct CellWord {
         return {static_cast<u64>(turn) << 32 | static_cast<u64>(s) << 28 | owner};
     }
     u32 turn() const { return static_cast<u32>(raw >> 32); }
+    // Turns wrap round (a ring of one cell needs an hour or so for that): only their distance counts.
+    i64 turns_after(u32 turn) const { return static_cast<std::int32_t>(this->turn() - turn); }
     CellState state() const { return static_cast<CellState>(raw >> 28 & 0xf); }
     Slot owner() const { return static_cast<Slot>(raw); }
 };
@@ -103,7 +105,7 @@ public:
             Cell& cell = ring_.cell(p);
             const u32 turn = ring_.turn(p);
             const CellWord w{cell.word.load(std::memory_order_seq_cst)};
-            if (w.turn() > turn || (w.turn() == turn && w.state() != CellState::free)) {
+            if (w.turns_after(turn) > 0 || (w.turn() == turn && w.state() != CellState::free)) {
                 help_tail(p);
             } else if (w.turn() == turn) {
                 u64 expected = w.raw;
@@ -150,10 +152,10 @@ public:
                 u64 expected = w.raw;
                 cell.word.compare_exchange_strong(expected, CellWord::make(turn + 1, CellState::free).raw);
                 help_head(h);
-            } else if (w.turn() > turn || (now && w.state() == CellState::reading)) {
+            } else if (w.turns_after(turn) > 0 || (now && w.state() == CellState::reading)) {
                 help_head(h);
             } else if (ring_.head.load(std::memory_order_acquire) == h) {
-                return nothing_at(cell, w, p, turn);
+                return nothing_at(p);
             }
         }
     }
@@ -161,13 +163,13 @@ public:
     bool has_item() const {
         const u64 p = ring_.head.load(std::memory_order_acquire) & kPositionMask;
         const CellWord w{ring_.cell(p).word.load(std::memory_order_seq_cst)};
-        if (w.turn() > ring_.turn(p)) return true;  // the head lags: look for yourself
+        if (w.turns_after(ring_.turn(p)) > 0) return true;  // the head lags: look for yourself
         return w.turn() == ring_.turn(p) && w.state() != CellState::free && w.state() != CellState::sealed;
     }
     bool has_room() const {
         const u64 p = ring_.tail.load(std::memory_order_acquire);
         return (p & kClosed) != 0 || ring_.grows != 0 ||
-               CellWord{ring_.cell(p).word.load(std::memory_order_seq_cst)}.turn() >= ring_.turn(p);
+               CellWord{ring_.cell(p).word.load(std::memory_order_seq_cst)}.turns_after(ring_.turn(p)) >= 0;
     }
     u64 length() const {
         const u64 head = ring_.head.load(std::memory_order_acquire) & kPositionMask;
@@ -175,9 +177,11 @@ public:
         return tail > head ? tail - head : 0;
     }
 
-    // Settles what the dead process left here. Idempotent, one caller at a time. Every READY cell behind the head is
-    // looked at, not only the dead one's: an earlier recovery may have died between its two steps.
+    // Settles what the dead process left here. Idempotent, one caller at a time. The head is lowered to the lowest READY
+    // cell, whoever made it so: an earlier recovery may have died between its two steps. And always with a new version: a
+    // consumer that saw READING at the very head may be about to help it on, past the item that was put back.
     void recover(Slot dead) {
+        u64 lowest = kPositionMask;
         for (u64 i = 0; i < ring_.capacity; ++i) {
             Cell& cell = ring_.cell(i);
             const CellWord w{cell.word.load(std::memory_order_acquire)};
@@ -190,11 +194,11 @@ public:
             } else if (w.owner() == dead && w.state() == CellState::reading) {
                 put_back(cell, dead);
                 cell.word.store(CellWord::make(w.turn(), CellState::ready).raw);
-                lower_head(w.turn() * ring_.capacity + i);
-            } else if (w.state() == CellState::ready) {
-                lower_head(w.turn() * ring_.capacity + i);
             }
+            const CellWord now{cell.word.load(std::memory_order_acquire)};
+            if (now.state() == CellState::ready) lowest = std::min(lowest, position_of(now, i));
         }
+        if (lowest != kPositionMask) lower_head(lowest);
     }
 
     // Gives back the blocks of everything still in the ring. Only for a ring that nobody uses any more.
@@ -207,6 +211,12 @@ public:
     }
 
 private:
+    // Where in the stream a cell's word belongs: at its turn, as near to the head as that turn can be.
+    u64 position_of(CellWord w, u64 index) const {
+        const u64 turn = (ring_.head.load(std::memory_order_acquire) & kPositionMask) / ring_.capacity;
+        return (turn + static_cast<u64>(w.turns_after(static_cast<u32>(turn)))) * ring_.capacity + index;
+    }
+
     void help_tail(u64 p) { ring_.tail.compare_exchange_strong(p, p + 1); }
     void help_head(u64 h) { ring_.head.compare_exchange_strong(h, h + 1); }
 
@@ -225,7 +235,9 @@ private:
 
     void finish_commit(Cell& cell, Slot sender) {
         for_each_block(cell.message, [&](BlockId id) { arena_.set(id, BlockState::in_flight); });
-        if ((cell.message.flags & kAnswersTask) != 0) seg_.participant(sender).task.store(0);
+        if ((cell.message.flags & kAnswersTask) == 0) return;
+        u64 answered = cell.message.a;
+        seg_.participant(sender).task.compare_exchange_strong(answered, 0);
     }
 
     void copy_out(Cell& cell, Message& m) {
@@ -246,27 +258,29 @@ private:
 
     void lower_head(u64 p) {
         u64 h = ring_.head.load();
-        // Also where the head is at p itself: a consumer that saw READING there may be about to help it on.
-        while ((h & kPositionMask) >= p) {
-            const u64 version = (h >> kPositionBits) + 1;
-            if (ring_.head.compare_exchange_strong(h, version << kPositionBits | p)) return;
-        }
+        u64 lowered;
+        do {
+            lowered = ((h >> kPositionBits) + 1) << kPositionBits | std::min(h & kPositionMask, p);
+        } while (!ring_.head.compare_exchange_strong(h, lowered));
     }
 
     // At the head there is nothing to take. In a closed ring: is it drained for ever? Only the closing position can
-    // still be claimed, by a producer that read the tail before; sealing its cell ends that.
-    Take nothing_at(Cell& cell, CellWord w, u64 p, u32 turn) {
+    // still be claimed, by a producer that read the tail before; sealing its cell ends that. And no reader may still hold an
+    // item, which its death would put back here. These states are final, so looking at the cells one by one is enough.
+    Take nothing_at(u64 p) {
         const u64 tail = ring_.tail.load(std::memory_order_acquire);
-        if ((tail & kClosed) == 0) return Take::empty;
         const u64 closed = tail & ~kClosed;
-        if (p > closed) return Take::drained;
-        if (p < closed || w.turn() != turn) return Take::empty;
-        if (w.state() == CellState::sealed) return Take::drained;
-        if (w.state() != CellState::free) return Take::empty;
-        u64 expected = w.raw;
+        if ((tail & kClosed) == 0 || p < closed) return Take::empty;
+        const u32 turn = ring_.turn(closed);
+        u64 expected = CellWord::make(turn, CellState::free).raw;
         // seal
-        const bool done = cell.word.compare_exchange_strong(expected, CellWord::make(turn, CellState::sealed).raw);
-        return done ? Take::drained : Take::empty;
+        ring_.cell(closed).word.compare_exchange_strong(expected, CellWord::make(turn, CellState::sealed).raw);
+        for (u64 i = 0; i < ring_.capacity; ++i) {
+            const CellWord w{ring_.cell(i).word.load(std::memory_order_acquire)};
+            const bool over = w.state() == CellState::free && position_of(w, i) > closed;
+            if (!over && w.state() != CellState::sealed) return Take::empty;
+        }
+        return Take::drained;
     }
 
     Segment& seg_;

@@ -40,14 +40,14 @@ def serve(
         except BaseException as error:  # noqa: BLE001 - told to the pool, which cannot work
             _end(answers, Outcome.BROKEN, codec.pack_error(error))
             return
-    answers.send(0, Outcome.STARTED, os.getpid(), _native.ANSWERS_TASK)
+    answers.send(STARTING, Outcome.STARTED, os.getpid(), _native.ANSWERS_TASK)
     _work(tasks, answers, most)
     _end(answers, Outcome.RETIRED, os.getpid())
 
 
 def _end(answers: Queue, outcome: Outcome, body: Any) -> None:
     # Whatever happens from here on is no death in a task.
-    answers.send(0, outcome, body, _native.ANSWERS_TASK)
+    answers.send(STARTING, outcome, body, _native.ANSWERS_TASK)
     _native.set_crew(0)
 
 
