@@ -31,7 +31,7 @@ JOB = JobFacts(
 def row(context: str, place: Place, seconds: float, **changes: Any) -> ContextRow:
     """A row of a job that takes one second alone, on two cores."""
     workers = changes.pop("workers", 1 if place == "here" else 2)
-    phases = {"startup": 0.0, "moving": 0.0, "blocked": 0.0, "idle": 0.0}
+    phases = {"startup": 0.0, "moving": 0.0, "blocked": 0.0, "starved": 0.0, "idle": 0.0}
     phases.update({name: changes.pop(name) for name in list(phases) if name in changes})
     made = ContextRow(
         context=context,
@@ -171,12 +171,12 @@ ADVICE = {
     ),
     "busy machine": (
         JOB,
-        (SERIAL, THREAD, row("process", "processes", 1.0, blocked=0.5)),
+        (SERIAL, THREAD, row("process", "processes", 1.0, starved=0.5)),
         "Other programs had the cores for 50% of the workers' time: measure again when the machine is quiet.",
     ),
     "busy machine, and it pays all the same": (
         JOB,
-        (SERIAL, THREAD, row("process", "processes", 0.8, blocked=0.2)),
+        (SERIAL, THREAD, row("process", "processes", 0.8, starved=0.2)),
         "The GIL was held 100% of the time: threads cannot help (0.98x); use process: 1.25x of 2 possible; "
         "other programs had the cores for 25% of the workers' time: measure again when the machine is quiet.",
     ),

@@ -43,6 +43,7 @@ def record(first: int, start: int, end: int, *, process: int = 1, thread: int = 
         start_ns=start * 10**9,
         end_ns=end * 10**9,
         cpu_ns=(end - start) * 10**9,
+        starved_ns=0,
         process=process,
         thread=thread,
         process_cpu=0.0,
@@ -53,32 +54,38 @@ def record(first: int, start: int, end: int, *, process: int = 1, thread: int = 
 
 def test_time_is_divided_without_rest() -> None:
     records = [
-        record(0, 2, 5, process=2, cpu_ns=2 * 10**9),
+        record(0, 2, 5, process=2, cpu_ns=10**9, starved_ns=10**9),
         record(1, 6, 8, process=2),
         record(2, 2, 6, process=3),
     ]
     times = RoundTimes(begin=0, done=9 * 10**9, end=10 * 10**9)
     phases = split_time(records, times, 2, "processes")
-    assert phases == Phases(startup=2.0, moving=2.5, blocked=0.5, idle=1.0, computing=4.0)
-    assert phases.waiting == 1.5
-    assert sum((2.0, 2.5, 0.5, 1.0, 4.0)) == times.wall
+    assert phases == Phases(startup=2.0, moving=2.5, blocked=0.5, starved=0.5, idle=1.0, computing=3.5)
+    assert phases.waiting == 2.0
+    assert sum((2.0, 2.5, 0.5, 0.5, 1.0, 3.5)) == times.wall
+
+
+def test_nobody_starves_longer_than_off_the_cpu() -> None:
+    records = [record(0, 1, 5, cpu_ns=3 * 10**9, starved_ns=9 * 10**9)]
+    phases = split_time(records, RoundTimes(0, 5 * 10**9, 5 * 10**9), 1, "here")
+    assert phases == Phases(startup=1.0, moving=0.0, blocked=0.0, starved=1.0, idle=0.0, computing=3.0)
 
 
 def test_gaps_in_threads_are_waiting() -> None:
     records = [record(0, 1, 4, thread=2), record(1, 6, 8, thread=2)]
     phases = split_time(records, RoundTimes(0, 8 * 10**9, 8 * 10**9), 1, "threads")
-    assert phases == Phases(startup=1.0, moving=0.0, blocked=2.0, idle=0.0, computing=5.0)
+    assert phases == Phases(startup=1.0, moving=0.0, blocked=2.0, starved=0.0, idle=0.0, computing=5.0)
 
 
 def test_a_worker_that_never_got_an_item_was_idle() -> None:
     phases = split_time([record(0, 1, 9, process=2)], RoundTimes(0, 9 * 10**9, 9 * 10**9), 2, "processes")
-    assert phases == Phases(startup=1.0, moving=0.0, blocked=0.0, idle=4.0, computing=4.0)
+    assert phases == Phases(startup=1.0, moving=0.0, blocked=0.0, starved=0.0, idle=4.0, computing=4.0)
 
 
 def test_a_worker_older_than_the_round_cost_no_start_up() -> None:
     old = record(0, 5, 9, ready_ns=1)
     phases = split_time([old], RoundTimes(4 * 10**9, 9 * 10**9, 9 * 10**9), 1, "here")
-    assert phases == Phases(startup=0.0, moving=1.0, blocked=0.0, idle=0.0, computing=4.0)
+    assert phases == Phases(startup=0.0, moving=1.0, blocked=0.0, starved=0.0, idle=0.0, computing=4.0)
 
 
 def test_where_the_work_ran() -> None:
@@ -93,6 +100,7 @@ def test_the_probe_fills_a_record() -> None:
     assert (made.first, made.results, made.failure) == (5, [9, 16], None)
     assert 0 < made.ready_ns <= made.start_ns <= made.end_ns
     assert 0 <= made.cpu_ns < 10**9
+    assert made.starved_ns >= 0
     assert (made.process, made.thread) == (os.getpid(), threading.get_ident())
     assert 0 < made.process_cpu <= sum(os.times()[:2]) + 0.02
     assert 10**6 < made.peak < 10**12
@@ -107,7 +115,7 @@ def test_the_probe_keeps_what_came_before_an_error() -> None:
 
 def test_work_is_summed_over_workers() -> None:
     records = [record(0, 1, 4), record(1, 2, 7, thread=2, cpu_ns=10**9)]
-    assert work_of(records) == Work(busy=8.0, cpu=4.0, span=6.0, longest=5.0)
+    assert work_of(records) == Work(busy=8.0, cpu=4.0, starved=0.0, span=6.0, longest=5.0)
 
 
 @pytest.mark.parametrize(
@@ -124,9 +132,14 @@ def test_work_is_summed_over_workers() -> None:
     ],
 )
 def test_gil_share(cpu: float, span: float, cpu_share: float, lanes: int, share: float | None) -> None:
-    assert gil_share(Work(busy=cpu, cpu=cpu, span=span, longest=cpu), cpu_share, lanes) == pytest.approx(
-        share
-    )
+    assert gil_share(
+        Work(busy=cpu, cpu=cpu, starved=0.0, span=span, longest=cpu), cpu_share, lanes
+    ) == pytest.approx(share)
+
+
+def test_the_gil_cannot_be_told_from_a_busy_machine() -> None:
+    assert gil_share(Work(busy=2.0, cpu=1.0, starved=0.3, span=1.0, longest=1.0), 1.0, 2) is None
+    assert gil_share(Work(busy=2.0, cpu=1.0, starved=0.1, span=1.0, longest=1.0), 1.0, 2) == 1.0
 
 
 def test_group_size() -> None:

@@ -20,7 +20,7 @@ _LAZY = {
         "errors",
     ),
     **dict.fromkeys(("UnpicklableError", "UsageError", "WorkerDied", "WouldBlockForever"), "errors"),
-    "parent_process": "process",
+    "parent_process": "base",
     "Comparison": "comparison",
     "compare": "comparison",
 }

@@ -10,8 +10,8 @@ from allcores.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from allcores.base import BaseProcess
     from allcores.pool.pool import Pool as PoolType
-    from allcores.process import BaseProcess
 
 __all__ = ("Context", "get_all_contexts", "get_context")
 

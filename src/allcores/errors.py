@@ -35,8 +35,8 @@ def __getattr__(name: str) -> type[Exception]:
     # The parent class costs the import of multiprocessing, which nothing else here needs.
     if name != "TimeoutError":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import multiprocessing
     import builtins
+    import multiprocessing
 
     doc = "A result was not there in time. Nothing is cancelled: the work goes on."
     made = type(

@@ -330,6 +330,7 @@ def serve(main_pid: int, with_numpy: bool) -> NoReturn:
         template.end()
     if with_numpy:
         import numpy as np  # noqa: F401 - once here instead of once in every worker
+    import allcores.child
     import allcores.pool.worker  # noqa: F401 - likewise
 
     template.run()
@@ -349,8 +350,8 @@ def _become_child(template: int, parent: int, mailbox: int, control: socket.sock
         _link.socket, _link.pid, _link.owner = socket.socket(fileno=_CONTROL_FD), None, os.getpid()
         _link.lock = threading.RLock()
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        from allcores import process
+        from allcores.child import run_child
 
-        code = process.run_child(mailbox, parent)
+        code = run_child(mailbox, parent)
     finally:
         os._exit(code)

@@ -39,3 +39,4 @@ def start(mp: Context, place: Place) -> Iterator[Callable[..., Handle]]:
         if place.kills and process.is_alive():
             process.kill()
         process.join(PATIENCE)
+    started.clear()  # pytest keeps the fixture's value longer than the test that looks for open descriptors

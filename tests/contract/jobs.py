@@ -6,6 +6,9 @@ import sys
 import threading
 from typing import Any, NoReturn
 
+# Seconds after which a job gives up waiting for what the test was to do: a test that fails must not hang as well.
+PATIENCE = 10
+
 state: dict[str, object] = {}
 
 
@@ -135,23 +138,23 @@ def pid_of(_: object = None) -> int:
 
 def wait_for(gate: Any, thing: Any = None) -> Any:
     """Comes back with `thing` once the gate is open."""
-    gate.wait()
+    gate.wait(PATIENCE)
     return thing
 
 
 def announce_and_wait(started: Any, gate: Any) -> None:
     started.release()
-    gate.wait()
+    gate.wait(PATIENCE)
 
 
 def hold_until_killed(lock: Any, held: Any, gate: Any) -> None:
     lock.acquire()
     held.set()
-    gate.wait()
+    gate.wait(PATIENCE)
 
 
 def acquire_and_release(lock: Any) -> bool:
-    got = lock.acquire(timeout=30)
+    got = lock.acquire(timeout=PATIENCE)
     lock.release()
     return bool(got)
 
@@ -170,6 +173,22 @@ def add_up_locked(value: Any, times: int) -> None:
 def put_all(queue: Any, items: Any) -> None:
     for item in items:
         queue.put(item)
+
+
+def put_letters(queue: Any, letter: bytes, size: int) -> None:
+    queue.put(letter * size)
+
+
+def put_classic(queue: Any, n: int) -> None:
+    queue.put(classic(n))
+
+
+def add_under_lock(value: Any, num: int, lock: Any, seen: Any) -> None:
+    """The job of the lock example: adds `num` five times."""
+    with lock:
+        for _ in range(5):
+            value.value += num
+            seen.put(value.value)
 
 
 def get_until_none(queue: Any) -> list[Any]:

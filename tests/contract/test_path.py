@@ -15,17 +15,6 @@ def mp(request: pytest.FixtureRequest) -> Any:
     return allcores if request.param == "allcores" else allcores.get_context(request.param)
 
 
-def job(q: Any, n: int) -> None:
-    q.put(jobs.classic(n))
-
-
-def job_with_lock(v: Any, num: int, lock: Any, seen: Any) -> None:
-    with lock:
-        for _ in range(5):
-            v.value += num
-            seen.put(v.value)
-
-
 def test_1_process_and_thread(mp: Any) -> None:
     def add(a: int, b: int) -> int:
         return a + b
@@ -42,8 +31,8 @@ def test_1_process_and_thread(mp: Any) -> None:
 
 def test_2_queue(mp: Any) -> None:
     q = mp.Queue()
-    p1 = mp.Process(target=lambda: job(q, 1000))
-    p2 = mp.Process(target=lambda: job(q, 1000))
+    p1 = mp.Process(target=lambda: jobs.put_classic(q, 1000))
+    p2 = mp.Process(target=lambda: jobs.put_classic(q, 1000))
     p1.start()
     p2.start()
     p1.join()
@@ -55,7 +44,7 @@ def test_2_queue(mp: Any) -> None:
 def test_3_efficiency(mp: Any, kind: str) -> None:
     normal = jobs.classic(20_000) + jobs.classic(20_000)
     q = mp.Queue()
-    workers = [getattr(mp, kind)(target=lambda: job(q, 20_000)) for _ in range(2)]
+    workers = [getattr(mp, kind)(target=lambda: jobs.put_classic(q, 20_000)) for _ in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -91,8 +80,8 @@ def test_6_lock(mp: Any) -> None:
     v = mp.Value("i", 0)
     lock = mp.Lock()
     seen = mp.Queue()
-    p1 = mp.Process(target=job_with_lock, args=(v, 1, lock, seen))
-    p2 = mp.Process(target=job_with_lock, args=(v, 3, lock, seen))
+    p1 = mp.Process(target=jobs.add_under_lock, args=(v, 1, lock, seen))
+    p2 = mp.Process(target=jobs.add_under_lock, args=(v, 3, lock, seen))
     p1.start()
     first = seen.get()  # so that the first process has the lock, whatever the machine is doing
     p2.start()

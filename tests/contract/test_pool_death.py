@@ -54,8 +54,8 @@ def test_map_names_the_item_and_does_the_others(mp: Context, processes: int, chu
         with pytest.raises(allcores.WorkerDied, match=r"\b5\b") as caught:
             pool.map(job, range(20), chunksize)
         assert caught.value.index == 5
-        assert done[:] == [int(x != 5) for x in range(20)]
         check_still_works(pool)
+    assert done[:] == [int(x != 5) for x in range(20)]
 
 
 def values_and_deaths(results: Any, count: int) -> list[Any]:

@@ -48,9 +48,10 @@ CALLS: dict[str, Callable[[Handle], object]] = {
 
 @pytest.mark.parametrize("call", CALLS)
 def test_error_comes_back_as_itself(pool: Handle, call: str) -> None:
-    with pytest.raises(ValueError, match=r"^no 37$") as caught:
+    with pytest.raises(ValueError, match="no 37") as caught:
         CALLS[call](pool)
     assert type(caught.value) is ValueError
+    assert caught.value.args == ("no 37",)
     assert "in fail" in report(caught.value)
 
 
@@ -91,14 +92,14 @@ def test_imap_goes_on_after_an_error(pool: Handle, method: str, chunksize: int) 
         assert isinstance(results[4], ValueError)
 
 
-def test_map_does_all_items_though_one_fails(mp: Context, pool: Handle) -> None:
+def test_map_does_all_items_though_one_fails(mp: Context) -> None:
     done = mp.Array("i", 20)
 
     def job(x: int) -> None:
         done[x] = 1
         jobs.fail_at(3, x)
 
-    with pytest.raises(ValueError, match="no 3"):
+    with mp.Pool(2) as pool, pytest.raises(ValueError, match="no 3"):
         pool.map(job, range(20))
     assert done[:] == [1] * 20
 

@@ -119,7 +119,7 @@ def test_an_endless_iterator(pool: Handle, method: str) -> None:
     first = sorted(itertools.islice(results, 500))
     assert len(first) == 500
     assert first[0] == 1.0
-    assert drawn < 20_000
+    assert drawn < 50_000
 
 
 @pytest.mark.needs("parallel")
@@ -155,7 +155,7 @@ def test_imap_unordered_gives_what_is_ready(mp: Context, pool: Handle) -> None:
 
     def job(x: int) -> int:
         if x == 0:
-            gate.wait()
+            jobs.wait_for(gate)
         return x
 
     results = pool.imap_unordered(job, range(5))
@@ -170,7 +170,7 @@ def test_imap_keeps_the_order(mp: Context, pool: Handle) -> None:
 
     def job(x: int) -> int:
         if x == 0:
-            second_ran.wait()
+            jobs.wait_for(second_ran)
         if x == 1:
             second_ran.set()
         return x
@@ -185,7 +185,7 @@ def test_one_slow_item_does_not_hold_up_the_rest(mp: Context, pool: Handle) -> N
 
     def job(x: int) -> int:
         if x == 0:
-            gate.wait()
+            jobs.wait_for(gate)
         else:
             others.release()
         return x

@@ -73,8 +73,8 @@ def test_a_death_wakes_who_waits_for_the_result(mp: Context, start: Callable[...
     gate = mp.Event()
 
     def wait_and_die() -> None:
-        gate.wait()
-        os.kill(os.getpid(), signal.SIGKILL)
+        jobs.wait_for(gate)
+        jobs.die_by_signal()
 
     p = start(wait_and_die)
     opener = mp.Thread(target=gate.set)
@@ -110,7 +110,7 @@ def test_a_thread_cannot_be_ended_and_says_so(mp: Context, how: str) -> None:
     t = mp.Thread(target=jobs.wait_for, args=(gate, "unharmed"))
     t.start()
     try:
-        with pytest.raises(allcores.NotSupported, match=how):
+        with pytest.raises(allcores.NotSupported, match="thread"):
             getattr(t, how)()
     finally:
         gate.set()
@@ -126,7 +126,7 @@ def test_a_place_that_cannot_kill_says_so(
     gate = mp.Event()
     p = start(jobs.wait_for, gate, "unharmed")
     try:
-        with pytest.raises(allcores.NotSupported, match=how):
+        with pytest.raises(allcores.NotSupported, match="thread"):
             getattr(p, how)()
     finally:
         gate.set()

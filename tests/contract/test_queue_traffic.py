@@ -27,14 +27,10 @@ def drain(q: Handle) -> list[Any]:
 SIZES = [10, 100, 239, 240, 241, 1_000, 4_095, 4_096, 65_536, 1_000_000, 10_000_000]
 
 
-def fill(q: Handle, letter: bytes, size: int) -> None:
-    q.put(letter * size)
-
-
 @pytest.mark.parametrize("size", SIZES)
 def test_join_first_and_get_afterwards(mp: Context, start: Start, size: int) -> None:
     q = mp.Queue()
-    workers = [start(fill, q, letter, size) for letter in (b"a", b"b")]
+    workers = [start(jobs.put_letters, q, letter, size) for letter in (b"a", b"b")]
     for p in workers:
         p.join(PATIENCE)
         assert p.exitcode == 0
@@ -45,7 +41,7 @@ def test_join_first_and_get_afterwards(mp: Context, start: Start, size: int) -> 
 def test_join_first_with_100_megabytes_each(mp: Context, start: Start) -> None:
     q = mp.Queue()
     size = 100_000_000
-    workers = [start(fill, q, letter, size) for letter in (b"a", b"b")]
+    workers = [start(jobs.put_letters, q, letter, size) for letter in (b"a", b"b")]
     for p in workers:
         p.join(PATIENCE)
     seen = set()

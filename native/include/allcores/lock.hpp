@@ -20,7 +20,6 @@ struct LockState {
     u32 depth;       // of a recursive lock; its owner's business only
     std::atomic<u32> died_pid;
     u32 recursive;
-    u32 pad;
 };
 
 static_assert(sizeof(LockState) == 32);

@@ -18,9 +18,10 @@ namespace allcores {
 struct Parking {
     std::atomic<u32> word;     // bit 0: somebody may sleep; the rest counts wake-ups
     std::atomic<u32> spinner;  // slot of the one who spins: no wake call is needed while there is one
+    std::atomic<u32> waking;   // when somebody was woken who has not looked yet, in odd microseconds; 0: nobody
 };
 
-static_assert(sizeof(Parking) == 8);
+static_assert(sizeof(Parking) == 12);
 
 inline constexpr u32 kSleepers = 1;
 // A sleep is bounded as a net only: nothing depends on it, but a lost wake-up would cost seconds and not for ever.
@@ -29,6 +30,8 @@ inline constexpr i64 kNet = 5'000'000'000;
 // longer burns a core that another could use.
 inline constexpr i64 kMostSpin = 30'000;
 inline constexpr i64 kLeastSpin = 4'000;
+// Whoever was woken looks within this many microseconds, or is not counted on: it may be stopped.
+inline constexpr u32 kWakesWithin = 200;
 
 enum class Wait : u8 { done, timeout, interrupted };
 
@@ -43,19 +46,28 @@ inline void notify_all(Parking& p) {
     }
 }
 
+// One wake-up may stand for several changes: whoever is woken passes it on if there is more (wait_for).
 inline void notify_one(Parking& p) {
     // SYNC POINT change-then-look
     if (p.spinner.load(std::memory_order_seq_cst) != 0) return;  // it looks again before it sleeps
     const u32 w = p.word.load(std::memory_order_seq_cst);
     if ((w & kSleepers) == 0) return;
+    const u32 now = static_cast<u32>(now_ns() / 1000) | 1;
+    const u32 woken = p.waking.load(std::memory_order_seq_cst);
+    if (woken != 0 && now - woken < kWakesWithin) return;  // it has yet to look
+    p.waking.store(now, std::memory_order_seq_cst);
     p.word.fetch_add(2);  // whoever is just falling asleep on the old value wakes at once
-    if (futex_wake(p.word, 1) == 0) notify_all(p);  // nobody was there: take the announcement down
+    if (futex_wake(p.word, 1) == 0) {
+        p.waking.store(0, std::memory_order_seq_cst);
+        notify_all(p);  // nobody was there: take the announcement down
+    }
 }
 
 // For recovery: whoever sleeps looks again.
 inline void disturb(Parking& p, const Segment& seg) {
     u32 s = p.spinner.load();
     if (s != 0 && seg.is_dead(static_cast<Slot>(s))) p.spinner.compare_exchange_strong(s, 0);
+    p.waking.store(0);
     p.word.fetch_add(2);
     futex_wake(p.word, INT_MAX);
 }
@@ -116,6 +128,8 @@ Wait wait_for(const Segment& seg, Parking& p, i64 deadline, Attempt&& attempt, M
             if (now >= net) break;
             seg.set_runnable(false);
             const Sleep s = futex_wait(p.word, w, std::min(deadline, net));
+            // SYNC POINT announce-then-look: from here on a change is seen below, or wakes somebody else.
+            if (p.waking.load(std::memory_order_relaxed) != 0) p.waking.store(0, std::memory_order_seq_cst);
             seg.set_runnable(true);
             if (s == Sleep::interrupted) break;
         }

@@ -7,6 +7,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from allcores import _native, codec, process
+from allcores.base import current_process
 from allcores.context import Context
 from allcores.contexts.thread import Thread
 from allcores.pool import worker
@@ -36,7 +37,7 @@ class ProcessContext(Context):
         return _Crew(n, initializer, initargs, most)
 
     def current_process(self) -> Any:
-        return process.current_process()
+        return current_process()
 
     def active_children(self) -> list[Any]:
         return list(process.active_children())

@@ -12,11 +12,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from allcores import sync
+from allcores.base import current_process
 from allcores.context import Context
 from allcores.contexts import thread
 from allcores.errors import NotSupported, WouldBlockForever
 from allcores.pool.crew import Outcome, run_task
-from allcores.process import current_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable

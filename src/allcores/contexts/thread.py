@@ -9,10 +9,10 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from allcores.base import BaseProcess, current_process
 from allcores.context import Context
 from allcores.errors import NotSupported
 from allcores.pool.crew import Outcome, run_task
-from allcores.process import BaseProcess, current_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,10 +7,10 @@ import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 from allcores import codec
+from allcores.base import check_call
 from allcores.pool.crew import Mode
 from allcores.pool.engine import Engine
 from allcores.pool.results import AsyncResult, IMapIterator, MapResult
-from allcores.process import check_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

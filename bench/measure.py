@@ -1,0 +1,231 @@
+"""How each operation is timed: in one place, so that every peer is timed alike.
+
+Each function takes a peer of `bench.peers` and a size and returns seconds for one item (a plain factor for
+`classic`). Each checks the answers, outside the timed part: a quick wrong answer is an error, not a figure.
+"""
+
+import gc
+import timeit
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+from bench import work
+from bench.peers import create
+
+# Repeats inside one sample where one takes only milliseconds, their median being the sample; and the seconds
+# after which there is no further one.
+REPEATS = 5
+ENOUGH = 0.5
+# How far ahead the two adding processes agree to begin: more than a wake-up, less than anyone notices.
+AGREED_START = 0.05
+
+
+def measure(peer: str, operation: str, size: int) -> float:
+    """One sample of one operation of one peer."""
+    implementation = create(peer)
+    try:
+        return MEASURES[operation](implementation, size)
+    finally:
+        implementation.close()
+
+
+def median(values: list[float]) -> float:
+    """The middle one; `statistics` would be an import that the cold figures pay for."""
+    return sorted(values)[len(values) // 2]
+
+
+def check(found: Any, expected: Any) -> None:
+    """Refuse a wrong answer."""
+    if found != expected:
+        raise AssertionError(f"wrong answer: {str(found)[:200]} instead of {str(expected)[:200]}")
+
+
+def seconds(action: Callable[[], Any]) -> float:
+    start = perf_counter()
+    action()
+    return perf_counter() - start
+
+
+# -- programs and pools
+
+
+def classic(peer: Any, size: int) -> float:
+    """Two jobs one after the other against two at once; one serial job before and one after, for drift."""
+    begin = perf_counter()
+    before = work.classic(size)
+    fork = perf_counter()
+    total = peer.classic(size)
+    join = perf_counter()
+    after = work.classic(size)
+    end = perf_counter()
+    check(total, before + after)
+    return ((fork - begin) + (end - join)) / (join - fork)
+
+
+def classic_warm(peer: Any, size: int) -> float:
+    """The same when the program has started workers before, as it has in all but its first comparison."""
+    peer.classic(10)
+    return classic(peer, size)
+
+
+def pool_cold(peer: Any, size: int) -> float:
+    """The program's first pool, from just after the import."""
+    return seconds(peer.pool) / size
+
+
+def pool_warm(peer: Any, size: int) -> float:
+    peer.pool()
+    return median([seconds(peer.pool) for _ in range(size)])
+
+
+def hot(method: str, repeats: int = 1) -> Callable[[Any, int], float]:
+    """Tasks to two workers that are up: once small to warm, then `repeats` times in full."""
+
+    def timed(peer: Any, size: int) -> float:
+        with peer.workers() as workers:
+            run = getattr(peer, method)
+            run(workers, max(10, size // 10))
+            samples = []
+            for _ in range(repeats):
+                gc.collect()
+                start = perf_counter()
+                results = run(workers, size)
+                samples.append((perf_counter() - start) / size)
+                check(results, list(range(size)))
+                if sum(samples) * size > ENOUGH:
+                    break
+        return median(samples)
+
+    return timed
+
+
+# -- queues
+
+
+@contextmanager
+def producing(peer: Any, target: Callable[..., None], queue: Any, batches: list[int]) -> Iterator[Any]:
+    """Another process that sends batches into `queue`: an item put into what is yielded starts the next."""
+    go = peer.queue()
+    with peer.process(target, (go, queue, batches)):
+        check(queue.get(), "ready")
+        yield go
+
+
+def queue_pingpong(peer: Any, size: int) -> float:
+    there, back = peer.queue(), peer.queue()
+    warm = max(10, size // 10)
+    with peer.process(work.echo, (there, back, warm + size)):
+        for i in range(warm):
+            there.put(i)
+            check(back.get(), i)
+        total = 0
+        start = perf_counter()
+        for i in range(size):
+            there.put(i)
+            total += back.get()
+        elapsed = perf_counter() - start
+    check(total, size * (size - 1) // 2)
+    return elapsed / size
+
+
+def queue_ints(peer: Any, size: int) -> float:
+    warm = max(10, size // 10)
+    queue = peer.queue()
+    with producing(peer, work.produce_ints, queue, [warm, size]) as go:
+        go.put(1)
+        check(peer.drain(queue, warm), list(range(warm)))
+        start = perf_counter()
+        go.put(1)
+        received = peer.drain(queue, size)
+        elapsed = perf_counter() - start
+    check(received, list(range(size)))
+    return elapsed / size
+
+
+def receive(queue: Any, count: int, read: bool) -> None:
+    """Take the arrays one by one, each dropped before the next, and look at their ends or at all of them."""
+    length = work.ARRAY_BYTES // 8
+    for _ in range(count):
+        array = queue.get()
+        check((array[0], array[-1], array.nbytes), (0.0, length - 1.0, work.ARRAY_BYTES))
+        if read:
+            check(array.sum(), length * (length - 1) / 2)
+        del array
+
+
+def queue_arrays(*, warm: bool, read: bool = False) -> Callable[[Any, int], float]:
+    def timed(peer: Any, size: int) -> float:
+        # numpy is the payload's, not the queue's: loaded before the clock runs.
+        import numpy  # noqa: F401
+
+        batches = [size, size] if warm else [size]
+        queue = peer.array_queue()
+        with producing(peer, work.produce_arrays, queue, batches) as go:
+            for count in batches:  # the last one counts
+                start = perf_counter()
+                go.put(1)
+                receive(queue, count, read)
+                elapsed = perf_counter() - start
+        return elapsed / size
+
+    return timed
+
+
+# -- locks and shared values
+
+
+def statement(peer_method: str, code: str) -> Callable[[Any, int], float]:
+    """A statement on one object `x`, in the tight loop of timeit."""
+
+    def timed(peer: Any, size: int) -> float:
+        timer = timeit.Timer(code, globals={"x": getattr(peer, peer_method)()})
+        timer.timeit(size // 10)
+        return median(timer.repeat(REPEATS, size)) / size
+
+    return timed
+
+
+def value_alone(peer: Any, size: int) -> float:
+    value, adder = peer.value(), peer.adder
+    adder(value, size // 10)
+    samples = [seconds(lambda: adder(value, size)) / size for _ in range(REPEATS)]
+    check(value.value, size // 10 + REPEATS * size)
+    return median(samples)
+
+
+def value_two(peer: Any, size: int) -> float:
+    """Two processes at once: the time from the first's begin to the last's end, over all additions."""
+    value, go, reports = peer.value(), peer.queue(), peer.queue()
+    args = (peer.adder, value, size, go, reports)
+    with peer.process(work.add_from, args), peer.process(work.add_from, args):
+        check([reports.get(), reports.get()], ["ready", "ready"])
+        start = perf_counter() + AGREED_START
+        go.put(start)
+        go.put(start)
+        begins, ends = zip(reports.get(), reports.get(), strict=True)
+    check(value.value, 2 * size)
+    return float(max(ends) - min(begins)) / (2 * size)
+
+
+MEASURES: dict[str, Callable[[Any, int], float]] = {
+    "classic": classic,
+    "classic_warm": classic_warm,
+    "pool_warm": pool_warm,
+    "pool_cold": pool_cold,
+    "apply": hot("apply"),
+    "apply_async": hot("apply_async"),
+    "imap": hot("imap"),
+    "map": hot("map", REPEATS),
+    "queue_pingpong": queue_pingpong,
+    "queue_ints": queue_ints,
+    "queue_arrays_warm": queue_arrays(warm=True),
+    "queue_arrays_cold": queue_arrays(warm=False),
+    "queue_arrays_read": queue_arrays(warm=True, read=True),
+    "lock": statement("lock", "x.acquire(); x.release()"),
+    "lock_with": statement("lock", "with x: pass"),
+    "value_alone": value_alone,
+    "value_two": value_two,
+    "array_set": statement("array", "x[3] = 7"),
+}

@@ -1,0 +1,40 @@
+"""mpire; `keep_alive` where the workers are to be hot, as its documentation advises for several calls."""
+
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import Any
+
+from bench import work
+from bench.peers.base import Implementation
+
+
+class Mpire(Implementation):
+    """WorkerPool with its default start method (fork)."""
+
+    def __init__(self) -> None:
+        self.mpire = import_module("mpire")
+
+    def classic(self, size: int) -> int:
+        with self.mpire.WorkerPool(n_jobs=2) as pool:
+            return int(sum(pool.map(work.classic, (size, size))))
+
+    def pool(self) -> None:
+        with self.mpire.WorkerPool(n_jobs=2) as pool:
+            pool.map(work.noop, (1, 2))
+
+    def workers(self) -> AbstractContextManager[Any]:
+        pool: AbstractContextManager[Any] = self.mpire.WorkerPool(n_jobs=2, keep_alive=True)
+        return pool
+
+    def apply(self, pool: Any, count: int) -> list[Any]:
+        return [pool.apply(work.noop, (i,)) for i in range(count)]
+
+    def apply_async(self, pool: Any, count: int) -> list[Any]:
+        results = [pool.apply_async(work.noop, (i,)) for i in range(count)]
+        return [result.get() for result in results]
+
+    def imap(self, pool: Any, count: int) -> list[Any]:
+        return list(pool.imap(work.noop, range(count)))
+
+    def map(self, pool: Any, count: int) -> list[Any]:
+        return list(pool.map(work.noop, range(count)))

@@ -1,0 +1,84 @@
+"""What runs in the workers: every peer runs these same functions, found by this module's name.
+
+Imports nothing at the top: a worker's start-up would pay for it.
+"""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+# The "64 MB" of the table.
+ARRAY_BYTES = 64 * 1024 * 1024
+
+
+def noop(x: Any) -> Any:
+    """The task that costs nothing, so that only the way there and back is measured."""
+    return x
+
+
+def classic(count: int) -> int:
+    """The job of every tutorial: CPU-bound, and holding the GIL throughout."""
+    res = 0
+    for i in range(count):
+        res += i + i**2 + i**3
+    return res
+
+
+def put_classic(queue: Any, count: int) -> None:
+    """The job as a process of the tutorials does it, its result sent through a queue."""
+    queue.put(classic(count))
+
+
+def echo(inbox: Any, outbox: Any, count: int) -> None:
+    """The far end of a ping-pong."""
+    for _ in range(count):
+        outbox.put(inbox.get())
+
+
+def produce_ints(go: Any, queue: Any, batches: list[int]) -> None:
+    """Send 0, 1, 2, … in batches of these lengths, each when told to by an item in `go`."""
+    queue.put("ready")
+    for count in batches:
+        go.get()
+        for i in range(count):
+            queue.put(i)
+
+
+def produce_arrays(go: Any, queue: Any, batches: list[int]) -> None:
+    """The same with float64 arrays of 64 MB, made and filled before the clock runs."""
+    import numpy as np
+
+    array = np.arange(ARRAY_BYTES // 8, dtype=np.float64)
+    queue.put("ready")
+    for count in batches:
+        go.get()
+        for _ in range(count):
+            queue.put(array)
+
+
+def add_locked(value: Any, count: int) -> None:
+    """Add one safely as the standard library's documentation tells."""
+    for _ in range(count):
+        with value.get_lock():
+            value.value += 1
+
+
+def add_atomic(value: Any, count: int) -> None:
+    """Add one safely where `+=` is atomic."""
+    for _ in range(count):
+        value += 1
+
+
+def add_from(adder: Callable[[Any, int], None], value: Any, count: int, inbox: Any, outbox: Any) -> None:
+    """One of the two processes that add; reports the moments between which it did.
+
+    Both spin until the same moment of the system-wide monotonic clock, so that they really meet: a wake-up
+    through a queue would let the first finish before the second begins.
+    """
+    outbox.put("ready")
+    start = inbox.get()
+    while perf_counter() < start:
+        continue
+    begin = perf_counter()
+    adder(value, count)
+    outbox.put((begin, perf_counter()))

@@ -1,0 +1,23 @@
+"""The classic job of every tutorial, serially, in threads and in processes.
+
+python examples/classic_job.py
+allcores compare examples/classic_job.py:job        # the same; items() below gives the items
+"""
+
+import allcores
+
+
+def job(count: int) -> int:
+    res = 0
+    for i in range(count):
+        res += i + i**2 + i**3
+    return res
+
+
+def items() -> list[int]:
+    return [1_000_000, 1_000_000]
+
+
+if __name__ == "__main__":
+    comparison = allcores.compare(job, items())
+    print(comparison)

@@ -1,0 +1,159 @@
+"""What Process and Thread have in common, and which of them this process is."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from allcores import codec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ("BaseProcess", "check_call", "current_process", "parent_process")
+
+
+def check_call(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments of a call, refused with the cure if they are no tuple and dict."""
+    if not isinstance(args, tuple | list):
+        raise TypeError(f"args must be a tuple: write ({codec.short_repr(args)},) for one argument")
+    if kwargs is not None and not hasattr(kwargs, "keys"):
+        raise TypeError(f"kwargs must be a dict of named arguments, not {codec.short_repr(kwargs)}")
+    return tuple(args), dict(kwargs or {})
+
+
+class BaseProcess:
+    """What Process and Thread have in common: a name, a call, and how it ended."""
+
+    _count = itertools.count(1)
+
+    def __init__(
+        self,
+        group: None = None,
+        target: Callable[..., Any] | None = None,
+        name: str | None = None,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        daemon: bool | None = None,
+    ) -> None:
+        if group is not None:
+            raise TypeError("group must be None: it is there for the standard's sake only")
+        if target is not None and not callable(target):
+            raise TypeError(
+                f"target must be callable, not {codec.short_repr(target)}: write target=job, not target=job()"
+            )
+        self._target = target
+        self._args, self._kwargs = check_call(args, kwargs)
+        self._name = name or f"{type(self).__name__}-{next(type(self)._count)}"
+        self._daemon = bool(current_process().daemon if daemon is None else daemon)
+
+    @property
+    def name(self) -> str:
+        """A name for people; not unique."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def daemon(self) -> bool:
+        """Whether it is ended with its parent instead of being waited for. To be set before ``start``."""
+        return self._daemon
+
+    @daemon.setter
+    def daemon(self, daemon: bool) -> None:
+        if self._started():
+            raise AssertionError("daemon must be set before start()")
+        self._daemon = bool(daemon)
+
+    def run(self) -> Any:
+        """What the new process does: call the target. A subclass may do something else."""
+        return self._target(*self._args, **self._kwargs) if self._target else None
+
+    def start(self) -> None:
+        """Begin. Once only."""
+        raise NotImplementedError
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, at most ``timeout`` seconds."""
+        raise NotImplementedError
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the end and return what the function returned, or raise what it raised."""
+        raise NotImplementedError
+
+    def is_alive(self) -> bool:
+        """Whether it has been started and has not ended."""
+        raise NotImplementedError
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        """End it at once."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of what it holds here. Only after it has ended; afterwards it cannot be used."""
+        raise NotImplementedError
+
+    @property
+    def pid(self) -> int | None:
+        """Process id; None before ``start``."""
+        raise NotImplementedError
+
+    @property
+    def exitcode(self) -> int | None:
+        """None while it runs, then 0, the code of ``sys.exit``, 1 after an error, -N after signal N."""
+        raise NotImplementedError
+
+    @property
+    def sentinel(self) -> int:
+        """A file descriptor that is readable when it has ended."""
+        raise NotImplementedError
+
+    def _started(self) -> bool:
+        raise NotImplementedError
+
+
+class MainProcess(BaseProcess):
+    """The process that the program began in."""
+
+    def __init__(self) -> None:
+        self._name, self._daemon = "MainProcess", False
+
+    @property
+    def pid(self) -> int:
+        return os.getpid()
+
+    def is_alive(self) -> bool:
+        return True
+
+    def _started(self) -> bool:
+        return True
+
+
+_current: Any = MainProcess()
+_parent: Any = None
+
+
+def become(process: BaseProcess, parent: Any) -> None:
+    """In a child: this process is the one that this object, just arrived, describes."""
+    global _current, _parent
+    process.__dict__.update(_pid=os.getpid(), _mailbox=None, _sentinel=None, _reaping=threading.Lock(), _outcome=None)
+    _current, _parent = process, parent
+
+
+def current_process() -> Any:
+    """The Process object of this process: name, pid, daemon."""
+    return _current
+
+
+def parent_process() -> Any:
+    """A Process-like object of the process that started this one; None in the main process."""
+    return _parent

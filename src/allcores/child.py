@@ -1,0 +1,77 @@
+"""What a child process does between its fork and its end: settle in, run its job, leave the outcome in the mailbox."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from typing import Any
+
+from allcores import _native, base, codec, process
+
+__all__ = ("run_child",)
+
+
+class _Parent:
+    """The parent, as its child sees it."""
+
+    def __init__(self, pid: int, name: str) -> None:
+        self.pid = self.ident = pid
+        self.name = name
+        self.daemon = False
+
+    def is_alive(self) -> bool:
+        return True  # were it dead, this process would be as well
+
+
+def run_child(mailbox_at: int, parent: int) -> int:
+    """Do the job in the mailbox at this offset, leave its outcome there, and return the exit code."""
+    mailbox = _native.Channel(offset=mailbox_at)
+    _kind, broken, body = mailbox.receive()
+    code = 1
+    try:
+        if broken:
+            raise body
+        surroundings, me = body
+        _settle_in(surroundings)
+        base.become(me, _Parent(parent, surroundings["parent"]))
+        mailbox.send(process.RETURNED, 0, me.run())
+        code = 0
+    except SystemExit as error:
+        code = _exit_code(error)
+        mailbox.send(process.RAISED, 0, codec.pack_error(error))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's to handle
+        packed = codec.pack_error(error)
+        print(f"Process {base.current_process().name}:\n{packed[2]}", end="", file=sys.stderr)
+        mailbox.send(process.RAISED, 0, packed)
+    finally:
+        threading._shutdown()  # type: ignore[attr-defined] # as the interpreter's own exit: join the threads
+        process.end_children()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()
+    return code
+
+
+def _settle_in(surroundings: dict[str, Any]) -> None:
+    """Make cwd, environment and paths those of the parent: the template was started earlier, perhaps elsewhere."""
+    with contextlib.suppress(OSError):  # a directory that is gone was no use to the parent either
+        os.chdir(surroundings["cwd"])
+    if dict(os.environ) != surroundings["environ"]:
+        os.environ.clear()
+        os.environ.update(surroundings["environ"])
+    sys.path[:], sys.argv[:] = surroundings["path"], surroundings["argv"]
+    sys.stdin = open(os.devnull)  # noqa: SIM115 - for the life of the process
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()  # or all children would draw the template's numbers
+
+
+def _exit_code(error: SystemExit) -> int:
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    print(error.code, file=sys.stderr)
+    return 1
