@@ -8,6 +8,8 @@ from bench.cases import ROWS, Case
 from bench.results import Figure, Line, figure, fill, ranked
 from bench.run import Series
 
+# Load per core from which on somebody else's work is in the figures.
+BUSY = 0.25
 # What a cell holds where there is nothing to say.
 NOTHING = "-"
 _PER_SECOND = {"ms": 1e3, "µs": 1e6, "ns": 1e9}
@@ -146,7 +148,11 @@ def _cell(case: Case, name: str, series: Sequence[Series], best: str) -> str:
 
 def remarks(run: Run) -> list[str]:
     """Failures, peers left out, other sizes, how a peer was used."""
-    notes = [f"{name}: left out, {reason}." for name, reason in run.skipped.items()]
+    machine = run.about["machine"]
+    notes = []
+    if machine["load_average"] > BUSY * machine["cores"]:
+        notes.append(f"The machine was busy before the run (load {machine['load_average']:.2f}): not to be published.")
+    notes += [f"{name}: left out, {reason}." for name, reason in run.skipped.items()]
     notes += [
         f"{one.peer.name}, {one.case.key}: {bad.status} in round {bad.round + 1} "
         f"({len(one.values)} good before): {bad.message}"

@@ -1,7 +1,9 @@
 """The classic job of every tutorial, serially, in threads and in processes.
 
-python examples/classic_job.py
-allcores compare examples/classic_job.py:job        # the same; items() below gives the items
+Run it as a script, or let the command do the comparing (``items()`` below gives the items):
+
+    python examples/classic_job.py
+    allcores compare examples/classic_job.py:job
 """
 
 import allcores

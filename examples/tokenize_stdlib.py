@@ -1,7 +1,9 @@
 """Count the token kinds of the Python standard library: real input, pieces of very different size.
 
-python examples/tokenize_stdlib.py
-allcores compare examples/tokenize_stdlib.py:job --plot out/tokenize_stdlib.png
+Run it as a script, or let the command do the comparing (``items()`` below gives the items):
+
+    python examples/tokenize_stdlib.py
+    allcores compare examples/tokenize_stdlib.py:job --plot out/tokenize_stdlib.png
 """
 
 import sysconfig
@@ -24,9 +26,7 @@ def job(path: Path) -> Counter[str]:
 def items() -> list[Path]:
     root = Path(sysconfig.get_paths()["stdlib"])
     skipped = {"test", "tests", "idle_test", "site-packages"}
-    return [
-        path for path in sorted(root.rglob("*.py")) if not skipped.intersection(path.relative_to(root).parts)
-    ]
+    return [path for path in sorted(root.rglob("*.py")) if not skipped.intersection(path.relative_to(root).parts)]
 
 
 if __name__ == "__main__":

@@ -205,7 +205,7 @@ def test_failures_and_absences_stay_in_the_report() -> None:
     case = case_of("array_set")
     about: dict[str, Any] = {
         "date": "today",
-        "machine": {"cpu": "a", "cores": 2, "memory_gib": 1.0, "kernel": "b", "load_average": 0.0},
+        "machine": {"cpu": "a", "cores": 2, "memory_gib": 1.0, "kernel": "b", "load_average": 4.0},
         "python": {"version": "3"},
         "packages": {},
         "git": None,
@@ -216,5 +216,6 @@ def test_failures_and_absences_stay_in_the_report() -> None:
     assert "| Array item set | 300 ns (300..300) | - | - | 4x | - | - |" in text
     assert "| Array item set | hang | **300 ns** |" in text
     assert "- ray: left out, not installed." in text
+    assert "The machine was busy" in text
     assert "- allcores, array_set: hang in round 1 (0 good before): no answer" in text
     assert json.loads(json.dumps(as_json(outcome)))["rows"][0]["allcores"] is None

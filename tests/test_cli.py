@@ -87,9 +87,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tm
 @pytest.mark.usefixtures("fonts")
 def test_compare_prints_and_writes(call: Call, tmp_path: Path) -> None:
     outputs = ("--plot", "new/out.png", "--json", "new/out.json")
-    done = call(
-        "compare", "job.py:square", "--over", "job.py:FEW", "--times", "1", "--workers", "2", *outputs
-    )
+    done = call("compare", "job.py:square", "--over", "job.py:FEW", "--times", "1", "--workers", "2", *outputs)
     assert done.code == 0, done.err
     assert done.err == ""
     assert done.out.startswith("square: 3 items, ")
@@ -208,8 +206,7 @@ def test_a_failing_job_names_its_item(call: Call, tmp_path: Path, context: str) 
     done = call("compare", "job.py:inverse", "--items", "5", "--contexts", context, "--plot", "out.png")
     assert done.code == 2
     assert done.err == (
-        f"allcores: the job failed at item 2 (2) in the {context} context: "
-        "ZeroDivisionError: division by zero\n"
+        f"allcores: the job failed at item 2 (2) in the {context} context: ZeroDivisionError: division by zero\n"
     )
     assert not (tmp_path / "out.png").exists()
 
@@ -240,9 +237,7 @@ def test_ctrl_c_is_one_line_too(call: Call, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("fonts")
 def test_demo(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(
-        "allcores.comparison.demo.stdlib_files", lambda: [json.__file__, str(tmp_path / "bad.py")]
-    )
+    monkeypatch.setattr("allcores.comparison.demo.stdlib_files", lambda: [json.__file__, str(tmp_path / "bad.py")])
     monkeypatch.setattr("allcores.comparison.demo.CLASSIC_ITEMS", (100, 100))
     (tmp_path / "bad.py").write_text("x = (")
     done = call("demo", "--times", "1", "--workers", "2")
@@ -256,9 +251,7 @@ def test_demo(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 def test_the_console_script_leaves_with_the_code() -> None:
     command = [sys.executable, "-c", "import sys; from allcores.cli import main; sys.exit(main())"]
-    done = subprocess.run(
-        [*command, "compare", "math:sqrt", "--over", "[4, -1]"], capture_output=True, text=True
-    )
+    done = subprocess.run([*command, "compare", "math:sqrt", "--over", "[4, -1]"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == (

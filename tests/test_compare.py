@@ -59,9 +59,18 @@ def test_rounds_take_turns() -> None:
     assert threads == [False, True, False, True]
 
 
-def test_quick_jobs_get_more_rounds() -> None:
-    found = compare(abs, [1], contexts=("serial",))
-    assert len(found.rows[0].rounds) == 9
+def test_the_first_round_decides_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[float, float]] = []
+
+    def four(first_seconds: float, budget: float) -> int:
+        asked.append((first_seconds, budget))
+        return 4
+
+    monkeypatch.setattr("allcores.comparison.measure.rounds_for", four)
+    found = compare(abs, [1], contexts=("serial",), budget=7.0)
+    assert len(found.rows[0].rounds) == 4
+    assert asked[-1][0] > 0
+    assert asked[-1][1] == 7.0
 
 
 def test_the_budget_limits_the_rounds() -> None:

@@ -85,8 +85,7 @@ ADVICE = {
     "waiting, processes only": (
         replace(JOB, gil_share=None, cpu_share=0.05),
         (SERIAL, PROCESS),
-        "The job waits 95% of its time (input, output, locks), and processes overlap that; "
-        "use process: 1.92x.",
+        "The job waits 95% of its time (input, output, locks), and processes overlap that; use process: 1.92x.",
     ),
     "processes only": (
         replace(JOB, gil_share=None),
@@ -101,14 +100,12 @@ ADVICE = {
     "copied, and it does not pay": (
         replace(JOB, item_bytes=80_000_000),
         (SERIAL, THREAD, row("process", "processes", 3.0, moving=2.4)),
-        "Input of 80 MB is copied per item, and that costs more than computing gains: share it, "
-        "or stay serial.",
+        "Input of 80 MB is copied per item, and that costs more than computing gains: share it, or stay serial.",
     ),
     "copied results": (
         replace(JOB, result_bytes=8_000_000),
         (SERIAL, THREAD, row("process", "processes", 3.0, moving=2.4)),
-        "A result of 8 MB is copied per item, and that costs more than computing gains: share it, "
-        "or stay serial.",
+        "A result of 8 MB is copied per item, and that costs more than computing gains: share it, or stay serial.",
     ),
     "copied, and it pays all the same": (
         replace(JOB, function_bytes=24_000_000),
@@ -172,13 +169,19 @@ ADVICE = {
     "busy machine": (
         JOB,
         (SERIAL, THREAD, row("process", "processes", 1.0, starved=0.5)),
-        "Other programs had the cores for 50% of the workers' time: measure again when the machine is quiet.",
+        "Other programs had the cores for 50% of the time, so these numbers say little: measure again when "
+        "the machine is quiet; by time alone: nothing beat serial.",
     ),
     "busy machine, and it pays all the same": (
         JOB,
-        (SERIAL, THREAD, row("process", "processes", 0.8, starved=0.2)),
-        "The GIL was held 100% of the time: threads cannot help (0.98x); use process: 1.25x of 2 possible; "
-        "other programs had the cores for 25% of the workers' time: measure again when the machine is quiet.",
+        (SERIAL, row("thread", "threads", 0.7, starved=0.2), row("process", "processes", 0.8, starved=0.1)),
+        "Other programs had the cores for 29% of the time, so these numbers say little: measure again when "
+        "the machine is quiet; by time alone: thread, 1.43x.",
+    ),
+    "workers that are more than the cores take them from each other": (
+        replace(JOB, gil_share=None),
+        (SERIAL, row("process", "processes", 0.52, starved=0.26, workers=8)),
+        "The work can be shared out; use process: 1.92x of 2 possible.",
     ),
     "no gain": (
         JOB,

@@ -102,7 +102,7 @@ def test_the_probe_fills_a_record() -> None:
     assert 0 <= made.cpu_ns < 10**9
     assert made.starved_ns >= 0
     assert (made.process, made.thread) == (os.getpid(), threading.get_ident())
-    assert 0 < made.process_cpu <= sum(os.times()[:2]) + 0.02
+    assert 0 < made.process_cpu <= sum(os.times()[:2]) + 0.1
     assert 10**6 < made.peak < 10**12
 
 
@@ -132,9 +132,9 @@ def test_work_is_summed_over_workers() -> None:
     ],
 )
 def test_gil_share(cpu: float, span: float, cpu_share: float, lanes: int, share: float | None) -> None:
-    assert gil_share(
-        Work(busy=cpu, cpu=cpu, starved=0.0, span=span, longest=cpu), cpu_share, lanes
-    ) == pytest.approx(share)
+    assert gil_share(Work(busy=cpu, cpu=cpu, starved=0.0, span=span, longest=cpu), cpu_share, lanes) == pytest.approx(
+        share
+    )
 
 
 def test_the_gil_cannot_be_told_from_a_busy_machine() -> None:

@@ -4,7 +4,6 @@ Each `scripts/main_*.py` has to print what is in the `.out` file beside it, and 
 """
 
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +62,12 @@ def test_a_failing_worker_prints_its_traceback() -> None:
     assert result.returncode == 0
 
 
+def test_lines_of_many_workers_stay_whole() -> None:
+    names = ("Ada", "Bob", "Cyd", "Dot")
+    lines = [f"I am {name} and this is line {i}" for name in names for i in range(200)]
+    assert sorted(run(SCRIPTS / "whole_lines.py").stdout.splitlines()) == sorted(lines)
+
+
 def test_a_worker_that_leaves_with_a_message() -> None:
     result = run(SCRIPTS / "leaving.py")
     assert result.stdout == "1\n"
@@ -71,18 +76,20 @@ def test_a_worker_that_leaves_with_a_message() -> None:
 
 def test_workers_go_with_a_killed_program() -> None:
     """Idle, waiting or busy: the template and the workers of a program killed by SIGKILL are gone within seconds."""
-    with subprocess.Popen([sys.executable, SCRIPTS / "waits_to_be_killed.py"], stdout=subprocess.PIPE, text=True) as
-    program:
+    command = [sys.executable, str(SCRIPTS / "waits_to_be_killed.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
-        said = [line.strip() for line in iter(program.stdout.readline, "ready\n")]
-        family = psutil.Process(program.pid).children(recursive=True)
-        assert len(said) == 3
-        assert {int(pid) for pid in said} <= {process.pid for process in family}
-        program.send_signal(signal.SIGKILL)
+        try:
+            workers = {int(pid) for pid in program.stdout.readline().split()}
+            family = psutil.Process(program.pid).children(recursive=True)
+        finally:
+            program.kill()
         program.wait()
         _, alive = psutil.wait_procs(family, timeout=5)
         for process in alive:
             process.kill()
+        assert len(workers) == 3
+        assert workers <= {process.pid for process in family}
         assert alive == []
 
 
@@ -105,4 +112,4 @@ def test_example(example: str) -> None:
     result = run(EXAMPLES / f"{example}.py")
     assert result.stderr == ""
     assert re.fullmatch(PRINTED[example], result.stdout), result.stdout
-    assert "__name__" not in (EXAMPLES / f"{example}.py").read_text()
+    assert "if __name__" not in (EXAMPLES / f"{example}.py").read_text()

@@ -49,6 +49,8 @@ public:
         put_message(m, kNever);
     }
 
+    void send_task(u64 a, u64 b, nb::handle object) { send(a, b, object, kIsTask); }
+
     nb::object receive(nb::handle timeout) {
         Message m;
         if (!take_message(m, deadline_for(true, timeout))) return nb::none();
@@ -61,6 +63,12 @@ public:
             b |= kBroken;
         }
         return nb::steal(pack(m.a, b, body));
+    }
+
+    // See look_soon in park.hpp; kept by the next receive(), or by break_promise().
+    void promise_look() { look_soon(core().seg, channel().items); }
+    void break_promise() {
+        if (looked(core().seg, channel().items)) notify_one(channel().items);
     }
 
     bool empty() { return !view().has_item(); }
@@ -121,7 +129,6 @@ private:
 
 void bind_channel(nb::module_& m) {
     m.attr("BROKEN") = kBroken;
-    m.attr("IS_TASK") = kIsTask;
     m.attr("ANSWERS_TASK") = kAnswersTask;
 
     nb::class_<PyChannel>(m, "Channel", nb::is_weak_referenceable())
@@ -129,7 +136,10 @@ void bind_channel(nb::module_& m) {
         .def("put", &PyChannel::put, nb::arg("obj").none(), nb::arg("block") = true, nb::arg("timeout") = nb::none())
         .def("get", &PyChannel::get, nb::arg("block") = true, nb::arg("timeout") = nb::none())
         .def("send", &PyChannel::send, nb::arg("a"), nb::arg("b"), nb::arg("obj").none(), nb::arg("flags") = 0)
+        .def("send_task", &PyChannel::send_task, nb::arg("a"), nb::arg("b"), nb::arg("obj").none())
         .def("receive", &PyChannel::receive, nb::arg("timeout") = nb::none())
+        .def("promise_look", &PyChannel::promise_look)
+        .def("break_promise", &PyChannel::break_promise)
         .def("empty", &PyChannel::empty)
         .def("full", &PyChannel::full)
         .def("qsize", &PyChannel::length)

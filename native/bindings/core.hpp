@@ -53,9 +53,12 @@ i64 deadline_for(bool block, nb::handle timeout);
 // Waits as wait_for does, without the GIL, and lets signals through. False: the deadline came.
 template <class Attempt, class More>
 bool wait_python(Parking& parking, i64 deadline, Attempt&& attempt, More&& more) {
-    if (attempt()) return true;
-    if (deadline == 0) return false;
     Core& c = core();
+    if (attempt()) {
+        if (looked(c.seg, parking) && more()) notify_one(parking);
+        return true;
+    }
+    if (deadline == 0) return false;
     for (;;) {
         Wait result;
         {

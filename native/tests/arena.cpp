@@ -139,7 +139,7 @@ TEST(each_block_once) {
                 mine.pop_back();
                 continue;
             }
-            const BlockId id = take(w, kSizes[random.below(i % 8 == 0 ? 6 : 5)]);
+            const BlockId id = take(w, kSizes[random.below(i % 32 == 0 ? 6 : 5)]);
             u64& mark = *reinterpret_cast<u64*>(w.arena.data(id));
             CHECK_EQ(mark, 0);
             mark = me + 1;

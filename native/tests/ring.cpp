@@ -16,7 +16,7 @@ u64 take(World& w, Ring& r) {
 }
 bool is_empty(World& w, Ring& r) {
     Message m;
-    return !w.view(r).has_item() && w.view(r).take(m) == Take::empty;
+    return w.view(r).take(m) == Take::empty && !w.view(r).has_item();
 }
 
 // Every state a put goes through up to `last`, and then death. What ring.hpp does, in its own steps.

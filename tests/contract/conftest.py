@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-import allcores
+from allcores.context import get_context
 
 from .kit import PATIENCE, PLACES, Context, Handle, Place
 
@@ -20,7 +20,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def mp(place: Place) -> Context:
-    return allcores.get_context(place.name)
+    return get_context(place.name)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from allcores.context import Context
 
-__all__ = ("MISUSE", "PATIENCE", "PLACES", "SHORT", "Context", "Handle", "Place", "report")
+__all__ = ("IMPATIENT", "MISUSE", "PATIENCE", "PLACES", "SHORT", "Context", "Handle", "Place", "report")
 
 # What a context's Process(), Queue(), Lock(), Value() give: their types differ from context to context.
 Handle = Any
@@ -17,6 +17,17 @@ Handle = Any
 PATIENCE = 30.0
 # Seconds to wait for what must not happen: longer makes the suite slow, shorter may look away too early.
 SHORT = 0.05
+
+# All ways to ask without waiting long, as arguments of get, put and acquire; a negative time is none at all.
+IMPATIENT: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = (
+    ((False,), {}),
+    ((), {"block": False}),
+    ((), {"block": False, "timeout": PATIENCE}),
+    ((True, SHORT), {}),
+    ((), {"timeout": SHORT}),
+    ((), {"timeout": 0}),
+    ((), {"timeout": -1}),
+)
 
 # The standard library asserts where we say it in words; either is loud.
 MISUSE = (AssertionError, ValueError)

@@ -61,7 +61,7 @@ def test_sizes_at_the_edge(mp: Context) -> None:
     big = mp.Array("d", 1_000_000)
     big[999_999] = 1.5
     assert (len(big), big[-1], big[500_000]) == (1_000_000, 1.5, 0.0)
-    with pytest.raises(ValueError, match="-1|negative"):
+    with pytest.raises(ValueError, match=r"-1|negative"):
         mp.Array("i", -1)
 
 
@@ -103,7 +103,7 @@ def test_the_inferred_type_is_the_vectors_own(mp: Context) -> None:
 )
 def test_nested_things_belong_into_a_shared_array(mp: Context, nested: Any) -> None:
     for args in ((nested,), ("i", nested)):
-        with pytest.raises((TypeError, ValueError), match="one-dimensional.*SharedArray"):
+        with pytest.raises((TypeError, ValueError), match=r"one-dimensional.*SharedArray"):
             mp.Array(*args)
 
 
@@ -207,7 +207,7 @@ def test_bytes(mp: Context, start: Start) -> None:
     assert array.raw == b"hi\0!o"
     array.raw = b"12345"
     assert array.value == b"12345"
-    with pytest.raises(ValueError, match="long|fit"):
+    with pytest.raises(ValueError, match=r"long|fit"):
         array.value = b"too long for it"
 
 

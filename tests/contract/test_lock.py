@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from . import jobs
-from .kit import PATIENCE, SHORT, Context, Handle
+from .kit import IMPATIENT, PATIENCE, SHORT, Context, Handle
 
 Start = Callable[..., Handle]
 
@@ -63,17 +63,11 @@ def test_acquire_says_whether_it_did(lock: Handle) -> None:
 @pytest.mark.needs("parallel")
 def test_acquire_of_a_held_lock(start: Start, lock: Handle) -> None:
     def try_it() -> list[bool]:
-        return [
-            lock.acquire(False),
-            lock.acquire(block=False),
-            lock.acquire(block=False, timeout=PATIENCE),
-            lock.acquire(True, SHORT),
-            lock.acquire(timeout=0),
-            lock.acquire(timeout=-1),
-        ]
+        return [lock.acquire(*args, **kwargs) for args, kwargs in ways]
 
+    ways = IMPATIENT
     with lock:
-        assert start(try_it).result(PATIENCE) == [False] * 6
+        assert start(try_it).result(PATIENCE) == [False] * len(ways)
 
 
 @pytest.mark.needs("parallel")

@@ -10,7 +10,7 @@ import pytest
 import allcores
 
 from . import jobs
-from .kit import PATIENCE, SHORT, Context, Handle
+from .kit import IMPATIENT, PATIENCE, SHORT, Context, Handle
 
 Start = Callable[..., Handle]
 pytestmark = pytest.mark.needs("kills")
@@ -36,15 +36,12 @@ def kill(process: Handle) -> None:
 def test_every_later_acquire_raises(mp: Context, start: Start, lock: Handle) -> None:
     holder = start_holder(mp, start, lock)
     kill(holder)
-    for acquire in (
-        lambda: lock.acquire(),
-        lambda: lock.acquire(timeout=SHORT),
-        lambda: lock.acquire(False),
-        lambda: lock.__enter__(),
-    ):
+    for args, kwargs in (((), {}), *IMPATIENT):
         with pytest.raises(allcores.OwnerDied, match=str(holder.pid)) as caught:
-            acquire()
+            lock.acquire(*args, **kwargs)
         assert caught.value.pid == holder.pid
+    with pytest.raises(allcores.OwnerDied), lock:
+        pass
 
 
 def test_in_other_processes_too(mp: Context, start: Start, lock: Handle) -> None:

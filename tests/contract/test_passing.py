@@ -74,7 +74,7 @@ def shared(request: pytest.FixtureRequest) -> Shared:
     return SHARED[request.param]
 
 
-Call = Callable[..., object]
+Call = Callable[..., Any]
 
 
 @pytest.fixture(params=["Process", "Pool"])

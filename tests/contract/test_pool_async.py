@@ -77,7 +77,7 @@ def test_a_result_that_is_not_there_yet(mp: Context, pool: Handle) -> None:
     gate = mp.Event()
     result = pool.apply_async(jobs.wait_for, (gate, "late"))
     assert result.ready() is False
-    with pytest.raises(ValueError, match="ready|there"):
+    with pytest.raises(ValueError, match=r"ready|there"):
         result.successful()
     result.wait(SHORT)
     for timeout in (0, SHORT):
@@ -139,17 +139,13 @@ def test_callback_of_the_map_family_gets_the_list(pool: Handle) -> None:
     assert starmapped.what() == [8]
 
 
-def test_error_callback_gets_the_error(pool: Handle) -> None:
-    for submit in (
-        lambda **told: pool.apply_async(jobs.fail, (5,), **told),
-        lambda **told: pool.map_async(jobs.fail, [5], **told),
-        lambda **told: pool.starmap_async(jobs.fail, [(5,)], **told),
-    ):
-        told, error = Told(), Told()
-        submit(callback=told, error_callback=error)
-        assert isinstance(error.what(), ValueError)
-        assert str(error.what()) == "no 5"
-        assert told.nothing_yet()
+@pytest.mark.parametrize(("method", "given"), [("apply_async", (5,)), ("map_async", [5]), ("starmap_async", [(5,)])])
+def test_error_callback_gets_the_error(pool: Handle, method: str, given: object) -> None:
+    told, error = Told(), Told()
+    getattr(pool, method)(jobs.fail, given, callback=told, error_callback=error)
+    assert isinstance(error.what(), ValueError)
+    assert str(error.what()) == "no 5"
+    assert told.nothing_yet()
 
 
 def test_callback_runs_in_this_program(pool: Handle) -> None:

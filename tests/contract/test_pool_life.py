@@ -5,6 +5,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_more_workers_than_items(mp: Context) -> None:
 
 
 @pytest.mark.parametrize("processes", [0, -1, "2", 2.5])
-def test_a_number_of_workers_that_cannot_be(mp: Context, processes: object) -> None:
+def test_a_number_of_workers_that_cannot_be(mp: Context, processes: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="processes.*" + str(processes)):
         mp.Pool(processes)
 
@@ -75,8 +76,9 @@ def test_a_failing_initializer_is_an_error_not_a_loop(mp: Context) -> None:
 
 
 def test_initializer_must_be_callable(mp: Context) -> None:
+    wrong: Any = 5
     with pytest.raises(TypeError, match="callable"):
-        mp.Pool(1, initializer=5)
+        mp.Pool(1, initializer=wrong)
 
 
 def test_maxtasksperchild(mp: Context) -> None:
@@ -112,9 +114,15 @@ def test_with_finishes_what_was_submitted(mp: Context) -> None:
 def test_an_error_in_the_block_ends_what_was_submitted(mp: Context) -> None:
     done = mp.Value("i", 0)
     slow = mp.Event()  # never set: each wait takes its full time
-    with pytest.raises(KeyError, match="in the block"), mp.Pool(2) as pool:
-        results = [pool.apply_async(lambda: (slow.wait(SHORT), done.add(1))) for _ in range(200)]
-        raise KeyError("in the block")
+
+    def submit_and_fail() -> None:
+        with mp.Pool(2) as pool:
+            results.extend(pool.apply_async(lambda: (slow.wait(SHORT), done.add(1))) for _ in range(200))
+            jobs.fail("in the block")
+
+    results: list[Handle] = []
+    with pytest.raises(ValueError, match="in the block"):
+        submit_and_fail()
     assert done.value < 200
     assert results[-1].ready()
     assert not results[-1].successful()
@@ -170,7 +178,7 @@ def test_imap_can_be_read_after_the_join(mp: Context) -> None:
 
 
 def test_join_wants_close_first(mp: Context) -> None:
-    with mp.Pool(1) as pool, pytest.raises(ValueError, match="running|open"):
+    with mp.Pool(1) as pool, pytest.raises(ValueError, match=r"running|open"):
         pool.join()
 
 
@@ -195,7 +203,7 @@ def test_after_its_end_a_pool_takes_nothing(mp: Context, end: str, use: str) -> 
             pass
     else:
         getattr(pool, end)()
-    with pytest.raises(ValueError, match="running|closed"):
+    with pytest.raises(ValueError, match=r"running|closed"):
         USES[use](pool)
     pool.join()
 

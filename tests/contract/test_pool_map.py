@@ -20,6 +20,20 @@ def pool(mp: Context) -> Iterator[Handle]:
         yield pool
 
 
+class Counting:
+    """The natural numbers, and how many of them were drawn."""
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def __iter__(self) -> "Counting":
+        return self
+
+    def __next__(self) -> int:
+        self.drawn += 1
+        return self.drawn
+
+
 ITERABLES: dict[str, Any] = {
     "range": lambda: range(100),
     "list": lambda: list(range(100)),
@@ -68,7 +82,7 @@ def test_chunksize_of_imap(pool: Handle, chunksize: int) -> None:
 @pytest.mark.parametrize("chunksize", [0, -1])
 def test_chunksize_below_one(pool: Handle, chunksize: int) -> None:
     for method in (pool.map, pool.imap, pool.imap_unordered):
-        with pytest.raises(ValueError, match="[Cc]hunksize"):
+        with pytest.raises(ValueError, match=r"[Cc]hunksize"):
             method(jobs.square, range(3), chunksize)
 
 
@@ -108,34 +122,21 @@ def test_what_is_not_callable(pool: Handle) -> None:
 @pytest.mark.parametrize("method", ["imap", "imap_unordered"])
 def test_an_endless_iterator(pool: Handle, method: str) -> None:
     """Taken as it is used: some results in, and only a bounded number of items are drawn ahead."""
-    drawn = 0
-
-    def counting() -> Iterator[int]:
-        nonlocal drawn
-        for drawn in itertools.count(1):
-            yield drawn
-
-    results = getattr(pool, method)(math.sqrt, counting())
+    numbers = Counting()
+    results = getattr(pool, method)(math.sqrt, numbers)
     first = sorted(itertools.islice(results, 500))
     assert len(first) == 500
     assert first[0] == 1.0
-    assert drawn < 50_000
+    assert numbers.drawn < 50_000
 
 
 @pytest.mark.needs("parallel")
 def test_imap_draws_only_a_window_while_results_wait(mp: Context, pool: Handle) -> None:
-    drawn = 0
-    gate = mp.Event()
-
-    def counting() -> Iterator[int]:
-        nonlocal drawn
-        for drawn in itertools.count(1):
-            yield drawn
-
-    results = pool.imap(lambda x: jobs.wait_for(gate, x), counting())
+    gate, numbers = mp.Event(), Counting()
+    results = pool.imap(lambda x: jobs.wait_for(gate, x), numbers)
     with pytest.raises(TimeoutError):
         results.next(timeout=0.2)
-    assert 1 <= drawn <= 2_000
+    assert 1 <= numbers.drawn <= 2_000
     gate.set()
     assert [results.next(timeout=PATIENCE) for _ in range(100)] == list(range(1, 101))
 

@@ -116,7 +116,7 @@ def test_daemon(worker: Handle) -> None:
 def test_start_twice(worker: Handle) -> None:
     w = worker(target=jobs.nothing)
     w.start()
-    with pytest.raises(MISUSE, match="twice|once|already"):
+    with pytest.raises(MISUSE, match=r"twice|once|already"):
         w.start()
     w.join()
 
@@ -164,7 +164,7 @@ def test_close_wants_the_end_first(mp: Context, worker: Handle) -> None:
     w = worker(target=jobs.wait_for, args=(gate,))
     w.start()
     try:
-        with pytest.raises(ValueError, match="running|finished"):
+        with pytest.raises(ValueError, match=r"running|finished"):
             w.close()
     finally:
         gate.set()

@@ -120,9 +120,7 @@ def test_a_thread_cannot_be_ended_and_says_so(mp: Context, how: str) -> None:
 @pytest.mark.needs("parallel")
 @pytest.mark.lacks("kills")
 @pytest.mark.parametrize("how", ["terminate", "kill"])
-def test_a_place_that_cannot_kill_says_so(
-    mp: Context, start: Callable[..., Handle], how: str
-) -> None:
+def test_a_place_that_cannot_kill_says_so(mp: Context, start: Callable[..., Handle], how: str) -> None:
     gate = mp.Event()
     p = start(jobs.wait_for, gate, "unharmed")
     try:

@@ -6,6 +6,7 @@ import queue
 import signal
 from collections import Counter
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from . import jobs
 from .kit import PATIENCE, Context, Handle
 
 Start = Callable[..., Handle]
+
 
 def drain(q: Handle) -> list[Any]:
     """What can be had at once."""
@@ -96,7 +98,7 @@ def test_many_to_many_each_item_exactly_once(mp: Context, start: Start, maxsize:
     for _ in consumers:
         q.put(None)
     received = [p.result(PATIENCE) for p in consumers]
-    assert Counter(sum(received, [])) == Counter((k, i) for k in range(4) for i in range(500))
+    assert Counter(chain.from_iterable(received)) == Counter((k, i) for k in range(4) for i in range(500))
     for mine in received:  # and nobody sees one producer's items out of order
         for k in range(4):
             of_k = [i for producer, i in mine if producer == k]
@@ -120,7 +122,7 @@ def test_large_and_small_mixed_many_to_many(mp: Context, start: Start) -> None:
         p.join(PATIENCE)
     for _ in consumers:
         q.put(None)
-    received = sum((p.result(PATIENCE) for p in consumers), [])
+    received = chain.from_iterable(p.result(PATIENCE) for p in consumers)
     assert Counter(received) == Counter(2 * sizes)
 
 

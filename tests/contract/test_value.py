@@ -141,9 +141,7 @@ def test_ctypes(mp: Context, ctype: type, thing: Any) -> None:
     ],
     ids=repr,
 )
-def test_the_type_of_an_integer_is_inferred(
-    mp: Context, given: Any, largest: int, too_much: int
-) -> None:
+def test_the_type_of_an_integer_is_inferred(mp: Context, given: Any, largest: int, too_much: int) -> None:
     value = mp.Value(given)
     assert value.value == given
     assert type(value.value) is int
@@ -214,5 +212,5 @@ def test_with_a_lock_of_ones_own(mp: Context, kind: str) -> None:
 
 
 def test_a_lock_that_is_none(mp: Context) -> None:
-    with pytest.raises((AttributeError, TypeError, ValueError), match="acquire|lock"):
+    with pytest.raises((AttributeError, TypeError, ValueError), match=r"acquire|lock"):
         mp.Value("i", 0, lock=5)

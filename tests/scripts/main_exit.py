@@ -13,9 +13,13 @@ def last_words() -> None:
     print("the last worker", flush=True)
 
 
-mp.Process(target=never.wait, daemon=True).start()
+def stay() -> None:
+    never.wait()
+
+
+mp.Process(target=stay, daemon=True).start()
 mp.Process(target=last_words).start()
 pool = mp.Pool(2)
-pool.apply_async(never.wait)
+pool.apply_async(stay)
 atexit.register(ending.set)
 print("end of the program", flush=True)

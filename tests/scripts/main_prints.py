@@ -1,8 +1,8 @@
-"""What workers print is there, whole lines, when they have been joined; the program's own output comes once."""
+"""What workers print is there when they have been joined; what the program printed before they started comes first."""
 
 import allcores as mp
 
-print("not flushed by anybody when the workers start")
+print("not flushed by the program itself")
 
 
 def speak(name: str) -> None:

@@ -1,31 +1,29 @@
 """Prints the pids of its workers and waits; the test kills it and looks whether they go with it."""
 
 import os
+from collections.abc import Callable
 
 import allcores as mp
 
-ready = mp.Semaphore(0)
+pids = mp.Queue()
 never = mp.Event()
 
 
-def announce() -> None:
-    print(os.getpid(), flush=True)
-    ready.release()
+def wait() -> None:
+    pids.put(os.getpid())
     never.wait()
 
 
 def spin() -> None:
-    print(os.getpid(), flush=True)
-    ready.release()
+    pids.put(os.getpid())
     while True:
         pass
 
 
-for job in (announce, spin):
+jobs: list[Callable[[], None]] = [wait, spin]
+for job in jobs:
     mp.Process(target=job).start()
 pool = mp.Pool(2)
-pool.apply_async(announce)
-for _ in range(3):
-    ready.acquire()
-print("ready", flush=True)
+pool.apply_async(wait)
+print(pids.get(), pids.get(), pids.get(), flush=True)
 never.wait()

@@ -78,7 +78,7 @@ public:
                 case Take::ok:
                     // In a closed ring it may be this cell that a consumer waits to seal.
                     if (channel_.bound != 0) notify_one(channel_.room);
-                    else if ((ring(at).tail.load() & kClosed) != 0) notify_one(channel_.items);
+                    else if (ring(at).next.load(std::memory_order_acquire) != 0) notify_one(channel_.items);
                     return true;
                 case Take::empty:
                     return false;

@@ -30,6 +30,8 @@ inline constexpr i64 kNet = 5'000'000'000;
 // longer burns a core that another could use.
 inline constexpr i64 kMostSpin = 30'000;
 inline constexpr i64 kLeastSpin = 4'000;
+inline constexpr i64 kWorthSpinning = 100'000;
+inline constexpr int kRelaxes = 4;
 // Whoever was woken looks within this many microseconds, or is not counted on: it may be stopped.
 inline constexpr u32 kWakesWithin = 200;
 
@@ -72,32 +74,50 @@ inline void disturb(Parking& p, const Segment& seg) {
     futex_wake(p.word, INT_MAX);
 }
 
-// How long the last spins of this thread paid off decides how long the next may be.
+// A promise: this process looks, before it sleeps or ends, so until then no change here needs a wake call. For a worker about
+// to send an answer: the next task often comes at once, and should not wake another worker.
+inline void look_soon(const Segment& seg, Parking& p) {
+    if ((p.word.load(std::memory_order_relaxed) & kSleepers) == 0) return;  // nobody to spare
+    u32 nobody = 0;
+    p.spinner.compare_exchange_strong(nobody, seg.me);
+}
+
+// The promise is kept. True if there was one: changes may have relied on it, so look whether there is more for others.
+inline bool looked(const Segment& seg, Parking& p) {
+    u32 mine = seg.me;
+    return p.spinner.load(std::memory_order_relaxed) == mine && p.spinner.compare_exchange_strong(mine, 0);
+}
+
+// How long the last waits of this thread took decides how long the next may spin: long where spinning caught the change, or
+// would have; a wait that slept took a wake-up longer than the change did.
 struct SpinBudget {
     i64 ns = kMostSpin;
-    void paid() { ns = std::min(kMostSpin, ns * 2); }
-    void wasted() { ns = std::max(kLeastSpin, ns / 2); }
+    void waited(i64 took) { ns = took < kWorthSpinning ? std::min(kMostSpin, ns * 4) : std::max(kLeastSpin, ns / 2); }
 };
+
+inline SpinBudget& spin_budget() {
+    thread_local SpinBudget budget;
+    return budget;
+}
 
 // One spinner per Parking, and only while every runnable process has a CPU: on a full machine the spinner would
 // take the very core that the awaited process needs.
 template <class Attempt>
 bool spin(const Segment& seg, Parking& p, Attempt&& attempt, i64 deadline) {
-    thread_local SpinBudget budget;
-    if (seg.me == 0 || seg.runnable() > seg.header().usable_cpus) return false;
-    u32 nobody = 0;
-    if (!p.spinner.compare_exchange_strong(nobody, seg.me)) return false;
-    const i64 until = std::min(deadline, now_ns() + budget.ns);
+    if (seg.me == 0 || seg.runnable() > seg.header().usable_cpus) {
+        looked(seg, p);
+        return false;
+    }
+    u32 spinner = 0;
+    if (!p.spinner.compare_exchange_strong(spinner, seg.me) && spinner != seg.me) return false;
+    const i64 until = std::min(deadline, now_ns() + spin_budget().ns);
     bool got = false;
     do {
-        for (int i = 0; i < 16 && !got; ++i) {
-            cpu_relax();
-            got = attempt();
-        }
+        // Looking takes the cache line from whoever is about to change it: not too often.
+        for (int i = 0; i < kRelaxes; ++i) cpu_relax();
+        got = attempt();
     } while (!got && now_ns() < until);
-    u32 mine = seg.me;
-    p.spinner.compare_exchange_strong(mine, 0);
-    got ? budget.paid() : budget.wasted();
+    looked(seg, p);
     return got;
 }
 
@@ -106,13 +126,17 @@ bool spin(const Segment& seg, Parking& p, Attempt&& attempt, i64 deadline) {
 // waiter: who was woken passes the wake-up on, because one notify_one may stand for several changes.
 template <class Attempt, class More>
 Wait wait_for(const Segment& seg, Parking& p, i64 deadline, Attempt&& attempt, More&& more) {
-    if (attempt()) return Wait::done;
+    if (attempt()) {
+        if (looked(seg, p) && more()) notify_one(p);
+        return Wait::done;
+    }
     if (deadline == 0) return Wait::timeout;
     Wait result = Wait::interrupted;
+    const i64 start = now_ns();
     if (spin(seg, p, attempt, deadline)) {
         result = Wait::done;
     } else {
-        const i64 net = now_ns() + kNet;
+        const i64 net = start + kNet;
         for (;;) {
             const u32 w = p.word.fetch_or(kSleepers, std::memory_order_seq_cst) | kSleepers;
             // SYNC POINT announce-then-look
@@ -134,6 +158,7 @@ Wait wait_for(const Segment& seg, Parking& p, i64 deadline, Attempt&& attempt, M
             if (s == Sleep::interrupted) break;
         }
     }
+    spin_budget().waited(now_ns() - start);
     // Leaving without the thing may leave a wake-up behind; leaving with it may leave more of it.
     if (result != Wait::done || more()) notify_one(p);
     return result;

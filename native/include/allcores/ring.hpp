@@ -214,6 +214,8 @@ private:
     // still be claimed, by a producer that read the tail before; sealing its cell ends that. And no reader may still hold an
     // item, which its death would put back here. These states are final, so looking at the cells one by one is enough.
     Take nothing_at(u64 p) {
+        // Until the next ring is there, it makes no difference; and the tail's line stays with the producers.
+        if (ring_.next.load(std::memory_order_acquire) == 0) return Take::empty;
         const u64 tail = ring_.tail.load(std::memory_order_acquire);
         const u64 closed = tail & ~kClosed;
         if ((tail & kClosed) == 0 || p < closed) return Take::empty;

@@ -12,6 +12,8 @@ __all__ = ("advise",)
 _MB = 10**6
 # Below this an item is cheaper to compute than to hand to another process (some µs each way).
 _TINY_SECONDS = 20e-6
+# Above this share of starved workers, times and reasons say more about the machine than about the job.
+_CROWDED = 0.2
 
 
 def advise(facts: Facts) -> str:
@@ -24,7 +26,7 @@ def advise(facts: Facts) -> str:
         One sentence, which may have a semicolon. Where the results of the contexts differ it says that, and
         warns before it recommends anything.
     """
-    for warning in (_changing, _unequal):
+    for warning in (_changing, _unequal, _crowded):
         if text := warning(facts):
             return text
     return _recommendation(facts)
@@ -42,7 +44,7 @@ def _recommendation(facts: Facts) -> str:
     return _use_processes(facts)
 
 
-# --- the results differ ---------------------------------------------------------------------------
+# --- what was measured cannot be trusted ----------------------------------------------------------
 
 
 def _changing(facts: Facts) -> str | None:
@@ -65,6 +67,20 @@ def _unequal(facts: Facts) -> str | None:
     return (
         f"Do not trust the speed-up yet: {names} gave results unequal to those of {facts.rows[0].context} "
         f"(first at item {index}); the job depends on chance, on order, or on state that its calls share."
+    )
+
+
+def _crowded(facts: Facts) -> str | None:
+    # More workers than cores take each other's cores; that is no news.
+    fair = [row for row in facts.rows if row.workers <= facts.job.usable_cores]
+    taken = max((row.phases.starved / row.seconds for row in fair), default=0.0)
+    if taken < _CROWDED:
+        return None
+    best = facts.best
+    fastest = "nothing beat " + best.context if best is facts.base else f"{best.context}, {best.speedup:.2f}x"
+    return (
+        f"Other programs had the cores for {taken:.0%} of the time, so these numbers say little: measure again "
+        f"when the machine is quiet; by time alone: {fastest}."
     )
 
 
@@ -120,13 +136,6 @@ def _gil_only(facts: Facts) -> str | None:
     return f"The GIL was held {share:.0%} of the time: threads cannot help; measure processes too."
 
 
-def _crowded(facts: Facts) -> str | None:
-    row = facts.at("processes") or facts.fastest
-    if not _cores_taken(facts, row):
-        return None
-    return f"{_who_took_them(row)}: measure again when the machine is quiet."
-
-
 def _no_gain(facts: Facts) -> str | None:
     row = facts.at("processes") or facts.parallel
     where = f"; {row.context} lost most to {_largest_loss(row)}" if row else ""
@@ -141,7 +150,6 @@ _STAY: tuple[Callable[[Facts], str | None], ...] = (
     _tiny,
     _lopsided,
     _gil_only,
-    _crowded,
     _no_gain,
 )
 
@@ -203,8 +211,6 @@ def _brake(facts: Facts, row: ContextRow) -> str:
         return f"; start-up takes {time_text(row.phases.startup)} of it: more work for one pool gains more"
     if _one_item_rules(facts):
         return f"; one item is {facts.job.longest_share:.0%} of all the work: split it to gain more"
-    if _cores_taken(facts, row):
-        return f"; {_who_took_them(row).lower()}: measure again when the machine is quiet"
     if row.phases.moving >= 0.2 * row.seconds and facts.job.item_seconds < _TINY_SECONDS:
         return f"; items of {time_text(facts.job.item_seconds)} are small: put many into one to gain more"
     return f"; most of the rest went to {_largest_loss(row)}"
@@ -230,15 +236,6 @@ def _one_item_rules(facts: Facts) -> bool:
     """Whether one item is so long that the others cannot fill the remaining workers' time."""
     ideal = min(facts.job.usable_cores, max(row.workers for row in facts.rows))
     return facts.job.items > 1 and facts.job.longest_share > 1.25 / ideal
-
-
-def _cores_taken(facts: Facts, row: ContextRow) -> bool:
-    """Whether the workers, no more than the cores, were often ready to run and had none."""
-    return row.workers <= facts.job.usable_cores and row.phases.starved >= 0.2 * row.seconds
-
-
-def _who_took_them(row: ContextRow) -> str:
-    return f"Other programs had the cores for {row.phases.starved / row.seconds:.0%} of the workers' time"
 
 
 def _largest_loss(row: ContextRow) -> str:

@@ -44,4 +44,4 @@ def _counted(tokens: Comparison) -> str:
     broken = total.pop(NOT_TOKENIZED, 0)
     common = ", ".join(f"{kind} {count:,}" for kind, count in total.most_common(4))
     skipped = f"; {count_text(broken, 'file')} did not tokenize" if broken else ""
-    return f"Found {count_text(total.total(), 'token')}: {common}, ...{skipped}."
+    return f"Found {count_text(total.total(), 'token')}: {common} and others{skipped}."

@@ -11,7 +11,7 @@ from allcores.base import current_process
 from allcores.context import Context
 from allcores.contexts.thread import Thread
 from allcores.pool import worker
-from allcores.pool.crew import Outcome
+from allcores.pool.crew import Known, Outcome
 from allcores.queues import Queue
 
 if TYPE_CHECKING:
@@ -43,18 +43,18 @@ class ProcessContext(Context):
         return list(process.active_children())
 
 
-class _Known:
-    """A function that was stored for the workers."""
+class _Stored(Known):
+    """A function that was stored in the segment for the workers."""
 
-    __slots__ = ("block", "cells", "func", "handles", "key", "uses")
+    __slots__ = ("block", "cells", "handles", "kept")
 
     def __init__(self, func: Callable[..., Any], number: int) -> None:
         made, self.handles = codec.dumps_kept(func)
-        self.func = func
         self.cells = _cells(func)
         self.block = _native.store(made)
-        self.key = number << worker.BLOCK_BITS | self.block
-        self.uses = 0
+        # Only plain functions are the same function the next time: a method's object may have changed.
+        self.kept = isinstance(func, FunctionType | BuiltinFunctionType)
+        super().__init__(func, number << worker.BLOCK_BITS | self.block)
 
 
 def _cells(func: Callable[..., Any]) -> tuple[object, ...]:
@@ -88,8 +88,11 @@ class _Crew:
         self._answers = Queue()
         self._how = (self._tasks, self._answers, initializer, initargs, most)
         self._numbers = itertools.count(1)
-        self._by_func: dict[int, _Known] = {}
-        self._by_key: dict[int, _Known] = {}
+        self._by_func: dict[int, _Stored] = {}
+        self._stored: set[_Stored] = set()
+        # Bound once: a frame less for each task.
+        self.send = self._tasks.send_task
+        self.receive = self._answers.receive
         self._workers: dict[int, process.Process] = {}
         self._over = False
         try:
@@ -106,48 +109,36 @@ class _Crew:
         assert made.pid is not None
         self._workers[made.pid] = made
 
-    def learn(self, func: Callable[..., Any]) -> int:
+    def learn(self, func: Callable[..., Any]) -> _Stored:
         known = self._by_func.get(id(func))
         if known is None or (known.cells and not _same(known.cells, _cells(func))):
             known = self._store(func)
         known.uses += 1
-        return known.key
-
-    def _store(self, func: Callable[..., Any]) -> _Known:
-        known = _Known(func, next(self._numbers))
-        self._by_key[known.key] = known
-        # Only plain functions are the same function the next time: a method's object may have changed.
-        if isinstance(func, FunctionType | BuiltinFunctionType):
-            self._by_func[id(func)] = known
-            if len(self._by_func) > _KEPT:
-                self._drop_oldest()
         return known
 
-    def _drop_oldest(self) -> None:
-        for address, known in list(self._by_func.items()):
-            if known.uses == 0:
-                del self._by_func[address]
-                self._drop(known)
-                return
+    def _store(self, func: Callable[..., Any]) -> _Stored:
+        known = _Stored(func, next(self._numbers))
+        self._stored.add(known)
+        if known.kept:
+            before = self._by_func.pop(id(func), None)
+            if before is None and len(self._by_func) >= _KEPT:
+                before = self._by_func.pop(next(iter(self._by_func)))
+            self._by_func[id(func)] = known
+            if before is not None:
+                before.kept = False
+                self._drop_unused(before)
+        return known
 
-    def _drop(self, known: _Known) -> None:
-        del self._by_key[known.key]
-        _native.drop_stored(known.block)
+    def _drop_unused(self, known: _Stored) -> None:
+        if known.uses == 0 and known in self._stored:
+            self._stored.remove(known)
+            _native.drop_stored(known.block)
 
-    def forget(self, key: int) -> None:
-        known = self._by_key.get(key)
-        if known is None:
-            return
+    def forget(self, known: Known) -> None:
+        assert isinstance(known, _Stored)
         known.uses -= 1
-        if known.uses == 0 and self._by_func.get(id(known.func)) is not known:
-            self._drop(known)
-
-    def submit(self, task: int, key: int, mode: int, payload: Any) -> None:
-        self._tasks.send(task, key << 8 | mode, payload, _native.IS_TASK)
-
-    def receive(self, timeout: float | None = None) -> tuple[int, int, Any] | None:
-        message: tuple[int, int, Any] | None = self._answers.receive(timeout)
-        return message
+        if not known.kept:
+            self._drop_unused(known)
 
     def wake(self) -> None:
         self._answers.send(0, Outcome.WAKE, None)
@@ -179,8 +170,9 @@ class _Crew:
             each.close()
         self._workers.clear()
         self._by_func.clear()
-        for known in list(self._by_key.values()):
-            self._drop(known)
+        for known in self._stored:
+            _native.drop_stored(known.block)
+        self._stored.clear()
 
 
 def _same(a: tuple[object, ...], b: tuple[object, ...]) -> bool:

@@ -16,7 +16,7 @@ from allcores.base import current_process
 from allcores.context import Context
 from allcores.contexts import thread
 from allcores.errors import NotSupported, WouldBlockForever
-from allcores.pool.crew import Outcome, run_task
+from allcores.pool.crew import LocalCrew, Outcome, run_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,34 +153,23 @@ class SerialContext(Context):
         return []
 
 
-class _Crew:
+class _Crew(LocalCrew):
     """Nobody but the caller: a task is run when it is submitted, its answer waits to be received."""
 
-    local = True
-
     def __init__(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+        super().__init__()
         self.size = n
         self._answers: deque[tuple[int, int, Any]] = deque()
-        self._functions: dict[int, Callable[..., Any]] = {}
-        self._keys = itertools.count(1)
         if initializer is not None:
             try:
                 initializer(*initargs)
             except BaseException as error:  # noqa: BLE001 - told to the pool, which cannot work
                 self._answers.append((0, Outcome.BROKEN, error))
 
-    def learn(self, func: Callable[..., Any]) -> int:
-        key = next(self._keys)
-        self._functions[key] = func
-        return key
-
-    def forget(self, key: int) -> None:
-        self._functions.pop(key, None)
-
-    def submit(self, task: int, key: int, mode: int, payload: Any) -> None:
+    def send(self, task: int, call: int, payload: Any, /) -> None:
         if self._answers and self._answers[0][1] == Outcome.BROKEN:
             return  # as a worker that never comes to take it
-        self._answers.append((task, *run_task(self._functions[key], mode, payload)))
+        self._answers.append((task, *run_task(self._functions[call >> 8], call & 0xFF, payload)))
 
     def receive(self, timeout: float | None = None) -> tuple[int, int, Any] | None:
         if self._answers:
@@ -191,9 +180,6 @@ class _Crew:
 
     def wake(self) -> None:
         self._answers.append((0, Outcome.WAKE, None))
-
-    def replace(self, pid: int) -> None:
-        raise AssertionError("nobody dies in the serial context")
 
     def finish(self) -> None:
         self._answers.clear()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from allcores.base import BaseProcess, current_process
 from allcores.context import Context
 from allcores.errors import NotSupported
-from allcores.pool.crew import Outcome, run_task
+from allcores.pool.crew import LocalCrew, Outcome, run_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -213,17 +213,14 @@ class ThreadContext(Context):
         return list(_alive)
 
 
-class _Crew:
+class _Crew(LocalCrew):
     """Worker threads around two queues."""
 
-    local = True
-
     def __init__(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+        super().__init__()
         self.size = n
         self._tasks: queue.SimpleQueue[tuple[int, Callable[..., Any], int, Any] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
-        self._functions: dict[int, Callable[..., Any]] = {}
-        self._keys = itertools.count(1)
         self._aborted = False
         self._threads = [
             threading.Thread(target=self._serve, args=(initializer, initargs), name=f"PoolWorker-{i}", daemon=True)
@@ -243,16 +240,8 @@ class _Crew:
             number, func, mode, payload = task
             self._answers.put((number, *run_task(func, mode, payload)))
 
-    def learn(self, func: Callable[..., Any]) -> int:
-        key = next(self._keys)
-        self._functions[key] = func
-        return key
-
-    def forget(self, key: int) -> None:
-        self._functions.pop(key, None)
-
-    def submit(self, task: int, key: int, mode: int, payload: Any) -> None:
-        self._tasks.put((task, self._functions[key], mode, payload))
+    def send(self, task: int, call: int, payload: Any, /) -> None:
+        self._tasks.put((task, self._functions[call >> 8], call & 0xFF, payload))
 
     def receive(self, timeout: float | None = None) -> tuple[int, int, Any] | None:
         try:
@@ -262,9 +251,6 @@ class _Crew:
 
     def wake(self) -> None:
         self._answers.put((0, Outcome.WAKE, None))
-
-    def replace(self, pid: int) -> None:
-        raise AssertionError("threads do not die")
 
     def finish(self) -> None:
         for _ in self._threads:

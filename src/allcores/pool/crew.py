@@ -1,15 +1,16 @@
 """What a pool asks of a context: a crew of workers. The one seam between the two.
 
-    engine ── learn(func) -> key ─────────────▶ crew
-           ── submit(task, key, mode, payload) ▶        ──▶ some worker: run_task
-           ◀── receive() -> (task, info, body) ──       ◀── its answer, or news of its death
+    engine ── learn(func) -> known ──────────────▶ crew
+           ── send(task, known.call | mode, payload) ▶   ──▶ some worker: run_task
+           ◀── receive() -> (task, info, body) ──        ◀── its answer, or news of its death
 
-``info`` is an Outcome in the low byte and a number above it: nanoseconds spent for CHUNK, the item for DIED.
+``call`` names a function above its low byte, which is a Mode. ``info`` is an Outcome in the low byte and a number above
+it: nanoseconds spent for CHUNK, the item for DIED. Plain ints, because an Enum would cost a microsecond a task.
 """
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
+import itertools
 from typing import TYPE_CHECKING, Any, Protocol
 
 from allcores import _native
@@ -17,10 +18,10 @@ from allcores import _native
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Crew", "Mode", "Outcome", "run_task")
+__all__ = ("Crew", "Known", "LocalCrew", "Mode", "Outcome", "run_task")
 
 
-class Mode(IntFlag):
+class Mode:
     """How a task's payload is to be called."""
 
     CALL = 0  # func(*payload)
@@ -30,7 +31,7 @@ class Mode(IntFlag):
     STOP = 8  # with CHUNK: the first error ends it
 
 
-class Outcome(IntEnum):
+class Outcome:
     """What a message from a crew says."""
 
     VALUE = 0  # body is what the call returned
@@ -47,6 +48,17 @@ class Outcome(IntEnum):
 STARTING = (1 << 64) - 1
 
 
+class Known:
+    """A function that the workers of a crew can be told to call."""
+
+    __slots__ = ("call", "func", "uses")
+
+    def __init__(self, func: Callable[..., Any], key: int) -> None:
+        self.func = func
+        self.call = key << 8
+        self.uses = 0  # results that are still to come
+
+
 class Crew(Protocol):
     """The workers of one pool, in one context."""
 
@@ -54,19 +66,19 @@ class Crew(Protocol):
     # Whether the crew calls functions in this very process: errors then need no packing.
     local: bool
 
-    def learn(self, func: Callable[..., Any]) -> int:
-        """A number by which workers know the function. Raises UnpicklableError where it cannot travel."""
+    def learn(self, func: Callable[..., Any]) -> Known:
+        """Make the function known to the workers. Raises UnpicklableError where it cannot travel."""
         ...
 
-    def forget(self, key: int) -> None:
-        """No further task will name the key."""
+    def forget(self, known: Known) -> None:
+        """One result of the function has come: the counterpart of one ``learn``."""
         ...
 
-    def submit(self, task: int, key: int, mode: int, payload: Any) -> None:
+    def send(self, task: int, call: int, payload: Any, /) -> None:
         """Hand a task to whichever worker is free first. Never blocks for a worker."""
         ...
 
-    def receive(self, timeout: float | None = None) -> tuple[int, int, Any] | None:
+    def receive(self, timeout: float | None = None, /) -> tuple[int, int, Any] | None:
         """The next message of the crew, in any order of tasks; None if none came in time."""
         ...
 
@@ -85,6 +97,30 @@ class Crew(Protocol):
     def abort(self) -> None:
         """End the workers now; tasks are lost. Can be called twice."""
         ...
+
+
+class LocalCrew:
+    """The part of a crew that is the same wherever functions need not travel."""
+
+    local = True
+
+    def __init__(self) -> None:
+        self._functions: dict[int, Callable[..., Any]] = {}
+        self._keys = itertools.count(1)
+
+    def learn(self, func: Callable[..., Any]) -> Known:
+        """Remember the function."""
+        key = next(self._keys)
+        self._functions[key] = func
+        return Known(func, key)
+
+    def forget(self, known: Known) -> None:
+        """Forget the function."""
+        self._functions.pop(known.call >> 8, None)
+
+    def replace(self, pid: int) -> None:
+        """Never called: nobody dies here without the program."""
+        raise AssertionError("workers of this context do not die")
 
 
 def run_task(func: Callable[..., Any], mode: int, payload: Any) -> tuple[int, Any]:

@@ -51,20 +51,12 @@ class Engine:
         self._driving = threading.Lock()
         self._background: deque[Waitable] = deque()
 
-    def learn(self, job_func: Callable[..., Any]) -> int:
-        self.check()
-        return self.crew.learn(job_func)
-
-    def check(self) -> None:
-        if self.broken is not None:
-            raise self.broken
-
-    def submit(self, task: Any, key: int, mode: int, payload: Any) -> None:
+    def submit(self, task: Any, call: int, payload: Any) -> None:
         """Send a task; ``task`` gets its answer by ``succeed``, ``fail``, ``chunk_done`` or ``died``."""
         number = next(self._count)
         self._tasks[number] = task
         try:
-            self.crew.submit(number, key, mode, payload)
+            self.crew.send(number, call, payload)
         except BaseException:
             del self._tasks[number]
             raise

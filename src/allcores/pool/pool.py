@@ -15,7 +15,7 @@ from allcores.pool.results import AsyncResult, IMapIterator, MapResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from allcores.pool.crew import Crew
+    from allcores.pool.crew import Crew, Known
 
 __all__ = ("Pool", "check_pool_arguments")
 
@@ -82,18 +82,18 @@ class Pool:
         """
         if type(args) is not tuple or kwds:
             args, kwds = check_call(args, kwds)
-        key = self._learn(func)
-        result = AsyncResult(self._engine, key, args, callback, error_callback)
+        known = self._learn(func)
+        result = AsyncResult(self._engine, known, args)
         try:
             if kwds:
-                self._engine.submit(result, key, Mode.KEYWORDS, (args, kwds))
+                self._engine.submit(result, known.call | Mode.KEYWORDS, (args, kwds))
             else:
-                self._engine.submit(result, key, Mode.CALL, args)
+                self._engine.submit(result, known.call, args)
         except BaseException:
-            self._crew.forget(key)
+            self._crew.forget(known)
             raise
         if callback is not None or error_callback is not None:
-            self._engine.drive(result)
+            result.call_back(callback, error_callback)
         return result
 
     def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
@@ -125,7 +125,7 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> MapResult:
         """``map`` that does not block: ``get()`` of what it returns has the list."""
-        return self._drive(self._map(func, iterable, chunksize, False, callback, error_callback))
+        return self._drive(self._map(func, iterable, chunksize, star=False), callback, error_callback)
 
     def starmap_async(
         self,
@@ -136,7 +136,7 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> MapResult:
         """``starmap`` that does not block: ``get()`` of what it returns has the list."""
-        return self._drive(self._map(func, iterable, chunksize, True, callback, error_callback))
+        return self._drive(self._map(func, iterable, chunksize, star=True), callback, error_callback)
 
     def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> Iterator[Any]:
         """Results in order, as they are asked for, from an input of any length: never more than a bounded window ahead.
@@ -199,29 +199,23 @@ class Pool:
         if self._closed:
             raise ValueError("the pool is closed: make a new one")
 
-    def _learn(self, func: Callable[..., Any]) -> int:
-        self._check_open()
+    def _learn(self, func: Callable[..., Any]) -> Known:
+        if self._closed:
+            self._check_open()
         if not callable(func):
             raise TypeError(
                 f"func must be callable, not {codec.short_repr(func)}: write pool.map(job, items), not job()"
             )
-        return self._engine.learn(func)
+        if self._engine.broken is not None:
+            raise self._engine.broken
+        return self._crew.learn(func)
 
-    def _map(
-        self,
-        func: Callable[..., Any],
-        items: Iterable[Any],
-        size: int | None,
-        star: bool,
-        done: Any = None,
-        failed: Any = None,
-    ) -> MapResult:
+    def _map(self, func: Callable[..., Any], items: Iterable[Any], size: int | None, star: bool) -> MapResult:
         _check_items(items, size)
-        return MapResult(self._engine, self._learn(func), items, star, size, done, failed)
+        return MapResult(self._engine, self._learn(func), items, star, size)
 
-    def _drive(self, result: MapResult) -> MapResult:
-        result.begin()
-        self._engine.drive(result)
+    def _drive(self, result: MapResult, callback: Any, error_callback: Any) -> MapResult:
+        result.begin().call_back(callback, error_callback)
         return result
 
     def _imap(self, func: Callable[..., Any], items: Iterable[Any], size: int | None, ordered: bool) -> IMapIterator:

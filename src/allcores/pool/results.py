@@ -14,6 +14,7 @@ from allcores.pool.crew import Mode
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from allcores.pool.crew import Known
     from allcores.pool.engine import Engine
 
 __all__ = ("AsyncResult", "IMapIterator", "MapResult")
@@ -24,17 +25,16 @@ Callback = "Callable[[Any], object] | None"
 class AsyncResult:
     """The result of one call, as ``multiprocessing.pool.AsyncResult``."""
 
-    __slots__ = ("_callback", "_engine", "_error_callback", "_key", "_ok", "_what", "ready_", "value")
+    # Defaults of the class, not set for each: a pool makes a million of these.
+    ready_ = False
+    _ok = False
+    _callbacks: tuple[Any, Any] | None = None
+    value: Any = None
 
-    def __init__(self, engine: Engine, key: int, what: Any, callback: Any = None, error_callback: Any = None) -> None:
+    def __init__(self, engine: Engine, known: Known, what: Any) -> None:
         self._engine = engine
-        self._key = key
+        self._known = known
         self._what = what
-        self._callback = callback
-        self._error_callback = error_callback
-        self.ready_ = False
-        self._ok = False
-        self.value: Any = None
 
     def get(self, timeout: float | None = None) -> Any:
         """Wait for the result and return it, or raise what the call raised.
@@ -72,6 +72,11 @@ class AsyncResult:
 
     # Called by the engine.
 
+    def call_back(self, callback: Any, error_callback: Any) -> None:
+        """Have one of these called when the result comes, whoever waits then; see ``Engine.drive``."""
+        self._callbacks = callback, error_callback
+        self._engine.drive(self)
+
     def succeed(self, value: Any) -> None:
         self.settle(True, value)
 
@@ -87,14 +92,16 @@ class AsyncResult:
     def settle(self, ok: bool, value: Any) -> None:
         if self.ready_:
             return
-        self._ok, self.value = ok, value
-        self.ready_ = True
-        self._engine.crew.forget(self._key)
+        self._ok = ok
+        self.value = value
         self._what = None
-        callback = self._callback if ok else self._error_callback
-        self._callback = self._error_callback = None
-        if callback is not None:
-            self._engine.call_back(callback, value)
+        self._engine.crew.forget(self._known)
+        if self._callbacks is not None:
+            callback = self._callbacks[0 if ok else 1]
+            self._callbacks = None
+            if callback is not None:
+                self._engine.call_back(callback, value)
+        self.ready_ = True
 
 
 class _ChunkTask:
@@ -152,10 +159,12 @@ class _Chunked:
 
     mode = Mode.CHUNK
 
-    def __init__(self, engine: Engine, key: int, items: Iterable[Any], star: bool, size: int | None, most: int) -> None:
+    def __init__(
+        self, engine: Engine, known: Known, items: Iterable[Any], star: bool, size: int | None, most: int
+    ) -> None:
         self.engine = engine
-        self.key = key
-        self.mode = self.mode | (Mode.STAR if star else 0)
+        self.known = known
+        self.call = known.call | self.mode | (Mode.STAR if star else 0)
         self.chunks = Chunker(items, engine.crew.size, size, most)
         self.window = 2 * engine.crew.size + 1
         self.outstanding = 0
@@ -165,7 +174,7 @@ class _Chunked:
         self.outstanding += 1
         task = _ChunkTask(self, start, items)
         try:
-            self.engine.submit(task, self.key, self.mode, items)
+            self.engine.submit(task, self.call, items)
         except Exception as error:  # noqa: BLE001 - an item that cannot travel
             task.fail(error)
 
@@ -193,18 +202,9 @@ class MapResult(AsyncResult, _Chunked):
 
     mode = Mode.CHUNK | Mode.STOP
 
-    def __init__(
-        self,
-        engine: Engine,
-        key: int,
-        items: Iterable[Any],
-        star: bool,
-        size: int | None,
-        callback: Any,
-        error_callback: Any,
-    ) -> None:
-        AsyncResult.__init__(self, engine, key, None, callback, error_callback)
-        _Chunked.__init__(self, engine, key, items, star, size, 1 << 15)
+    def __init__(self, engine: Engine, known: Known, items: Iterable[Any], star: bool, size: int | None) -> None:
+        AsyncResult.__init__(self, engine, known, None)
+        _Chunked.__init__(self, engine, known, items, star, size, 1 << 15)
         self._results: dict[int, list[Any]] = {}
 
     def begin(self) -> Self:
@@ -244,8 +244,8 @@ class IMapIterator(_Chunked):
     Never more than a bounded window of chunks ahead of the consumer, however long the input.
     """
 
-    def __init__(self, engine: Engine, key: int, items: Iterable[Any], ordered: bool, size: int | None) -> None:
-        super().__init__(engine, key, items, star=False, size=size, most=1 << 12)
+    def __init__(self, engine: Engine, known: Known, items: Iterable[Any], ordered: bool, size: int | None) -> None:
+        super().__init__(engine, known, items, star=False, size=size, most=1 << 12)
         self._ordered = ordered
         self._waiting: dict[int, tuple[list[Any], dict[int, BaseException]]] = {}
         self._next = 0  # index of the first item not yet in _current
@@ -315,7 +315,7 @@ class IMapIterator(_Chunked):
     def _forget(self) -> None:
         if not self._forgotten:
             self._forgotten = True
-            self.engine.crew.forget(self.key)
+            self.engine.crew.forget(self.known)
 
     def __next__(self) -> Any:
         return self._current.popleft() if self._current and not self._errors else self.next()

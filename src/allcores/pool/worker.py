@@ -22,6 +22,8 @@ STOP = 0
 # are not.
 BLOCK_BITS = 24
 _BLOCK = (1 << BLOCK_BITS) - 1
+# Above a call: the argument could not be decoded, the payload is the error.
+_CALL = _native.BROKEN - 1
 # Functions a worker remembers; beyond that it begins anew. Each is one that the pool may name again.
 _REMEMBERED = 1024
 
@@ -42,10 +44,11 @@ def serve(
             return
     answers.send(STARTING, Outcome.STARTED, os.getpid(), _native.ANSWERS_TASK)
     _work(tasks, answers, most)
+    tasks.break_promise()
     _end(answers, Outcome.RETIRED, os.getpid())
 
 
-def _end(answers: Queue, outcome: Outcome, body: Any) -> None:
+def _end(answers: Queue, outcome: int, body: Any) -> None:
     # Whatever happens from here on is no death in a task.
     answers.send(STARTING, outcome, body, _native.ANSWERS_TASK)
     _native.set_crew(0)
@@ -56,12 +59,12 @@ def _work(tasks: Queue, answers: Queue, most: int) -> None:
     done = 0
     while not most or done < most:
         task, call, payload = tasks.receive()
-        key, mode = (call & ~_native.BROKEN) >> 8, call & 0xFF
+        key = (call & _CALL) >> 8
         if key == STOP:
             return
         done += 1
         try:
-            if call & _native.BROKEN:
+            if call > _CALL:
                 raise payload
             func = functions.get(key)
             if func is None:
@@ -71,7 +74,8 @@ def _work(tasks: Queue, answers: Queue, most: int) -> None:
         except BaseException as error:  # noqa: BLE001 - function or argument cannot be loaded here: that fails this task only
             answer: tuple[int, Any] = Outcome.ERROR, error
         else:
-            answer = run_task(func, mode, payload)
+            answer = run_task(func, call & 0xFF, payload)
+        tasks.promise_look()  # the next task, which this answer may bring about, need not wake another worker
         _answer(answers, task, *answer)
         del payload, answer  # what they hold is not needed while this worker waits
 

@@ -1,0 +1,217 @@
+// Held up at every instruction, not dead: the others go on around it, and it finds its way when it comes back.
+#include "steps.hpp"
+
+#ifdef ALLCORES_STEPS
+
+using namespace check;
+
+TEST(consumer) {
+    for (const u64 bound : {1, 2, 0}) {
+        World w;
+        Channel* c = nullptr;
+        u64& theirs = shared<u64>();
+        const u64 first = bound != 0 ? 1 : kFirstRing + 1;
+        u64 sum = 0, in = 0;
+        const auto begin = [&] {
+            c = bound != 0 ? &w.channel(bound) : &about_to_leave_a_ring(w);
+            theirs = sum = 0;
+            in = first;
+            if (bound != 0) put(w, *c, inline_message(1));
+        };
+        begin();
+        hold_up_at_every_step(
+            w, bound == 0 ? 31 : 1, [&] { theirs = step_take(w, *c); },
+            [&] {
+                for (u64 i = 0; i < 3; ++i) {
+                    sum += take(w, *c);
+                    if (w.view(*c).try_put(inline_message(in + 1)) == Sent::ok) ++in;
+                }
+            },
+            [&](pid_t pid) {
+                w.settle(pid);
+                sum += theirs;
+                while (const u64 a = take(w, *c)) sum += a;
+                CHECK_EQ(sum, (first + in) * (in - first + 1) / 2);
+                w.drop(c->object);
+                CHECK_EQ(w.arena.usage().blocks, 0);
+                begin();
+            });
+    }
+}
+
+TEST(producer) {
+    for (const u64 bound : {1, 2, 0}) {
+        World w;
+        Channel* c = nullptr;
+        u64& theirs = shared<u64>();
+        u64 in = 0, out = 0;
+        const auto begin = [&] {
+            c = &w.channel(bound);
+            theirs = in = out = 0;
+            for (; bound == 0 && in < kFirstRing; ++in) put(w, *c, inline_message(1));
+        };
+        begin();
+        hold_up_at_every_step(
+            w, bound == 0 ? 31 : 1, [&] { theirs = step_put(w, *c, inline_message(1)); },
+            [&] {
+                for (u64 i = 0; i < 5; ++i) {
+                    in += w.view(*c).try_put(inline_message(1)) == Sent::ok;
+                    out += take(w, *c);
+                }
+            },
+            [&](pid_t pid) {
+                w.settle(pid);
+                while (take(w, *c) != 0) ++out;
+                CHECK_EQ(in + theirs, out);
+                w.drop(c->object);
+                CHECK_EQ(w.arena.usage().blocks, 0);
+                begin();
+            });
+    }
+}
+
+// Taking a block that others take and give back, its memory given away meanwhile: it is not forgotten.
+TEST(taker_of_a_block) {
+    World w(256 << 20, 0);
+    w.arena.give_back(w.arena.take_sparse(kGiveBackFrom));
+    u32& theirs = shared<u32>();
+    hold_up_at_every_step(
+        w, 1,
+        [&] {
+            step_from_here();
+            theirs = w.arena.take_sparse(kGiveBackFrom);
+        },
+        [&] {
+            const BlockId id = w.arena.take_sparse(kGiveBackFrom);
+            CHECK(id != theirs);
+            w.arena.give_back(id);
+        },
+        [&](pid_t pid) {
+            const u64 free = w.arena.usage().free_blocks;
+            const u32 extents = w.seg.header().extents_used.load();
+            std::vector<BlockId> all;
+            for (u64 i = 0; i < free; ++i) all.push_back(w.arena.take_sparse(kGiveBackFrom));
+            CHECK_EQ(w.seg.header().extents_used.load(), extents);
+            for (const BlockId id : all) w.arena.give_back(id);
+            w.settle(pid);
+            theirs = 0;
+            CHECK_EQ(w.arena.usage().blocks, 0);
+        });
+}
+
+// Seeing a dead owner, then held up until the owner's slot is a living process's, which holds the lock.
+TEST(finder_of_a_dead_lock_owner) {
+    World w;
+    Lock& l = w.object<Lock>(Kind::lock);
+    LockView v(w.seg, l.state);
+    pid_t dead = 0, next = 0;
+    Gate& go = shared<Gate>();
+    const auto begin = [&] {
+        if (!v.is_free()) v.mend();
+        dead = start_and_die(w, [&] {
+            CHECK(v.try_acquire() == Acquire::ok);
+            die();
+        });
+    };
+    begin();
+    hold_up_at_every_step(
+        w, 1,
+        [&] {
+            my_thread();
+            step_from_here();
+            CHECK(v.try_acquire() != Acquire::ok);
+        },
+        [&] {
+            const Slot slot = slot_of(w.seg, static_cast<u32>(dead));
+            w.settle(dead);
+            CHECK(v.mend());
+            new (&go) Gate{};
+            Gate& held = shared<Gate>();
+            next = w.start([&] {
+                CHECK(w.seg.me == slot);
+                CHECK(v.try_acquire() == Acquire::ok);
+                held.open();
+                go.pass();
+                CHECK(v.release() == Release::ok);
+            });
+            held.pass();
+        },
+        [&](pid_t pid) {
+            w.settle(pid);
+            go.open();
+            CHECK(went_well(reap(next)));
+            w.settle(next);
+            begin();
+        });
+}
+
+// Letting go while another, who has let go just before, ends the object and makes a new one in its place.
+TEST(one_of_the_last_holders) {
+    World w;
+    u32& theirs = shared<u32>();
+    Object* old = nullptr;
+    const auto begin = [&] {
+        old = &w.object<Event>(Kind::event).object;
+        hold(*old, 2);
+        theirs = 0;
+    };
+    begin();
+    hold_up_at_every_step(
+        w, 1,
+        [&] {
+            old->holders[0].fetch_and(~u64{1});  // we let go, and are about to look whether we are the last
+            step_from_here();
+            theirs = let_go(*old, 2);
+            if (theirs != 0) end_object(w.seg, w.arena, *old);
+        },
+        [&] {
+            if (is_last(*old)) end_object(w.seg, w.arena, *old);
+            w.object<Event>(Kind::event);  // in the same place, unless the other ends the old one yet
+        },
+        [&](pid_t pid) {
+            w.settle(pid);
+            CHECK_EQ(w.arena.usage().blocks, 1);
+            for_each_object(w.seg, w.arena, [&](Object& o, Kind) { w.drop(o); });
+            CHECK_EQ(w.arena.usage().blocks, 0);
+            begin();
+        });
+}
+
+// Settling a death while another process ends the queue that recovery is just looking at, and uses its blocks.
+TEST(recovery) {
+    World w;
+    Channel* c = nullptr;
+    std::vector<BlockId> ours;
+    const auto begin = [&] {
+        c = &w.channel(0);
+        for (u64 i = 0; i <= kFirstRing; ++i) put(w, *c, inline_message(i));
+    };
+    begin();
+    hold_up_at_every_step(
+        w, 53,
+        [&] {
+            step_from_here();
+            recover(w.seg, w.arena, 900, [](const LastWords&) {});
+        },
+        [&] {
+            w.drop(c->object);
+            for (const u64 bytes : {sizeof(Channel), Ring::bytes_for(kFirstRing), Ring::bytes_for(kFirstRing * kRingGrowth)}) {
+                const BlockId id = w.arena.take(bytes);
+                std::memset(w.arena.data(id), 0x11, bytes);
+                ours.push_back(id);
+            }
+        },
+        [&](pid_t pid) {
+            for (const BlockId id : ours) {
+                CHECK(w.arena.look(id).state() == BlockState::owned);
+                for (u64 i = 0; i < sizeof(Channel); ++i) CHECK_EQ(w.arena.data(id)[i], 0x11);
+                w.arena.give_back(id);
+            }
+            ours.clear();
+            w.settle(pid);
+            CHECK_EQ(w.arena.usage().blocks, 0);
+            begin();
+        });
+}
+
+#endif
