@@ -61,7 +61,7 @@ TEST(growing) {
         for (u64 i = 1; i <= kFirstRing; ++i) put(w, *c, inline_message(i));
     };
     begin();
-    kill_at_every_step(w, 31, [&] { step_put(w, *c, inline_message(kFirstRing + 1)); }, [&](pid_t pid, bool finished) {
+    kill_at_every_step(w, 23, [&] { step_put(w, *c, inline_message(kFirstRing + 1)); }, [&](pid_t pid, bool finished) {
         w.settle(pid);
         put(w, *c, inline_message(kFirstRing + 2));
         for (u64 i = 1; i <= kFirstRing; ++i) CHECK_EQ(take(w, *c), i);
@@ -79,7 +79,7 @@ TEST(growing) {
 TEST(leaving_a_ring) {
     World w;
     Channel* c = &about_to_leave_a_ring(w);
-    kill_at_every_step(w, 31, [&] { step_take(w, *c); }, [&](pid_t pid, bool) {
+    kill_at_every_step(w, 23, [&] { step_take(w, *c); }, [&](pid_t pid, bool) {
         const u64 taken = w.settle(pid).task;
         CHECK_EQ(taken != 0 ? taken : take(w, *c), kFirstRing + 1);
         CHECK_EQ(take(w, *c), 0);
@@ -242,7 +242,7 @@ TEST(recovering) {
         CHECK(!let_go(l.object, w.seg.me));
     };
     begin();
-    kill_at_every_step(w, 211, [&] {
+    kill_at_every_step(w, 97, [&] {
         step_from_here();
         w.settle(dead);
     }, [&](pid_t pid, bool finished) {

@@ -20,7 +20,7 @@ TEST(consumer) {
         };
         begin();
         hold_up_at_every_step(
-            w, bound == 0 ? 31 : 1, [&] { theirs = step_take(w, *c); },
+            w, bound == 0 ? 23 : 1, [&] { theirs = step_take(w, *c); },
             [&] {
                 for (u64 i = 0; i < 3; ++i) {
                     sum += take(w, *c);
@@ -52,7 +52,7 @@ TEST(producer) {
         };
         begin();
         hold_up_at_every_step(
-            w, bound == 0 ? 31 : 1, [&] { theirs = step_put(w, *c, inline_message(1)); },
+            w, bound == 0 ? 23 : 1, [&] { theirs = step_put(w, *c, inline_message(1)); },
             [&] {
                 for (u64 i = 0; i < 5; ++i) {
                     in += w.view(*c).try_put(inline_message(1)) == Sent::ok;

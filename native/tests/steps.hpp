@@ -48,12 +48,12 @@ void run_until_step(long steps, Pause* pause, F&& operation) {
 // In an operation, where its counted instructions begin: a step takes microseconds, so preparations go before this.
 inline void step_from_here() { __writeeflags(__readeflags() | kTrap); }
 
-// Runs `operation` in processes that are killed after 1, 1 + stride, 1 + 2 * stride ... instructions, until one gets
-// through. After each, check_after(pid, finished): it settles what is left, and prepares the next.
+// Runs `operation` in processes that are killed after 1, 1 + stride, 1 + 2 * stride ... instructions (after thousands more
+// sparsely), until one gets through. After each, check_after(pid, finished): it settles what is left, and prepares the next.
 template <class F, class G>
 void kill_at_every_step(World& w, long stride, F&& operation, G&& check_after) {
     long steps = 1;
-    for (bool finished = false; !finished; steps += stride) {
+    for (bool finished = false; !finished; steps += stride * (1 + steps / 1000)) {
         const pid_t pid = w.start([&] { run_until_step(steps, nullptr, operation); });
         const int status = reap(pid);
         finished = went_well(status);
@@ -69,7 +69,7 @@ template <class F, class G, class H>
 void hold_up_at_every_step(World& w, long stride, F&& operation, G&& meanwhile, H&& check_after) {
     Pause& pause = shared<Pause>();
     long steps = 1;
-    for (bool finished = false; !finished; steps += stride) {
+    for (bool finished = false; !finished; steps += stride * (1 + steps / 1000)) {
         new (&pause) Pause{};
         const pid_t pid = w.start([&] {
             run_until_step(steps, &pause, operation);
