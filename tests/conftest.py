@@ -50,8 +50,7 @@ class Traces:
     """What a test could leave behind, at one moment."""
 
     processes: frozenset[psutil.Process]
-    shm: frozenset[str]
-    descriptors: frozenset[str]
+    others: frozenset[str]
 
 
 def child_processes() -> frozenset[psutil.Process]:
@@ -65,22 +64,15 @@ def child_processes() -> frozenset[psutil.Process]:
     return frozenset(children)
 
 
-def open_descriptors() -> frozenset[str]:
-    found = set()
+def traces_but_processes() -> frozenset[str]:
+    """Entries of /dev/shm, and open file descriptors with what they are open on."""
+    found = {f"/dev/shm/{entry}" for entry in os.listdir("/dev/shm")}
     for entry in os.listdir("/proc/self/fd"):
         try:
             found.add(f"{entry} -> {os.readlink(f'/proc/self/fd/{entry}')}")
         except FileNotFoundError:  # the one that listed the directory
             continue
     return frozenset(found)
-
-
-def shm_entries() -> frozenset[str]:
-    return frozenset(f"/dev/shm/{entry}" for entry in os.listdir("/dev/shm"))
-
-
-def traces() -> Traces:
-    return Traces(child_processes(), shm_entries(), open_descriptors())
 
 
 def describe(process: psutil.Process) -> str:
@@ -90,12 +82,14 @@ def describe(process: psutil.Process) -> str:
         return f"process {process.pid}"
 
 
-def used_elsewhere(entry: str) -> bool:
-    """Whether a program that is none of ours has this entry of /dev/shm mapped: then it is not ours either."""
+def used_elsewhere(trace: str) -> bool:
+    """Whether this is an entry of /dev/shm that a program of somebody else has mapped: then it is not ours."""
+    if not trace.startswith("/dev/shm/"):
+        return False
     family = {os.getpid(), *(process.pid for process in psutil.Process().children(recursive=True))}
     for pid in set(psutil.pids()) - family:
         with contextlib.suppress(OSError):
-            if entry in Path(f"/proc/{pid}/maps").read_text():
+            if trace in Path(f"/proc/{pid}/maps").read_text():
                 return True
     return False
 
@@ -103,14 +97,16 @@ def used_elsewhere(entry: str) -> bool:
 def left_behind(before: Traces) -> list[str]:
     """What is there now and was not there before, one line each; gives it GRACE seconds to go."""
     deadline = time.monotonic() + GRACE
+    started = child_processes() - before.processes
+    if not started and traces_but_processes() <= before.others:
+        return []
     gc.collect()  # an exception kept by pytest.raises keeps the frames, and those the handles
-    if started := child_processes() - before.processes:
+    if started:
         _, alive = psutil.wait_procs(started, timeout=GRACE)
         if alive:
             return [describe(process) for process in alive]
     while True:
-        entries = {entry for entry in shm_entries() - before.shm if not used_elsewhere(entry)}
-        left = sorted(entries | (open_descriptors() - before.descriptors))
+        left = sorted(trace for trace in traces_but_processes() - before.others if not used_elsewhere(trace))
         if not left or time.monotonic() > deadline:
             return left
         # No event tells that a monitor thread has closed a descriptor, so this one wait is a bounded poll.
@@ -128,7 +124,7 @@ def warm() -> None:
         first.join()
         first.close()
     with allcores.Pool(1) as pool:
-        pool.apply_async(int, callback=print).get()
+        pool.apply_async(int, callback=bool).get()
     allcores.Queue().put(None)
 
 
@@ -136,8 +132,7 @@ def warm() -> None:
 def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     if "allcores" in sys.modules:  # tests of other parts run without a built core
         request.getfixturevalue("warm")
-    gc.collect()
-    before = traces()
+    before = Traces(child_processes(), traces_but_processes())
     yield
     left = left_behind(before)
     if left:

@@ -54,6 +54,10 @@ public:
     nb::object receive(nb::handle timeout) {
         Message m;
         if (!take_message(m, deadline_for(true, timeout))) return nb::none();
+        return unpack(m);
+    }
+
+    static nb::object unpack(Message& m) {
         nb::object body;
         u64 b = m.b;
         try {
@@ -63,6 +67,16 @@ public:
             b |= kBroken;
         }
         return nb::steal(pack(m.a, b, body));
+    }
+
+    // The first message with a number above `a`; those before it are dropped undecoded. None: there is none now.
+    nb::object take_beyond(u64 a) {
+        Message m;
+        while (view().try_take(m)) {
+            if (m.a > a) return unpack(m);
+            view().free_blocks(m);
+        }
+        return nb::none();
     }
 
     // See look_soon in park.hpp; kept by the next receive(), or by break_promise().
@@ -138,6 +152,7 @@ void bind_channel(nb::module_& m) {
         .def("send", &PyChannel::send, nb::arg("a"), nb::arg("b"), nb::arg("obj").none(), nb::arg("flags") = 0)
         .def("send_task", &PyChannel::send_task, nb::arg("a"), nb::arg("b"), nb::arg("obj").none())
         .def("receive", &PyChannel::receive, nb::arg("timeout") = nb::none())
+        .def("take_beyond", &PyChannel::take_beyond, nb::arg("a"))
         .def("promise_look", &PyChannel::promise_look)
         .def("break_promise", &PyChannel::break_promise)
         .def("empty", &PyChannel::empty)

@@ -143,32 +143,44 @@ void after_fork_child() {
     }
 }
 
-// Settles the death of the process `pid`, and tells its pool: (task, died | item << 8, pid << 32 | status).
-// True if it took part at all.
-bool recover_process(u32 pid, u32 status, u32 died) {
+// To the pool of a worker that died: (task, died | item << 8, pid << 32 | status).
+void report_death(u64 crew, u64 task, u32 item, u32 pid, u32 status, u32 died) {
+    Core& c = core();
+    Message m{};
+    m.a = task;
+    m.b = died | static_cast<u64>(item) << 8;
+    encode(nb::int_(static_cast<u64>(pid) << 32 | status), m);
+    ChannelView(c.seg, c.arena, c.seg.at<Channel>(crew)).try_put(m);
+}
+
+// Settles the death of the process `pid`, and tells its pool, if it worked for one. True if it did.
+bool recover_process(u32 pid, u32 status, u32 died, bool take_over) {
     Core& c = core();
     const Slot dead = slot_of(c.seg, pid);
     if (dead == 0) return false;
+    // One at a time. Who takes over knows that whoever was at it is dead itself.
+    u32 stage = living;
+    if (!c.seg.participant(dead).stage.compare_exchange_strong(stage, settling) && stage == settling && !take_over)
+        return false;
+    bool reported = false;
     recover(c.seg, c.arena, dead, [&](const LastWords& words) {
         if (words.crew == 0) return;
-        Message m{};
-        m.a = words.task;
-        m.b = died | static_cast<u64>(words.item) << 8;
-        encode(nb::int_(static_cast<u64>(pid) << 32 | status), m);
-        ChannelView(c.seg, c.arena, c.seg.at<Channel>(words.crew)).try_put(m);
+        report_death(words.crew, words.task, words.item, pid, status, died);
+        reported = true;
     });
     free_slot(c.seg, dead);
-    return true;
+    return reported;
 }
 
-// The pids of participants that the kernel says are dead and nobody has settled yet.
-nb::list dead_pids() {
+// The pids of participants that the kernel says are dead: those that no template will settle, or all.
+nb::list dead_pids(bool all) {
     Core& c = core();
     nb::list pids;
     const u32 used = c.seg.header().participants_used.load();
     for (u32 i = 1; i <= used; ++i) {
-        const u32 pid = c.seg.participant(static_cast<Slot>(i)).pid.load();
-        if (pid != 0 && c.seg.is_dead(static_cast<Slot>(i))) pids.append(pid);
+        const Participant& p = c.seg.participant(static_cast<Slot>(i));
+        const u32 pid = p.pid.load();
+        if (pid != 0 && c.seg.is_dead(static_cast<Slot>(i)) && (all || p.supervised.load() == 0)) pids.append(pid);
     }
     return pids;
 }
@@ -192,13 +204,17 @@ NB_MODULE(_native, m) {
     m.def("before_fork", &before_fork);
     m.def("after_fork_parent", &after_fork_parent);
     m.def("after_fork_child", &after_fork_child);
-    m.def("recover_process", &recover_process, nb::arg("pid"), nb::arg("status"), nb::arg("died"));
-    m.def("dead_pids", &dead_pids);
+    m.def("recover_process", &recover_process, nb::arg("pid"), nb::arg("status"), nb::arg("died"),
+          nb::arg("take_over") = false);
+    m.def("report_death", &report_death, nb::arg("crew"), nb::arg("task"), nb::arg("item"), nb::arg("pid"),
+          nb::arg("status"), nb::arg("died"));
+    m.def("dead_pids", &dead_pids, nb::arg("all"));
     m.def("on_long_wait", [](nb::object f) { bare_core().look_around = f.release().ptr(); }, nb::arg("callback"));
-    // The kernel kills this process when the one that forked it ends; if that has happened already, it does so itself.
+    // For a child of the template: the kernel kills it when the template ends; if that has happened, it does so itself.
     m.def("die_with", [](int parent) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent) raise(SIGKILL);
+        core().seg.participant(core().seg.me).supervised.store(1);
     }, nb::arg("parent"));
     m.def("usage", [] {
         const Arena::Usage u = core().arena.usage();

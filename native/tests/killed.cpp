@@ -242,7 +242,7 @@ TEST(recovering) {
         CHECK(!let_go(l.object, w.seg.me));
     };
     begin();
-    kill_at_every_step(w, 97, [&] {
+    kill_at_every_step(w, 151, [&] {
         step_from_here();
         w.settle(dead);
     }, [&](pid_t pid, bool finished) {

@@ -28,13 +28,13 @@ class _Parent:
 def run_child(mailbox_at: int, parent: int) -> int:
     """Do the job in the mailbox at this offset, leave its outcome there, and return the exit code."""
     mailbox = _native.Channel(offset=mailbox_at)
-    _kind, broken, body = mailbox.receive()
+    _kind, _whole, surroundings = mailbox.receive()
+    _settle_in(surroundings)  # first: the job's functions are imported by the parent's paths
+    _kind, broken, me = mailbox.receive()
     code = 1
     try:
         if broken:
-            raise body
-        surroundings, me = body
-        _settle_in(surroundings)
+            raise me
         base.become(me, _Parent(parent, surroundings["parent"]))
         mailbox.send(process.RETURNED, 0, me.run())
         code = 0
@@ -43,7 +43,8 @@ def run_child(mailbox_at: int, parent: int) -> int:
         mailbox.send(process.RAISED, 0, codec.pack_error(error))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's to handle
         packed = codec.pack_error(error)
-        print(f"Process {base.current_process().name}:\n{packed[2]}", end="", file=sys.stderr)
+        name = f"process {os.getpid()}" if broken else me.name
+        print(f"Process {name}:\n{packed[2]}", end="", file=sys.stderr)
         mailbox.send(process.RAISED, 0, packed)
     finally:
         threading._shutdown()  # type: ignore[attr-defined] # as the interpreter's own exit: join the threads

@@ -10,6 +10,7 @@ several times (a function sent to a pool) is kept alive by whoever keeps that ob
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
 import threading
@@ -80,13 +81,31 @@ def is_importable(obj: Any) -> bool:
     return found is obj
 
 
+def _reduce_native(obj: Any) -> Any:
+    """How `q.put` and its kin travel, as targets and functions: methods of native classes cannot pickle themselves."""
+    if type(obj).__name__ == "nb_bound_method":
+        return getattr, (obj.__self__, obj.__name__)
+    return NotImplemented
+
+
 class _Pickler(pickle.Pickler):
     """The C pickler, stopped at the first function or class that must go by value."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, FunctionType | type) and not is_importable(obj):
             raise _ByValue
-        return NotImplemented
+        return _reduce_native(obj)
+
+
+def _by_value_pickler(out: io.BytesIO, keep_in: Callable[[pickle.PickleBuffer], bool]) -> pickle.Pickler:
+    import cloudpickle
+
+    class ByValue(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
+        def reducer_override(self, obj: Any) -> Any:
+            reduced = _reduce_native(obj)
+            return super().reducer_override(obj) if reduced is NotImplemented else reduced
+
+    return ByValue(out, 5, buffer_callback=keep_in)
 
 
 def _dumps(obj: object, pinned: bool) -> tuple[Made, list[Shared]]:
@@ -101,8 +120,6 @@ def _dumps(obj: object, pinned: bool) -> tuple[Made, list[Shared]]:
 
 
 def _dumps_with(obj: object, pinned: bool, light: bool) -> tuple[Made, list[Shared]]:
-    import io
-
     buffers: list[pickle.PickleBuffer] = []
     out = io.BytesIO()
 
@@ -112,12 +129,7 @@ def _dumps_with(obj: object, pinned: bool, light: bool) -> tuple[Made, list[Shar
         buffers.append(buffer)
         return False
 
-    if light:
-        pickler: pickle.Pickler = _Pickler(out, 5, buffer_callback=keep_in)
-    else:
-        import cloudpickle
-
-        pickler = cloudpickle.Pickler(out, 5, buffer_callback=keep_in)
+    pickler = _Pickler(out, 5, buffer_callback=keep_in) if light else _by_value_pickler(out, keep_in)
     before = _sending.handles, _sending.pinned
     handles: list[Shared] = []
     _sending.handles, _sending.pinned = handles, pinned

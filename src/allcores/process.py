@@ -32,6 +32,8 @@ class Process(BaseProcess):
     ``__main__`` is not imported again. Locks, queues, values and arrays travel by handle.
     """
 
+    _crew = 0  # for a pool's worker: offset of the channel that is told of its death
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._pid: int | None = None
@@ -60,9 +62,10 @@ class Process(BaseProcess):
         if self._parent_pid != os.getpid():
             raise AssertionError("a process is started by the process that made it")
         _reap_all()
-        self._mailbox = _native.Channel(bound=2)
-        self._mailbox.send(JOB, 0, (_surroundings(), self))
-        self._pid, self._sentinel = start.request_start(self._mailbox.offset)
+        self._mailbox = _native.Channel(bound=2)  # two messages at most: these, and at the end the outcome
+        self._mailbox.send(JOB, 0, _surroundings())
+        self._mailbox.send(JOB, 0, self)
+        self._pid, self._sentinel = start.request_start(self._mailbox.offset, self._crew)
         _children.add(self)
         # As the standard does: the arguments need not live here as long as the process.
         del self._target, self._args, self._kwargs
@@ -91,10 +94,11 @@ class Process(BaseProcess):
     def _take_outcome(self) -> None:
         if self._mailbox is None:
             return
-        while (message := self._mailbox.receive(0)) is not None:
+        # A child that died before taking its job has left it here: that is not for this process to unpack.
+        message = self._mailbox.take_beyond(JOB)
+        if message is not None:
             kind, broken, body = message
-            if kind != JOB:  # its own job comes back from a child that died before taking it
-                self._outcome = (RAISED if broken else kind, body)
+            self._outcome = (RAISED if broken else kind, body)
         self._mailbox = None
 
     def result(self, timeout: float | None = None) -> Any:

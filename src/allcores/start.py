@@ -35,13 +35,15 @@ __all__ = ("request_start", "send_signal", "stop_template", "template_pid")
 _SEGMENT_FD, _CONTROL_FD, _FIRST_FREE_FD = 3, 4, 5
 
 _START, _SIGNAL = 1, 2
-_REQUEST = struct.Struct("<BiQ")  # verb, pid or 0, signal number or mailbox
+_REQUEST = struct.Struct("<BiQQ")  # verb, pid or count of descriptors, signal number or mailbox, pool or 0
 _REPLY = struct.Struct("<i")  # pid, or -errno
 _STATUS = struct.Struct("<i")  # exit code as Process.exitcode has it
 
 # With nothing to do for so long, the template imports what workers may need later.
 _IDLE_MS = 100
 
+# The task number of a pool worker that has not begun: it is starting, or in its initializer.
+STARTING = (1 << 64) - 1
 # b & 0xff of the message to a pool whose worker died; the pool's outcomes (pool/worker.py) are the others.
 DIED = 3
 
@@ -57,6 +59,7 @@ class _Link:
         self.socket: socket.socket | None = None
         self.pid: int | None = None
         self.owner = os.getpid()
+        self.lost = False  # a template was killed: the next one settles what it left
 
 
 _link = _Link()
@@ -67,8 +70,18 @@ def template_pid() -> int | None:
     return _link.pid
 
 
-def request_start(mailbox: int) -> tuple[int, int]:
+def prepare() -> None:
+    """Start the template, if this program has none, and do not wait for it: it imports while this process goes on."""
+    with _link.lock:
+        _connected()
+
+
+def request_start(mailbox: int, crew: int = 0) -> tuple[int, int]:
     """Fork a child that takes its job from the channel at ``mailbox``. Blocks for the fork: a millisecond or two.
+
+    Args:
+        mailbox: offset of the channel with the child's job.
+        crew: offset of the answer channel of the pool it will work for, which is told of its death; 0 for none.
 
     Returns:
         The child's pid, and a file descriptor that becomes readable when it has ended and its death is settled.
@@ -81,7 +94,7 @@ def request_start(mailbox: int) -> tuple[int, int]:
             sock = _connected()
             try:
                 standard = [fd for fd in (1, 2) if _is_open(fd)]
-                socket.send_fds(sock, [_REQUEST.pack(_START, len(standard), mailbox)], standard)
+                socket.send_fds(sock, [_REQUEST.pack(_START, len(standard), mailbox, crew)], standard)
                 reply, fds, _flags, _addr = socket.recv_fds(sock, _REPLY.size, 1)
             except (BrokenPipeError, ConnectionResetError):
                 reply, fds = b"", []
@@ -102,7 +115,7 @@ def send_signal(pid: int, signum: int) -> None:
     with _link.lock:
         if _link.socket is not None:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                _link.socket.send(_REQUEST.pack(_SIGNAL, pid, signum))
+                _link.socket.send(_REQUEST.pack(_SIGNAL, pid, signum, 0))
 
 
 def stop_template() -> None:
@@ -119,6 +132,7 @@ def _forget_template() -> None:
     with contextlib.suppress(ChildProcessError):
         os.waitpid(_link.pid, 0)
     _link.socket = _link.pid = None
+    _link.lost = True
 
 
 def _is_open(fd: int) -> bool:
@@ -130,19 +144,24 @@ def _is_open(fd: int) -> bool:
 
 
 def _connected() -> socket.socket:
+    if _link.socket is not None and _link.owner != os.getpid():
+        # Forked by the user: this socket is the parent's, who would get our replies. A template of our own.
+        _link.socket.close()
+        _link.socket = _link.pid = None
     if _link.socket is None:
         segment.ensure()
+        _link.owner = os.getpid()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             _link.pid = _spawn_template(theirs.fileno())
-        _link.socket, _link.owner = ours, os.getpid()
+        _link.socket = ours
     return _link.socket
 
 
 def _spawn_template(control: int) -> int:
     code = (
         f"import sys; sys.path[:] = {sys.path!r}; "
-        f"from allcores.start import serve; serve({os.getpid()}, {'numpy' in sys.modules!r})"
+        f"from allcores.start import serve; serve({os.getpid()}, {'numpy' in sys.modules!r}, {_link.lost!r})"
     )
     # Past the two it is given, the template inherits nothing that is not meant for everybody: Python's descriptors
     # close on exec. Copies first: were the socket 3 itself, giving it the segment would close it.
@@ -182,6 +201,7 @@ def _check_template() -> None:
         assert _link.socket is not None
         _link.socket.close()
         _link.socket = _link.pid = None
+        _link.lost = True
         _connected()
     except ChildProcessError:
         _link.pid = None
@@ -198,9 +218,10 @@ _native.on_long_wait(_check_template)
 class _Child:
     """A process that the template forked."""
 
-    def __init__(self, pid: int, parent: int, control: socket.socket, sentinel: int) -> None:
+    def __init__(self, pid: int, parent: int, crew: int, control: socket.socket, sentinel: int) -> None:
         self.pid = pid
         self.parent = parent
+        self.crew = crew
         self.control = control
         self.sentinel = sentinel
         self.pidfd = os.pidfd_open(pid)
@@ -236,7 +257,7 @@ class _Template:
                 action = self.actions.get(fd)
                 if action is not None:
                     action()
-            for pid in _native.dead_pids():
+            for pid in _native.dead_pids(all=False):
                 if pid not in self.children:  # forked by the user; nobody's status to report
                     _native.recover_process(pid=pid, status=0, died=DIED)
 
@@ -248,20 +269,20 @@ class _Template:
         if not request:
             self.client_gone(sock, client)
             return
-        verb, number, argument = _REQUEST.unpack(request)
+        verb, number, argument, crew = _REQUEST.unpack(request)
         if verb == _SIGNAL:
             if number in self.children:
                 os.kill(number, argument)
             return
         try:
-            self.start(sock, client, argument, fds)
+            self.start(sock, client, argument, crew, fds)
         except OSError as error:
             sock.send(_REPLY.pack(-(error.errno or 1)))
         finally:
             for fd in fds:
                 os.close(fd)
 
-    def start(self, sock: socket.socket, client: int, mailbox: int, standard: list[int]) -> None:
+    def start(self, sock: socket.socket, client: int, mailbox: int, crew: int, standard: list[int]) -> None:
         sentinel_read, sentinel_write = os.pipe()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         template = os.getpid()
@@ -269,7 +290,7 @@ class _Template:
         if pid == 0:
             _become_child(template, client, mailbox, theirs, standard)
         theirs.close()
-        child = _Child(pid, client, ours, sentinel_write)
+        child = _Child(pid, client, crew, ours, sentinel_write)
         self.children[pid] = child
         self.watch(child.pidfd, lambda: self.settle(child))
         self.listen(ours, pid)
@@ -282,7 +303,11 @@ class _Template:
         info = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         assert info is not None
         exitcode = info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
-        _native.recover_process(pid=child.pid, status=exitcode & 0xFFFFFFFF, died=DIED)
+        status = exitcode & 0xFFFFFFFF
+        reported = _native.recover_process(pid=child.pid, status=status, died=DIED)
+        if child.crew and exitcode and not reported and child.parent in (*self.children, self.main_pid):
+            # It died before it could say whom it works for. Its pool is there: it waits for this worker's end.
+            _native.report_death(crew=child.crew, task=STARTING, item=0, pid=child.pid, status=status, died=DIED)
         os.waitpid(child.pid, 0)
         del self.children[child.pid]
         self.kill_children_of(child.pid)
@@ -317,19 +342,28 @@ class _Template:
         os._exit(0)
 
 
-def serve(main_pid: int, with_numpy: bool) -> NoReturn:
-    """Be the template of the program whose main process is ``main_pid``. Never returns."""
+def serve(main_pid: int, with_numpy: bool, take_over: bool) -> NoReturn:
+    """Be the template of the process ``main_pid``. Never returns.
+
+    Args:
+        main_pid: whose end is the template's own, and of all that it has forked.
+        with_numpy: import NumPy, once here instead of once in every worker.
+        take_over: a template before this one was killed, and its children with it: settle their deaths.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     os.closerange(_FIRST_FREE_FD, os.sysconf("SC_OPEN_MAX"))
     for fd in (_SEGMENT_FD, _CONTROL_FD):
         os.set_inheritable(fd, False)
     _native.attach(fd=_SEGMENT_FD, worker=False)
+    if take_over:
+        for pid in _native.dead_pids(all=True):
+            _native.recover_process(pid=pid, status=-signal.SIGKILL & 0xFFFFFFFF, died=DIED, take_over=True)
     template = _Template(main_pid)
     if os.getppid() != main_pid:
         template.end()
     if with_numpy:
-        import numpy as np  # noqa: F401 - once here instead of once in every worker
+        import numpy as np  # noqa: F401 - for the children
     import allcores.child
     import allcores.pool.worker  # noqa: F401 - likewise
 

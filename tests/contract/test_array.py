@@ -107,7 +107,9 @@ def test_nested_things_belong_into_a_shared_array(mp: Context, nested: Any) -> N
             mp.Array(*args)
 
 
-@pytest.mark.parametrize("given", [["a", "b"], [None], [1, "a"], [], object()], ids=str)
+@pytest.mark.parametrize(
+    "given", [["a", "b"], [None], [1, "a"], [], object()], ids=["letters", "None", "mixed", "empty", "object"]
+)
 def test_a_type_that_cannot_be_inferred(mp: Context, given: object) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         mp.Array(given)

@@ -14,11 +14,15 @@
 
 namespace allcores {
 
+// How far a participant is: its `life` tells of its death from `living` on; `settling` is one recovery's claim.
+enum Stage : u32 { joining, living, settling };
+
 // One process. `pid` is the claim: a slot is taken by the CAS that writes it, so it is never taken by nobody known.
 struct alignas(kCacheLine) Participant {
     pthread_mutex_t life;            // robust, held for life: the kernel marks it when the process dies
     std::atomic<u32> pid;
-    std::atomic<u32> ready;          // `life` is held
+    std::atomic<u32> stage;          // Stage
+    std::atomic<u32> supervised;     // a template is its parent and will settle its death
     // What a pool worker is at, for whoever has to report its death.
     alignas(kCacheLine) std::atomic<u64> task;   // the task it took and has not answered; 0: none
     std::atomic<u64> crew;           // channel to report its death to; 0: none
@@ -55,7 +59,7 @@ struct Segment {
     bool is_dead(Slot slot) const {
         const Participant& p = participant(slot);
         const auto* word = reinterpret_cast<const volatile u32*>(&p.life.__data.__lock);
-        return p.ready.load(std::memory_order_acquire) != 0 && (*word & FUTEX_OWNER_DIED) != 0;
+        return p.stage.load(std::memory_order_acquire) != joining && (*word & FUTEX_OWNER_DIED) != 0;
     }
 
     void set_runnable(bool on) const {
@@ -137,7 +141,7 @@ inline void hold_life(Participant& p) {
     pthread_mutex_init(&p.life, &attr);
     pthread_mutexattr_destroy(&attr);
     pthread_mutex_lock(&p.life);
-    p.ready.store(1, std::memory_order_release);
+    p.stage.store(living, std::memory_order_release);
 }
 
 // Takes a slot for this process; false if all are taken. The calling thread must live as long as the process:
@@ -151,6 +155,7 @@ inline bool join_segment(Segment& seg) {
         p.task.store(0);
         p.crew.store(0);
         p.item.store(0);
+        p.supervised.store(0);
         hold_life(p);
         u32 used = seg.header().participants_used.load();
         while (used < i && !seg.header().participants_used.compare_exchange_weak(used, i)) {
@@ -166,7 +171,7 @@ inline bool join_segment(Segment& seg) {
 inline void free_slot(Segment& seg, Slot slot) {
     Participant& p = seg.participant(slot);
     seg.header().runnable[(slot - 1U) / 64].fetch_and(~(u64{1} << ((slot - 1U) % 64)));
-    p.ready.store(0);
+    p.stage.store(joining);
     p.task.store(0);
     p.crew.store(0);
     p.pid.store(0, std::memory_order_release);

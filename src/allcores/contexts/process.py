@@ -1,6 +1,11 @@
 """The process context: work runs in processes of this machine, on shared memory."""
 
+# ruff: noqa: E402 - the template starts first, and imports while this process does
 from __future__ import annotations
+
+from allcores import start
+
+start.prepare()
 
 import itertools
 from types import BuiltinFunctionType, FunctionType
@@ -104,6 +109,7 @@ class _Crew:
 
     def _start(self) -> None:
         made = process.Process(target=worker.serve, args=self._how, daemon=True)
+        made._crew = self._answers.offset
         made.name = f"PoolWorker-{made.name.rpartition('-')[2]}"
         made.start()
         assert made.pid is not None

@@ -44,10 +44,6 @@ class Outcome:
     WAKE = 7  # nothing: look whether what you wait for is there
 
 
-# The task number of a worker that is still in its initializer, in its record for the case of its death.
-STARTING = (1 << 64) - 1
-
-
 class Known:
     """A function that the workers of a crew can be told to call."""
 

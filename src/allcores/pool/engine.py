@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from allcores import codec
 from allcores.errors import InitializerFailed, PoolTerminated
-from allcores.pool.crew import STARTING, Outcome
+from allcores.pool.crew import Outcome
+from allcores.start import STARTING
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,8 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from allcores import _native, codec
-from allcores.pool.crew import STARTING, Outcome, run_task
+from allcores.pool.crew import Outcome, run_task
+from allcores.start import STARTING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
