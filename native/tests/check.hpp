@@ -47,10 +47,11 @@ inline std::vector<Test>& tests() {
     return all;
 }
 
-#define TEST(name)                                                                                     \
-    static void name();                                                                                \
-    [[maybe_unused]] static const bool registered_##name = (check::tests().push_back({#name, name}), true); \
-    static void name()
+#define TEST(name)                                                                        \
+    static void test_##name();                                                            \
+    [[maybe_unused]] static const bool has_##name =                                       \
+        (check::tests().push_back({#name, test_##name}), true);                           \
+    static void test_##name()
 
 [[noreturn]] inline void fail(const char* file, int line, const char* what) {
     std::fprintf(stderr, "%s:%d: not true: %s\n", file, line, what);
@@ -99,6 +100,8 @@ struct World {
         return made;
     }
 
+    bool let_go(Object& o, Slot slot) { return allcores::let_go(o, slot); }
+    bool is_last(Object& o) { return allcores::is_last(o); }
     void drop(Object& o) {
         if (let_go(o, seg.me)) end_object(seg, arena, o);
     }

@@ -158,11 +158,11 @@ TEST(ending_an_object) {
     };
     begin();
     kill_at_every_step(
-        w, 7,
+        w, 17,
         [&] {
             hold(c->object, w.seg.me);
             step_from_here();
-            let_go(c->object, 1);  // its maker's hold
+            w.let_go(c->object, 1);  // its maker's hold
             w.drop(c->object);
         },
         [&](pid_t pid, bool) {
@@ -239,10 +239,10 @@ TEST(recovering) {
             hold(l.object, w.seg.me);
             die();
         });
-        CHECK(!let_go(l.object, w.seg.me));
+        CHECK(!w.let_go(l.object, w.seg.me));
     };
     begin();
-    kill_at_every_step(w, 151, [&] {
+    kill_at_every_step(w, 401, [&] {
         step_from_here();
         w.settle(dead);
     }, [&](pid_t pid, bool finished) {

@@ -14,9 +14,9 @@ TEST(smoke) {
     World w;
     Object& o = event(w).object;
     CHECK(w.arena.look(o.head.block).state() == BlockState::object);
-    CHECK(!is_last(o));
-    CHECK(let_go(o, w.seg.me));
-    CHECK(!let_go(o, w.seg.me));  // it has been ended
+    CHECK(!w.is_last(o));
+    CHECK(w.let_go(o, w.seg.me));
+    CHECK(!w.let_go(o, w.seg.me));  // it has been ended
     end_object(w.seg, w.arena, o);
     CHECK_EQ(w.arena.usage().blocks, 0);
 }
@@ -26,8 +26,8 @@ TEST(holders) {
     Object& o = event(w).object;
     for (const Slot s : kOthers) hold(o, s);
     hold(o, kOthers[0]);  // twice is once
-    CHECK(!let_go(o, w.seg.me));
-    for (const Slot s : kOthers) CHECK(let_go(o, s) == (s == kMaxParticipants));
+    CHECK(!w.let_go(o, w.seg.me));
+    for (const Slot s : kOthers) CHECK(w.let_go(o, s) == (s == kMaxParticipants));
 }
 
 TEST(pins) {
@@ -35,14 +35,14 @@ TEST(pins) {
     Object& o = event(w).object;
     pin(o);
     pin(o);
-    CHECK(!let_go(o, w.seg.me));
+    CHECK(!w.let_go(o, w.seg.me));
     unpin(o);
-    CHECK(!is_last(o));
+    CHECK(!w.is_last(o));
     // Received: held before the pin goes.
     hold(o, 9);
     unpin(o);
-    CHECK(!is_last(o));
-    CHECK(let_go(o, 9));
+    CHECK(!w.is_last(o));
+    CHECK(w.let_go(o, 9));
 }
 
 TEST(made_again_from_an_old_block) {
@@ -55,7 +55,7 @@ TEST(made_again_from_an_old_block) {
     Event& second = event(w);
     CHECK(&first == &second);
     CHECK_EQ(second.is_set.load(), 0);
-    CHECK(let_go(second.object, w.seg.me));
+    CHECK(w.let_go(second.object, w.seg.me));
 }
 
 TEST(each_process_ends_it_once) {
@@ -75,7 +75,7 @@ TEST(each_process_ends_it_once) {
             Object& o = w.seg.at<Object>(board.object.load());
             hold(o, w.seg.me);
             board.barrier.wait(kProcesses);
-            if (let_go(o, w.seg.me)) {
+            if (w.let_go(o, w.seg.me)) {
                 board.ended[round].fetch_add(1);
                 end_object(w.seg, w.arena, o);
             }
@@ -107,7 +107,7 @@ TEST(passed_on_and_on) {
                 if (i != 29) pin(o);
                 if (i == 29) CHECK_EQ(ended.load(), 0);
                 holder.store(i + 2);
-                ended.fetch_add(let_go(o, slot));
+                ended.fetch_add(w.let_go(o, slot));
             }
         });
         CHECK_EQ(ended.load(), 1);
@@ -130,8 +130,8 @@ TEST(survives_kill) {
         for (;;) pause();
     });
     held.pass();
-    CHECK(!let_go(gone, w.seg.me));
-    CHECK(!let_go(queue.object, w.seg.me));
+    CHECK(!w.let_go(gone, w.seg.me));
+    CHECK(!w.let_go(queue.object, w.seg.me));
     const u64 before = w.arena.usage().blocks;
     kill(pid, SIGKILL);
     reap(pid);
@@ -139,5 +139,5 @@ TEST(survives_kill) {
     w.settle(pid);
     CHECK_EQ(w.arena.usage().blocks, 1);
     CHECK(w.arena.look(kept.head.block).state() == BlockState::object);
-    CHECK(let_go(kept, w.seg.me));
+    CHECK(w.let_go(kept, w.seg.me));
 }

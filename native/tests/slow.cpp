@@ -161,11 +161,11 @@ TEST(one_of_the_last_holders) {
         [&] {
             old->holders[0].fetch_and(~u64{1});  // we let go, and are about to look whether we are the last
             step_from_here();
-            theirs = let_go(*old, 2);
+            theirs = w.let_go(*old, 2);
             if (theirs != 0) end_object(w.seg, w.arena, *old);
         },
         [&] {
-            if (is_last(*old)) end_object(w.seg, w.arena, *old);
+            if (w.is_last(*old)) end_object(w.seg, w.arena, *old);
             w.object<Event>(Kind::event);  // in the same place, unless the other ends the old one yet
         },
         [&](pid_t pid) {
@@ -188,7 +188,7 @@ TEST(recovery) {
     };
     begin();
     hold_up_at_every_step(
-        w, 53,
+        w, 151,
         [&] {
             step_from_here();
             recover(w.seg, w.arena, 900, [](const LastWords&) {});
