@@ -14,6 +14,7 @@ RANK = {
     "_native": 0,
     "errors": 1,
     "segment": 1,
+    "byvalue": 1,
     "codec": 2,
     "base": 3,
     "start": 3,

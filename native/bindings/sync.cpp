@@ -47,7 +47,7 @@ public:
     void release() {
         switch (LockView(seg_, state_).release()) {
             case Release::ok: return;
-            case Release::not_held:
+            case Release::not_held:  // a recursive lock says not_owner instead
                 raise_python(PyExc_ValueError, "release() of a lock that is not held: acquire() it first, and release it once");
             case Release::not_owner:
                 raise_python(PyExc_AssertionError,

@@ -61,7 +61,7 @@ TEST(growing) {
         for (u64 i = 1; i <= kFirstRing; ++i) put(w, *c, inline_message(i));
     };
     begin();
-    kill_at_every_step(w, 23, [&] { step_put(w, *c, inline_message(kFirstRing + 1)); }, [&](pid_t pid, bool finished) {
+    kill_at_every_step(w, 41, [&] { step_put(w, *c, inline_message(kFirstRing + 1)); }, [&](pid_t pid, bool finished) {
         w.settle(pid);
         put(w, *c, inline_message(kFirstRing + 2));
         for (u64 i = 1; i <= kFirstRing; ++i) CHECK_EQ(take(w, *c), i);
@@ -94,7 +94,7 @@ TEST(leaving_a_ring) {
 TEST(using_blocks) {
     World w(256 << 20, 0);  // no block stays warm: giving back punches a hole
     kill_at_every_step(
-        w, 3,
+        w, 7,
         [&] {
             step_from_here();
             for (const u64 bytes : {u64{300}, kGiveBackFrom}) {
@@ -177,7 +177,7 @@ TEST(ending_an_object) {
 
 TEST(making_an_object) {
     World w;
-    kill_at_every_step(w, 7, [&] {
+    kill_at_every_step(w, 11, [&] {
         step_from_here();
         w.channel(2);
         w.object<Lock>(Kind::lock);

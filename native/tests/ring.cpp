@@ -45,7 +45,7 @@ bool is_empty(World& w, Ring& r) {
 }
 
 // Nobody sleeps here: on a busy machine every turn of a small ring costs a turn of the scheduler.
-u32 items(u64 capacity) { return rounds(capacity < 64 ? 6'000 : 60'000); }
+u32 items(u64 capacity) { return rounds(capacity < 64 ? 3'000 : 60'000); }
 
 // `producers` and `consumers` as threads; each item must arrive once, and those of one producer in order at each consumer.
 void traffic(u64 capacity, u32 producers, u32 consumers, u32 each) {

@@ -64,6 +64,11 @@ def _settle_in(surroundings: dict[str, Any]) -> None:
         os.environ.clear()
         os.environ.update(surroundings["environ"])
     sys.path[:], sys.argv[:] = surroundings["path"], surroundings["argv"]
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # Whole lines, soon: pieces of lines would mix with those of others, and a block be lost with a killed
+            # process.
+            stream.reconfigure(line_buffering=True, write_through=False)
     sys.stdin = open(os.devnull)  # noqa: SIM115 - for the life of the process
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()  # or all children would draw the template's numbers

@@ -98,14 +98,9 @@ class _Pickler(pickle.Pickler):
 
 
 def _by_value_pickler(out: io.BytesIO, keep_in: Callable[[pickle.PickleBuffer], bool]) -> pickle.Pickler:
-    import cloudpickle
+    from allcores import byvalue  # brings cloudpickle, which most programs without lambdas never need
 
-    class ByValue(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
-        def reducer_override(self, obj: Any) -> Any:
-            reduced = _reduce_native(obj)
-            return super().reducer_override(obj) if reduced is NotImplemented else reduced
-
-    return ByValue(out, 5, buffer_callback=keep_in)
+    return byvalue.Pickler(out, keep_in, _reduce_native)
 
 
 def _dumps(obj: object, pinned: bool) -> tuple[Made, list[Shared]]:

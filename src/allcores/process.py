@@ -18,6 +18,9 @@ from allcores.errors import WorkerDied
 if TYPE_CHECKING:
     pass
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = ("Process", "active_children")
 
 # What a message in a mailbox is: the job (from the parent), or how it ended (from the child).
@@ -215,10 +218,10 @@ class Process(BaseProcess):
         if self._parent_pid != os.getpid():
             raise AssertionError("only the process that started it can do that")
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # bound early: the very exit clears modules
         sentinel = getattr(self, "_sentinel", None)
         if sentinel is not None:
-            os.close(sentinel)
+            close(sentinel)
 
     def __repr__(self) -> str:
         if self._closed:

@@ -163,9 +163,8 @@ def Value(typecode_or_value: Any, *args: Any, lock: Any = True) -> Synchronized:
             f"Value takes a type code and a value, or just a value, not {typecode_or_value!r} and {args[0]!r}"
         )
     made = Synchronized._attach(code, 1, 0, _guard(lock))
-    first = args[0] if args else (None if known else typecode_or_value)
-    if first is not None:
-        made.value = first
+    if args or not known:
+        made.value = args[0] if args else typecode_or_value
     return made
 
 
@@ -268,7 +267,13 @@ def _code_for_all(data: Any) -> str:
     """The type code that holds all values of a sequence."""
     if hasattr(data, "dtype"):
         return _code_for(data)
-    codes = {_code_for(x) for x in data}
+    try:
+        codes = {_code_for(x) for x in data}
+    except TypeError:
+        short = codec.short_repr(data)
+        raise TypeError(
+            f"Array needs a type code and values, or just numbers, not {short}; {_native.TYPE_CODES}"
+        ) from None
     if not codes:
         raise TypeError(f"cannot tell the type of an empty Array: give a type code first; {_native.TYPE_CODES}")
     return max(codes, key="?qd".index)

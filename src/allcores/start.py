@@ -250,7 +250,7 @@ class _Template:
             ready = self.poller.poll(idle_ms)
             if not ready:
                 # The first starts are not kept waiting for what only some functions need.
-                import cloudpickle  # noqa: F401 - once here instead of once in every worker
+                import allcores.byvalue  # noqa: F401 - once here instead of once in every worker
 
                 idle_ms = None
             for fd, _events in ready:

@@ -85,9 +85,7 @@ class Explorer(Generic[State]):
                 return self._report(str(broken), index)
             index += 1
         stuck = self._stuck()
-        return (
-            self._report("stuck: nothing finished can be reached", stuck) if stuck != NONE else self._report()
-        )
+        return self._report("stuck: nothing finished can be reached", stuck) if stuck != NONE else self._report()
 
     def _add(self, state: State, parent: int) -> int:
         known = self.number.setdefault(state, len(self.states))

@@ -151,9 +151,7 @@ class RingModel:
         everybody = len(config.producers) + config.workers + config.consumers + config.heirs
         self.mortal = config.mortal or range(1, everybody + 1)  # a pool's collector has the number after that
         names = "abcdefgh"[: len(config.producers)]
-        self.sent = [
-            [(name, k + 1) for k in range(n)] for name, n in zip(names, config.producers, strict=True)
-        ]
+        self.sent = [[(name, k + 1) for k in range(n)] for name, n in zip(names, config.producers, strict=True)]
         tasks = [("task", k + 1) for k in range(config.loaded)]
         self.loaded = tasks if config.workers else self.sent[0][: config.loaded] if config.loaded else []
 
@@ -213,9 +211,7 @@ class RingModel:
         for kind, task in self.loaded if self.config.workers else ():
             result, died = ("result", task) in world.delivered, (kind, task) in world.died
             if result == died:
-                raise Broken(
-                    f"task {task}: both result and death" if died else f"task {task}: no result, no death"
-                )
+                raise Broken(f"task {task}: both result and death" if died else f"task {task}: no result, no death")
 
     def hopeful(self, world: World) -> bool:
         """Somebody is left who takes what is in the ring."""

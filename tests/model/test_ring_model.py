@@ -27,9 +27,7 @@ CASES = {
     "chain: no deaths": Config((1, 1), producers=(1, 1), consumers=1),
     "chain: any one dies": Config((1, 1), producers=(1, 1), consumers=1, kills=1),
     "chain: a consumer dies": Config((1, 1), producers=(2,), consumers=2, kills=1, mortal=(2,)),
-    "chain: a reader left behind": Config(
-        (2, 1), producers=(3,), consumers=2, loaded=2, kills=1, mortal=(2,)
-    ),
+    "chain: a reader left behind": Config((2, 1), producers=(3,), consumers=2, loaded=2, kills=1, mortal=(2,)),
     "chain: a late producer": Config((1, 1), producers=(1, 1, 1), consumers=1),
     "chain: order": Config((1, 1, 1), producers=(3,), consumers=1, kills=1, in_order=True),
     "chain: order after a death": Config(
@@ -51,9 +49,7 @@ LARGER = {
     "chain: two and two": Config((1, 1), producers=(1, 1), consumers=2, kills=1),
     "chain: grows": Config((1, 2), producers=(2, 1), consumers=1, kills=1),
     "chain: of three": Config((1, 1, 1), producers=(3,), consumers=2, kills=1),
-    "chain: a reader left behind": Config(
-        (2, 1), producers=(3,), consumers=2, loaded=2, kills=1, monitor_kills=1
-    ),
+    "chain: a reader left behind": Config((2, 1), producers=(3,), consumers=2, loaded=2, kills=1, monitor_kills=1),
     "chain: a late producer": Config((1, 1), producers=(1, 1, 1), consumers=1, kills=1),
     "pool: two tasks": Config((2, 1), workers=2, loaded=2, kills=1, monitor_kills=1),
     "pool: any two die": Config((1, 1), workers=3, loaded=1, kills=2, monitor_kills=1),

@@ -63,11 +63,12 @@ public:
     // A plain lock may be released by any thread of any process, as the standard says; a recursive one by its owner.
     Release release() {
         const u64 w = lock_.word.load(std::memory_order_relaxed);
-        if (w == 0 || (w & kPoisoned) != 0) return Release::not_held;
         if (lock_.recursive != 0) {
             if ((w & ~kAtomicUpdate) != mine()) return Release::not_owner;
             if (--lock_.depth != 0) return Release::ok;
         }
+        // A poisoned plain lock too: acquired by a process that has ended, released by another, it was a signal.
+        if (w == 0) return Release::not_held;
         // SYNC POINT lock-handed-on; SYNC POINT change-then-look
         lock_.word.store(0, std::memory_order_seq_cst);
         notify_one(lock_.parking);

@@ -34,7 +34,8 @@ class Process(thread.Thread):
         self._check_open()
         if self._started():
             raise AssertionError("a process can be started once: make a new Process")
-        before = getattr(thread._running, "thread", None)
+        self._begun = True
+        before = thread._here()
         try:
             self._run()
         finally:
@@ -147,7 +148,7 @@ class SerialContext(Context):
         return _Crew(n, initializer, initargs)
 
     def current_process(self) -> Any:
-        return getattr(thread._running, "thread", None) or current_process()
+        return thread._here() or current_process()
 
     def active_children(self) -> list[Any]:
         return []

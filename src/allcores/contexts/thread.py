@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 __all__ = ("LocalQueue", "Thread", "ThreadContext")
 
 _running = threading.local()
+
+
+def _here() -> Any:
+    """The Thread that runs here; None in the program itself."""
+    return getattr(_running, "thread", None)
+
+
 _alive: set[Thread] = set()
 
 
@@ -34,6 +41,7 @@ class Thread(BaseProcess):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._thread: threading.Thread | None = None
+        self._begun = False
         self._ended = threading.Event()
         self._value: Any = None
         self._error: BaseException | None = None
@@ -46,6 +54,7 @@ class Thread(BaseProcess):
         if self._started():
             raise AssertionError("a thread can be started once: make a new one")
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=self._daemon)
+        self._begun = True
         _alive.add(self)
         self._thread.start()
 
@@ -131,7 +140,7 @@ class Thread(BaseProcess):
         raise NotSupported("a thread has no sentinel: join() it, or use the process context")
 
     def _started(self) -> bool:
-        return self._thread is not None or self._ended.is_set()
+        return self._begun
 
     def _check_open(self) -> None:
         if self._closed:
@@ -166,7 +175,7 @@ class LocalQueue(queue.Queue[Any]):
         if not isinstance(maxsize, int):
             raise TypeError(f"maxsize must be an int, the number of items that may wait, not {maxsize!r}")
         super().__init__(maxsize)
-        self.closed = False
+        self._closed_by: set[object] = set()
 
     def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
         self._check_open("put")
@@ -180,9 +189,14 @@ class LocalQueue(queue.Queue[Any]):
         if self.closed:
             raise ValueError(f"this queue is closed: {what}() after close()")
 
+    @property
+    def closed(self) -> bool:
+        """Whether the worker that asks has closed it: each has an end of its own, as where workers are processes."""
+        return _here() in self._closed_by
+
     def close(self) -> None:
-        """Refuse further use from here."""
-        self.closed = True
+        """Refuse further use from this worker."""
+        self._closed_by.add(_here())
 
     def join_thread(self) -> None:
         """Return at once: there is no helper thread."""
@@ -207,7 +221,7 @@ class ThreadContext(Context):
         return _Crew(n, initializer, initargs)
 
     def current_process(self) -> Any:
-        return getattr(_running, "thread", None) or current_process()
+        return _here() or current_process()
 
     def active_children(self) -> list[Any]:
         return list(_alive)

@@ -32,6 +32,7 @@ class Chunker:
     def __init__(self, items: Iterable[Any], workers: int, size: int | None, most: int = _MOST) -> None:
         self._sequence = items if isinstance(items, list | tuple | range) else None
         self._items = iter(items)
+        self.sized = isinstance(items, Sized)
         self._left: int | None = len(items) if isinstance(items, Sized) else None
         self._workers = workers
         self._fixed = size

@@ -50,6 +50,7 @@ class Pool:
         self._crew = crew
         self._engine = Engine(crew)
         self._closed = False
+        self._imaps: weakref.WeakSet[IMapIterator] = weakref.WeakSet()
         self._end = weakref.finalize(self, crew.abort)
         self._end.atexit = False  # _at_exit does it, in order
         _open_pools.add(self)
@@ -105,8 +106,9 @@ class Pool:
             chunksize: items per task; by default as many as take about a millisecond, by measured time.
 
         Raises:
-            BaseException: the first error that arrives, as itself; a note names the item. No further items are begun.
-            WorkerDied: a worker died; it names the item.
+            BaseException: the error of the first item that failed, as itself, once all items are done; a note names
+                the item.
+            WorkerDied: likewise for an item whose worker died.
         """
         return self._map(func, iterable, chunksize, star=False).begin().get()  # type: ignore[no-any-return]
 
@@ -173,6 +175,11 @@ class Pool:
             raise ValueError("join() of an open pool: close() or terminate() it first")
         if not self._end.alive:
             return
+        self._finish(whatever_length=True)
+
+    def _finish(self, whatever_length: bool) -> None:
+        for results in list(self._imaps):
+            results.finish(whatever_length)
         self._engine.wait_idle()
         self._engine.join_driver()
         self._crew.finish()
@@ -187,7 +194,8 @@ class Pool:
         self.close()
         if kind is not None:
             self.terminate()
-        self.join()
+        if self._end.alive:
+            self._finish(whatever_length=False)
 
     def __reduce__(self) -> Any:
         raise TypeError("a pool cannot be sent to another process: make one there, pools can be nested")
@@ -220,7 +228,9 @@ class Pool:
 
     def _imap(self, func: Callable[..., Any], items: Iterable[Any], size: int | None, ordered: bool) -> IMapIterator:
         _check_items(items, size)
-        return IMapIterator(self._engine, self._learn(func), items, ordered, size).begin()
+        results = IMapIterator(self._engine, self._learn(func), items, ordered, size).begin()
+        self._imaps.add(results)
+        return results
 
 
 def _check_items(items: Any, size: Any) -> None:

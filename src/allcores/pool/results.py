@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
 from allcores import codec
-from allcores.errors import WorkerDied
+from allcores.errors import PoolTerminated, WorkerDied
 from allcores.pool.chunking import Chunker
 from allcores.pool.crew import Mode
 
@@ -139,9 +140,8 @@ class _ChunkTask:
         self.job.outstanding -= 1
         error = WorkerDied(pid, exitcode, self.start + item, codec.short_repr(self.items[item]))
         n = len(self.items)
-        if n > 1 and self.job.wants(error):
-            self._again(0, item)
-            self._again(item + 1, n)
+        self._again(0, item)
+        self._again(item + 1, n)
         one = _ChunkTask(self.job, self.start + item, self.items[item : item + 1])
         self.job.chunk_done(one, [None], {0: error})
 
@@ -178,17 +178,13 @@ class _Chunked:
         except Exception as error:  # noqa: BLE001 - an item that cannot travel
             task.fail(error)
 
-    def feed(self, ahead: int) -> None:
-        while not self.exhausted and ahead + self.outstanding < self.window:
+    def feed(self, ahead: int, window: float | None = None) -> None:
+        while not self.exhausted and ahead + self.outstanding < (window or self.window):
             chunk = self.chunks.next()
             if chunk is None:
                 self.exhausted = True
             else:
                 self.submit(*chunk)
-
-    def wants(self, _error: BaseException) -> bool:
-        """Whether other items still matter after this error."""
-        return True
 
     def fail(self, error: BaseException) -> None:
         raise NotImplementedError
@@ -198,14 +194,13 @@ class _Chunked:
 
 
 class MapResult(AsyncResult, _Chunked):
-    """The result of ``map`` and ``starmap``: a list in the order of the input. The first error ends it."""
-
-    mode = Mode.CHUNK | Mode.STOP
+    """The result of ``map`` and ``starmap``: a list in the order of the input, or the error of the lowest index."""
 
     def __init__(self, engine: Engine, known: Known, items: Iterable[Any], star: bool, size: int | None) -> None:
         AsyncResult.__init__(self, engine, known, None)
         _Chunked.__init__(self, engine, known, items, star, size, 1 << 15)
         self._results: dict[int, list[Any]] = {}
+        self._errors: dict[int, BaseException] = {}
 
     def begin(self) -> Self:
         self._proceed()
@@ -217,7 +212,11 @@ class MapResult(AsyncResult, _Chunked):
         except Exception as error:  # noqa: BLE001 - the caller's iterator raised
             self.fail(error)
             return
-        if self.exhausted and self.outstanding == 0:
+        if not self.exhausted or self.outstanding != 0:
+            return
+        if self._errors:
+            self.fail(self._errors[min(self._errors)])
+        else:
             ordered = [self._results[start] for start in sorted(self._results)]
             self._results = {}
             self.succeed(ordered[0] if len(ordered) == 1 else [x for part in ordered for x in part])
@@ -225,15 +224,9 @@ class MapResult(AsyncResult, _Chunked):
     def chunk_done(self, task: _ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
         if self.ready_:
             return
-        if errors:
-            self.exhausted = True
-            self.fail(errors[min(errors)])
-            return
         self._results[task.start] = results
+        self._errors |= {task.start + i: error for i, error in errors.items()}
         self._proceed()
-
-    def wants(self, _error: BaseException) -> bool:
-        return False  # the error ends the map: nobody waits for the others
 
 
 class IMapIterator(_Chunked):
@@ -259,11 +252,21 @@ class IMapIterator(_Chunked):
         self._feed()
         return self
 
-    def _feed(self) -> None:
+    def _feed(self, window: float | None = None) -> None:
         try:
-            self.feed(len(self._waiting))
+            self.feed(len(self._waiting), window)
         except Exception as error:  # noqa: BLE001 - the caller's iterator raised: after the results before it
             self._failed, self.exhausted = error, True
+
+    def finish(self, whatever_length: bool) -> None:
+        """The pool is closing: submit the rest now, or cut an input of unknown length, which may be endless."""
+        if self.exhausted:
+            return
+        if whatever_length or self.chunks.sized:
+            self._feed(math.inf)
+        else:
+            self.exhausted = True
+            self._failed = PoolTerminated("the pool was closed before this input was used up: read all of it before")
 
     def chunk_done(self, task: _ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
         self._waiting[task.start] = (results, errors)

@@ -1,0 +1,77 @@
+"""Functions by value, by cloudpickle; and one namespace in the receiver for all functions of one namespace here.
+
+cloudpickle gives each function that it loads globals of its own. Then what an initializer assigns by ``global`` would
+not be seen by the jobs of the same script. So the globals of a namespace (``__main__``, a notebook, an ``exec``)
+arrive in one dictionary per process.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+from cloudpickle.cloudpickle import _function_setstate
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Callable
+
+__all__ = ("Pickler",)
+
+_MISSING = object()
+
+# Namespaces that functions were sent from: held, so that the id of one never names another.
+_sent: dict[int, dict[str, Any]] = {}
+# Namespaces that functions arrived in, and in each what arrived under a name last.
+_arrived: dict[tuple[int, int], dict[str, Any]] = {}
+_delivered: dict[int, dict[str, Any]] = {}
+
+
+class _Namespace(dict[str, Any]):
+    """Stands for the globals of a function in a pickle: the name of the namespace instead of what is in it."""
+
+    def __init__(self, origin: dict[str, Any]) -> None:
+        names = ("__package__", "__name__", "__path__", "__file__")
+        super().__init__({k: origin[k] for k in names if k in origin})
+        _sent[id(origin)] = origin
+        self.key = (os.getpid(), id(origin))
+
+    def __reduce__(self) -> tuple[Callable[..., dict[str, Any]], tuple[Any, ...]]:
+        return _namespace, (self.key, dict(self))
+
+
+def _namespace(key: tuple[int, int], first: dict[str, Any]) -> dict[str, Any]:
+    return _arrived.setdefault(key, first)
+
+
+def _set_state(func: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Give a function that arrived its state. What the receiver has assigned to a global meanwhile, stays."""
+    attributes, slots = state
+    here = func.__globals__
+    delivered = _delivered.setdefault(id(here), {})
+    for name, value in slots["__globals__"].items():
+        if here.get(name, _MISSING) is delivered.get(name, _MISSING):
+            here[name] = delivered[name] = value
+    _function_setstate(func, (attributes, {**slots, "__globals__": {}}))
+
+
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
+    """cloudpickle's, with shared namespaces. ``first`` may reduce an object before it does."""
+
+    def __init__(self, out: io.BytesIO, keep_in: Callable[..., bool], first: Callable[[Any], Any]) -> None:
+        super().__init__(out, 5, buffer_callback=keep_in)
+        self._first = first
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Reduce functions to their parts in a shared namespace; everything else as cloudpickle does."""
+        reduced = self._first(obj)
+        if reduced is not NotImplemented:
+            return reduced
+        origin = getattr(obj, "__globals__", None)
+        if type(origin) is dict and id(origin) not in self.globals_ref:
+            self.globals_ref[id(origin)] = _Namespace(origin)
+        reduced = super().reducer_override(obj)
+        if type(reduced) is tuple and len(reduced) == 6 and reduced[5] is _function_setstate:
+            return (*reduced[:5], _set_state)
+        return reduced
