@@ -245,6 +245,7 @@ TEST(survives_kill_committing) {
     });
     put(w, r, 3);
     w.settle(dead);
+    CHECK_EQ(w.arena.usage().blocks, before + 4);  // what is on its way is nobody's to free
     CHECK_EQ(take(w, r), 1);
     Message m;
     CHECK(w.view(r).take(m) == Take::ok);
@@ -268,6 +269,7 @@ TEST(survives_kill_reading) {
             die_reading(w, r, helped);
         });
         w.settle(dead);
+        CHECK_EQ(w.arena.usage().blocks, before + 3);
         Message m;
         CHECK(w.view(r).take(m) == Take::ok);
         CHECK_EQ(m.a, 1);

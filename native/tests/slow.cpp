@@ -70,33 +70,70 @@ TEST(producer) {
     }
 }
 
-// Taking a block that others take and give back, its memory given away meanwhile: it is not forgotten.
-TEST(taker_of_a_block) {
-    World w(256 << 20, 0);
-    w.arena.give_back(w.arena.take_sparse(kGiveBackFrom));
-    u32& theirs = shared<u32>();
-    hold_up_at_every_step(
-        w, 1,
-        [&] {
-            step_from_here();
-            theirs = w.arena.take_sparse(kGiveBackFrom);
-        },
-        [&] {
-            const BlockId id = w.arena.take_sparse(kGiveBackFrom);
-            CHECK(id != theirs);
-            w.arena.give_back(id);
-        },
-        [&](pid_t pid) {
-            const u64 free = w.arena.usage().free_blocks;
-            const u32 extents = w.seg.header().extents_used.load();
-            std::vector<BlockId> all;
-            for (u64 i = 0; i < free; ++i) all.push_back(w.arena.take_sparse(kGiveBackFrom));
-            CHECK_EQ(w.seg.header().extents_used.load(), extents);
-            for (const BlockId id : all) w.arena.give_back(id);
-            w.settle(pid);
+// At the very head another consumer died in the middle; its item is put back there, and must not be passed over.
+TEST(consumer_that_saw_a_dead_reader) {
+    for (const u64 bound : {1, 2}) {
+        World w;
+        u64& theirs = shared<u64>();
+        Channel* c = nullptr;
+        pid_t dead = 0;
+        const auto begin = [&] {
+            c = &w.channel(bound);
             theirs = 0;
-            CHECK_EQ(w.arena.usage().blocks, 0);
+            put(w, *c, inline_message(7));
+            dead = start_and_die(w, [&] {
+                w.seg.at<Ring>(c->origin.load()).cell(0).word.store(CellWord::make(0, CellState::reading, w.seg.me).raw);
+                die();
+            });
+        };
+        begin();
+        hold_up_at_every_step(w, 1, [&] { theirs = step_take(w, *c); }, [&] { w.settle(dead); }, [&](pid_t pid) {
+            w.settle(pid);
+            CHECK_EQ(theirs + take(w, *c), 7);
+            CHECK_EQ(take(w, *c), 0);
+            w.drop(c->object);
+            begin();
         });
+    }
+}
+
+// Taking a block while others give back and take, and its memory is given away: no free block is forgotten.
+TEST(taker_of_a_block) {
+    for (const u64 bytes : {u64{300}, kGiveBackFrom}) {
+        World w(256 << 20, 0);
+        u32& theirs = shared<u32>();
+        BlockId held = 0;
+        std::vector<BlockId> all;
+        const auto begin = [&] {
+            do all.push_back(w.arena.take_sparse(bytes));
+            while (w.arena.usage().free_blocks != 0);
+            held = all.back();
+            all.pop_back();
+        };
+        begin();
+        hold_up_at_every_step(
+            w, 1,
+            [&] {
+                step_from_here();
+                theirs = w.arena.take_sparse(bytes);
+            },
+            [&] {
+                w.arena.give_back(held);
+                held = w.arena.take_sparse(bytes);
+                CHECK(held != theirs);
+                w.arena.give_back(held);
+            },
+            [&](pid_t pid) {
+                const u32 extents = w.seg.header().extents_used.load();
+                for (u64 free = w.arena.usage().free_blocks; free != 0; --free)
+                    all.push_back(w.arena.take_sparse(bytes));
+                CHECK_EQ(w.seg.header().extents_used.load(), extents);
+                w.settle(pid);
+                theirs = 0;
+                for (; all.size() > kBlocksPerExtent; all.pop_back()) w.arena.give_back(all.back());
+                begin();
+            });
+    }
 }
 
 // Seeing a dead owner, then held up until the owner's slot is a living process's, which holds the lock.
