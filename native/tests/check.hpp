@@ -47,15 +47,13 @@ inline std::vector<Test>& tests() {
     return all;
 }
 
-#define TEST(name)                                                                        \
-    static void test_##name();                                                            \
-    [[maybe_unused]] static const bool has_##name =                                       \
-        (check::tests().push_back({#name, test_##name}), true);                           \
+#define TEST(name)                                                                                              \
+    static void test_##name();                                                                                  \
+    [[maybe_unused]] static const bool has_##name = (check::tests().push_back({#name, test_##name}), true);     \
     static void test_##name()
 
 [[noreturn]] inline void fail(const char* file, int line, const char* what) {
     std::fprintf(stderr, "%s:%d: not true: %s\n", file, line, what);
-    std::fflush(stderr);
     _exit(1);
 }
 template <class A, class B>
@@ -100,8 +98,8 @@ struct World {
         return made;
     }
 
-    bool let_go(Object& o, Slot slot) { return allcores::let_go(o, slot); }
-    bool is_last(Object& o) { return allcores::is_last(o); }
+    bool let_go(Object& o, Slot slot) { return allcores::let_go(o, slot, seg.me); }
+    bool is_last(Object& o) { return allcores::is_last(o, seg.me); }
     void drop(Object& o) {
         if (let_go(o, seg.me)) end_object(seg, arena, o);
     }
@@ -124,9 +122,8 @@ struct World {
         CHECK(pid >= 0);
         if (pid != 0) return pid;
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent) _exit(1);
-        tid_cache() = 0;
-        seg.me = 0;
+        if (getppid() != parent) _exit(1);  // it ended before that
+        tid_cache() = seg.me = 0;
         CHECK(join_segment(seg));
         body();
         _exit(0);
@@ -150,10 +147,7 @@ inline bool was_killed(int status) { return WIFSIGNALED(status) && WTERMSIG(stat
 // Forks a process that ends `body` by being killed, and waits for that. `body` calls die().
 template <class F>
 pid_t start_and_die(World& w, F&& body) {
-    const pid_t pid = w.start([&] {
-        body();
-        _exit(2);
-    });
+    const pid_t pid = w.start(body);
     CHECK(was_killed(reap(pid)));
     return pid;
 }
@@ -196,9 +190,8 @@ struct Barrier {
 // Runs f(0) .. f(n-1) in threads of their own.
 template <class F>
 void in_threads(u32 n, F&& f) {
-    std::vector<std::thread> threads;
+    std::vector<std::jthread> threads;
     for (u32 i = 0; i < n; ++i) threads.emplace_back([&f, i] { f(i); });
-    for (auto& t : threads) t.join();
 }
 
 // Waits for what is sure to come, and soon: a wait that lasted until the net of wait_for caught it lost its wake-up.
@@ -281,8 +274,8 @@ inline bool run(const Test& t) {
     const int status = reap(pid);
     if (went_well(status)) return true;
     const int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    std::fprintf(stderr, "FAILED in %s: %s%s%s\n", ALLCORES_MODE, t.name, signal != 0 ? ": " : "",
-                 signal == SIGALRM ? "it hangs" : signal != 0 ? strsignal(signal) : "");
+    const char* how = signal == 0 ? "see above" : signal == SIGALRM ? "it hangs" : strsignal(signal);
+    std::fprintf(stderr, "FAILED in %s: %s: %s\n", ALLCORES_MODE, t.name, how);
     return false;
 }
 

@@ -28,10 +28,13 @@ public:
 
     // Likewise, but memory comes only where it is touched.
     BlockId take_sparse(u64 bytes) {
-        const u32 c = class_for(bytes);
-        if (c >= kClasses) return 0;
-        const BlockId id = reuse(c);
-        return id != 0 ? id : grow(c);
+        for (u32 c = class_for(bytes); c < kClasses; ++c) {
+            BlockId id = reuse(c);
+            if (id == 0) id = grow(c);
+            // A class may have all the extents it can list; then the next larger one serves.
+            if (id != 0 || size_class(c).used.load() < kExtentsPerClass) return id;
+        }
+        return 0;
     }
 
     // Ends whatever the block was. Large blocks beyond the warm limit give their memory back to the system.
@@ -188,7 +191,9 @@ private:
         const u64 size = class_bytes(c);
         const u32 blocks = static_cast<u32>(std::clamp<u64>(kExtentBytes / size, 1, kBlocksPerExtent));
         const u64 bytes = align_up(blocks * size, 4096);
-        if (h.next_byte.load() + bytes > seg_.bytes) return 0;
+        if (h.next_byte.load() + bytes > seg_.bytes || h.extents_used.load() >= kMaxExtents ||
+            size_class(c).used.load() >= kExtentsPerClass)
+            return 0;
         const u32 e = h.extents_used.fetch_add(1);
         if (e >= kMaxExtents) return 0;
         const u64 offset = h.next_byte.fetch_add(bytes);

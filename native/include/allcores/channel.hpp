@@ -74,7 +74,10 @@ public:
     bool try_take(Message& m) {
         for (;;) {
             const u64 at = channel_.first.load(std::memory_order_acquire);
-            switch (view(at).take(m)) {
+            RingView v = view(at);
+            const Take took = v.take(m);
+            if (v.stepped_over_tomb()) notify_all(channel_.room);  // that made room, whatever else came of it
+            switch (took) {
                 case Take::ok:
                     // In a closed ring it may be this cell that a consumer waits to seal.
                     if (channel_.bound != 0) notify_one(channel_.room);
@@ -94,7 +97,10 @@ public:
 
     bool has_item() {
         for (u64 at = channel_.first.load(); at != 0; at = ring(at).next.load()) {
-            if (view(at).has_item()) return true;
+            RingView v = view(at);
+            const bool some = v.has_item();
+            if (v.stepped_over_tomb()) notify_all(channel_.room);
+            if (some) return true;
         }
         return false;
     }
@@ -122,10 +128,14 @@ public:
     // Ends the channel, with all that is still in it. For its last holder.
     void destroy() {
         for (u64 at = channel_.first.load(); at != 0; at = ring(at).next.load()) view(at).discard();
-        u64 next = 0;
-        for (u64 at = channel_.origin.load(); at != 0; at = next) {
-            next = ring(at).next.load();
-            arena_.give_back(ring(at).head_of_block.block);
+        // Each block is ours before the chain forgets it: killed in between, recovery ends the rest and frees what was ours.
+        while (const u64 at = channel_.origin.load()) {
+            const BlockId block = ring(at).head_of_block.block;
+            const u64 next = ring(at).next.load();
+            arena_.set(block, BlockState::owned);
+            channel_.origin.store(next);
+            channel_.first.store(next);
+            arena_.give_back(block);
         }
         arena_.give_back(channel_.object.head.block);
     }

@@ -21,7 +21,7 @@ struct Object {
     // pin leaves the object to the end of the program: never freed too early, sometimes too late.
     std::atomic<u64> pins;
     std::atomic<u64> holders[kSlotWords];
-    std::atomic<u32> ended;
+    std::atomic<u32> ended;  // by whom; 0: it lives
     u32 pad;
 };
 
@@ -33,21 +33,22 @@ inline void pin(Object& o) { o.pins.fetch_add(1 | u64{1} << 32); }
 inline void unpin(Object& o) { o.pins.fetch_sub(1); }
 
 // True for exactly one caller, once nobody holds the object: that caller ends it.
-inline bool is_last(Object& o) {
+inline bool is_last(Object& o, Slot me) {
     const u64 before = o.pins.load();
     if (static_cast<u32>(before) != 0) return false;
     for (auto& word : o.holders) {
         if (word.load() != 0) return false;
     }
     // A handle sent and received between the two looks has raised the pins: then somebody holds it after all.
-    if (o.pins.load() != before) return is_last(o);
+    if (o.pins.load() != before) return is_last(o, me);
     u32 not_yet = 0;
-    return o.ended.compare_exchange_strong(not_yet, 1);
+    return o.ended.compare_exchange_strong(not_yet, me);
 }
 
-inline bool let_go(Object& o, Slot slot) {
+// Clears the hold of `slot`; true if the caller, `me`, is to end the object.
+inline bool let_go(Object& o, Slot slot, Slot me) {
     o.holders[(slot - 1U) / 64].fetch_and(~(u64{1} << ((slot - 1U) % 64)));
-    return is_last(o);
+    return is_last(o, me);
 }
 
 // Makes a fresh block, owned by this process, an object held by it.

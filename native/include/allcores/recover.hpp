@@ -73,7 +73,8 @@ void recover(Segment& seg, Arena& arena, Slot dead, Report&& report) {
     report(LastWords{p.crew.load(), p.task.load(), p.item.load()});
     for_each_object(seg, arena, [&](Object& o, Kind kind) {
         disturb_object(seg, arena, o, kind);
-        if (let_go(o, dead)) end_object(seg, arena, o);
+        // Also what the dead was just ending.
+        if (let_go(o, dead, seg.me) || o.ended.load() == dead) end_object(seg, arena, o);
     });
 }
 

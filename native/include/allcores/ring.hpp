@@ -74,7 +74,8 @@ public:
         }
     }
 
-    Take take(Message& m) {
+    // `begins_task` false: only to throw it away, which is no work on a task.
+    Take take(Message& m, bool begins_task = true) {
         for (;;) {
             const u64 h = ring_.head.load(std::memory_order_acquire);
             const u64 p = h & kPositionMask;
@@ -89,15 +90,13 @@ public:
                 if (!cell.word.compare_exchange_strong(expected, CellWord::make(turn, CellState::reading, seg_.me).raw))
                     continue;
                 help_head(h);
-                copy_out(cell, m);
+                copy_out(cell, m, begins_task);
                 // free. SYNC POINT change-then-look
                 cell.word.store(CellWord::make(turn + 1, CellState::free).raw, std::memory_order_seq_cst);
                 return Take::ok;
             }
             if (now && w.state() == CellState::tomb) {
-                u64 expected = w.raw;
-                cell.word.compare_exchange_strong(expected, CellWord::make(turn + 1, CellState::free).raw);
-                help_head(h);
+                step_over(cell, w, h);
             } else if (w.turns_after(turn) > 0 || (now && w.state() == CellState::reading)) {
                 help_head(h);
             } else if (ring_.head.load(std::memory_order_acquire) == h) {
@@ -106,11 +105,21 @@ public:
         }
     }
 
-    bool has_item() const {
-        const u64 p = ring_.head.load(std::memory_order_acquire) & kPositionMask;
-        const CellWord w{ring_.cell(p).word.load(std::memory_order_seq_cst)};
-        if (w.turns_after(ring_.turn(p)) > 0) return true;  // the head lags: look for yourself
-        return w.turn() == ring_.turn(p) && w.state() != CellState::free && w.state() != CellState::sealed;
+    // Whether take() of this view freed the cell of a producer that died.
+    bool stepped_over_tomb() const { return stepped_over_tomb_; }
+
+    // Whether there may be something to take. Steps over tombs: they are nothing.
+    bool has_item() {
+        for (;;) {
+            const u64 h = ring_.head.load(std::memory_order_acquire);
+            const u64 p = h & kPositionMask;
+            Cell& cell = ring_.cell(p);
+            const CellWord w{cell.word.load(std::memory_order_seq_cst)};
+            if (w.turns_after(ring_.turn(p)) > 0) return true;  // the head lags: look for yourself
+            if (w.turn() != ring_.turn(p) || w.state() != CellState::tomb)
+                return w.turn() == ring_.turn(p) && w.state() != CellState::free && w.state() != CellState::sealed;
+            step_over(cell, w, h);
+        }
     }
     bool has_room() const {
         const u64 p = ring_.tail.load(std::memory_order_acquire);
@@ -145,12 +154,13 @@ public:
             if (now.state() == CellState::ready) lowest = std::min(lowest, position_of(now, i));
         }
         if (lowest != kPositionMask) lower_head(lowest);
+        has_item();  // a tomb at the head may be all the room there is: no consumer need come first
     }
 
     // Gives back the blocks of everything still in the ring. Only for a ring that nobody uses any more.
     void discard() {
         Message m;
-        while (take(m) == Take::ok) free_blocks(m);
+        while (take(m, false) == Take::ok) free_blocks(m);
     }
     void free_blocks(const Message& m) {
         for_each_block(m, [&](BlockId id) { arena_.give_back(id); });
@@ -165,6 +175,12 @@ private:
 
     void help_tail(u64 p) { ring_.tail.compare_exchange_strong(p, p + 1); }
     void help_head(u64 h) { ring_.head.compare_exchange_strong(h, h + 1); }
+
+    void step_over(Cell& cell, CellWord w, u64 h) {
+        cell.word.compare_exchange_strong(w.raw, CellWord::make(w.turn() + 1, CellState::free).raw);
+        help_head(h);
+        stepped_over_tomb_ = true;
+    }
 
     static void write(Message& to, const Message& from) {
         std::memcpy(&to, &from, offsetof(Message, body) + (from.root != 0 ? 0 : from.size));
@@ -186,10 +202,10 @@ private:
         seg_.participant(sender).task.compare_exchange_strong(answered, 0);
     }
 
-    void copy_out(Cell& cell, Message& m) {
+    void copy_out(Cell& cell, Message& m, bool begins_task) {
         write(m, cell.message);
         for_each_block(m, [&](BlockId id) { arena_.set(id, BlockState::owned); });
-        if ((m.flags & kIsTask) != 0) {
+        if (begins_task && (m.flags & kIsTask) != 0) {
             seg_.participant(seg_.me).item.store(0, std::memory_order_relaxed);
             seg_.participant(seg_.me).task.store(m.a, std::memory_order_release);
         }
@@ -234,6 +250,7 @@ private:
     Segment& seg_;
     Arena& arena_;
     Ring& ring_;
+    bool stepped_over_tomb_ = false;
 };
 
 }  // namespace allcores

@@ -150,16 +150,17 @@ inline bool join_segment(Segment& seg) {
     const u32 pid = static_cast<u32>(getpid());
     for (u32 i = 1; i <= kMaxParticipants; ++i) {
         Participant& p = seg.participant(static_cast<Slot>(i));
-        u32 nobody = 0;
-        if (p.pid.load(std::memory_order_relaxed) != 0 || !p.pid.compare_exchange_strong(nobody, pid)) continue;
+        if (p.pid.load(std::memory_order_relaxed) != 0) continue;
+        u32 used = seg.header().participants_used.load();
+        while (used < i && !seg.header().participants_used.compare_exchange_weak(used, i)) {
+        }
+        u32 nobody = 0;  // only now: a claim above `used` would be found by no recovery
+        if (!p.pid.compare_exchange_strong(nobody, pid)) continue;
         p.task.store(0);
         p.crew.store(0);
         p.item.store(0);
         p.supervised.store(0);
         hold_life(p);
-        u32 used = seg.header().participants_used.load();
-        while (used < i && !seg.header().participants_used.compare_exchange_weak(used, i)) {
-        }
         seg.me = static_cast<Slot>(i);
         seg.set_runnable(true);
         return true;
