@@ -99,7 +99,7 @@ struct World {
     }
 
     bool let_go(Object& o, Slot slot) { return allcores::let_go(o, slot, seg.me); }
-    bool is_last(Object& o) { return allcores::is_last(o, seg.me); }
+    bool is_last(Object& o) { return allcores::is_last(o, o.life.load(), seg.me); }
     void drop(Object& o) {
         if (let_go(o, seg.me)) end_object(seg, arena, o);
     }
@@ -125,6 +125,8 @@ struct World {
         if (getppid() != parent) _exit(1);  // it ended before that
         tid_cache() = seg.me = 0;
         CHECK(join_segment(seg));
+        // As the bindings do after a fork: what is used is held, or recovery does not look at it.
+        for_each_object(seg, arena, [&](Object& o, Kind) { hold(o, seg.me); });
         body();
         _exit(0);
     }

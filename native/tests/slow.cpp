@@ -178,6 +178,7 @@ TEST(finder_of_a_dead_lock_owner) {
                 CHECK(v.try_acquire() == Acquire::ok);
                 held.open();
                 go.pass();
+                CHECK(v.held_by_me());
                 CHECK(v.release() == Release::ok);
             });
             held.pass();
@@ -223,41 +224,59 @@ TEST(one_of_the_last_holders) {
         });
 }
 
-// Settling a death while another process ends the queue that recovery is just looking at, and uses its blocks.
-TEST(recovery) {
+// Settling a death, held up in the first or second walk over all objects, while another process ends the first of them and
+// fills its blocks with `pattern`.
+void hold_up_recovery(Kind kind, u16 pattern, bool second_walk) {
     World w;
-    Channel* c = nullptr;
-    std::vector<BlockId> ours;
+    Object* o = nullptr;
+    std::vector<std::pair<u16*, BlockId>> ours;
+    const auto take = [&](u64 bytes) {
+        const BlockId id = w.arena.take(bytes);
+        ours.emplace_back(reinterpret_cast<u16*>(w.arena.data(id)), id);
+        std::fill_n(ours.back().first, bytes / sizeof(u16), pattern);
+    };
     const auto begin = [&] {
-        c = &w.channel(0);
-        for (u64 i = 0; i <= kFirstRing; ++i) put(w, *c, inline_message(i));
+        o = kind == Kind::channel ? &w.channel(0).object : &w.object<Lock>(kind).object;
+        for (u64 i = 0; kind == Kind::channel && i <= kFirstRing; ++i)
+            put(w, reinterpret_cast<Channel&>(*o), inline_message(i));
     };
     begin();
     hold_up_at_every_step(
-        w, 151,
+        w, 3,
         [&] {
-            step_from_here();
-            recover(w.seg, w.arena, 900, [](const LastWords&) {});
+            if (!second_walk) step_from_here();
+            recover(w.seg, w.arena, 900, [&](const LastWords&) { step_from_here(); });
         },
         [&] {
-            w.drop(c->object);
-            for (const u64 bytes : {sizeof(Channel), Ring::bytes_for(kFirstRing), Ring::bytes_for(kFirstRing * kRingGrowth)}) {
-                const BlockId id = w.arena.take(bytes);
-                std::memset(w.arena.data(id), 0x11, bytes);
-                ours.push_back(id);
-            }
+            w.drop(*o);
+            take(kind == Kind::channel ? sizeof(Channel) : sizeof(Lock));
+            if (kind == Kind::channel) take(Ring::bytes_for(kFirstRing)), take(Ring::bytes_for(kFirstRing * kRingGrowth));
         },
         [&](pid_t pid) {
-            for (const BlockId id : ours) {
+            for (const auto& [words, id] : ours) {
                 CHECK(w.arena.look(id).state() == BlockState::owned);
-                for (u64 i = 0; i < sizeof(Channel); ++i) CHECK_EQ(w.arena.data(id)[i], 0x11);
+                for (u64 i = 0; i < sizeof(Lock) / sizeof(u16); ++i) CHECK_EQ(words[i], pattern);
                 w.arena.give_back(id);
             }
             ours.clear();
             w.settle(pid);
             CHECK_EQ(w.arena.usage().blocks, 0);
             begin();
-        });
+        },
+        100);
+}
+
+// Whatever is in a block that was an object a moment ago: zeros, ones, and what looks as if the dead owned it.
+TEST(recovery_sees_an_old_channel) {
+    for (const u16 pattern : {0, 0xffff, 900}) {
+        for (const bool second : {false, true}) hold_up_recovery(Kind::channel, pattern, second);
+    }
+}
+
+TEST(recovery_sees_an_old_lock) {
+    for (const u16 pattern : {0, 0xffff, 900}) {
+        for (const bool second : {false, true}) hold_up_recovery(Kind::lock, pattern, second);
+    }
 }
 
 #endif

@@ -64,12 +64,12 @@ void kill_at_every_step(World& w, long stride, F&& operation, G&& check_after) {
 }
 
 // Likewise, but at each step `meanwhile()` runs in this process before the other goes on to its end; then
-// check_after(pid), of a process that has ended well and is not settled.
+// check_after(pid), of a process that has ended well and is not settled. After `dense` instructions more sparsely.
 template <class F, class G, class H>
-void hold_up_at_every_step(World& w, long stride, F&& operation, G&& meanwhile, H&& check_after) {
+void hold_up_at_every_step(World& w, long stride, F&& operation, G&& meanwhile, H&& check_after, long dense = 1000) {
     Pause& pause = shared<Pause>();
     long steps = 1;
-    for (bool finished = false; !finished; steps += stride * (1 + steps / 1000)) {
+    for (bool finished = false; !finished; steps += stride * (1 + steps / dense)) {
         new (&pause) Pause{};
         const pid_t pid = w.start([&] {
             run_until_step(steps, &pause, operation);

@@ -176,7 +176,11 @@ private:
             }
             u64 expected = w.raw;
             // SYNC POINT block-handed-on
-            if (!ext.words[b].compare_exchange_strong(expected, w.with(BlockState::owned, seg_.me).raw)) continue;
+            if (!ext.words[b].compare_exchange_strong(expected, w.with(BlockState::owned, seg_.me).raw)) {
+                // Taken; or taken, given back and its memory with it: then we have cleared a hint that was true.
+                if (BlockWord{expected}.state() == BlockState::free) ext.free_hint.fetch_or(bit);
+                continue;
+            }
             const u64 size = class_bytes(ext.size_class);
             if (size >= kGiveBackFrom && !w.cold()) seg_.header().warm_bytes.fetch_sub(size);
             fresh_ = w.cold() ? e * kBlocksPerExtent + b : 0;

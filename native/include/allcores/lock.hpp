@@ -56,7 +56,7 @@ public:
         }
         const Slot owner = static_cast<Slot>(w);
         if (owner == 0 || !seg_.is_dead(owner)) return Acquire::busy;
-        recover(owner);
+        settle(w);
         return try_acquire(flags);
     }
 
@@ -86,15 +86,20 @@ public:
         return true;
     }
 
-    // Whoever sees it first does it: the CAS from the dead one's word makes it happen once.
     void recover(Slot dead) {
-        u64 w = lock_.word.load();
-        if (static_cast<Slot>(w) != dead || (w & kPoisoned) != 0) return;
-        if ((w & kAtomicUpdate) == 0) lock_.died_pid.store(seg_.participant(dead).pid.load());
-        if (lock_.word.compare_exchange_strong(w, (w & kAtomicUpdate) != 0 ? 0 : kPoisoned)) notify_all(lock_.parking);
+        const u64 w = lock_.word.load();
+        if (static_cast<Slot>(w) == dead) settle(w);
     }
 
 private:
+    // `w` names an owner that is dead. Whoever sees it first does it: the CAS from that very word makes it happen once, and to no
+    // later owner that has the slot by then.
+    void settle(u64 w) {
+        if ((w & kPoisoned) != 0) return;
+        if ((w & kAtomicUpdate) == 0) lock_.died_pid.store(seg_.participant(static_cast<Slot>(w)).pid.load());
+        if (lock_.word.compare_exchange_strong(w, (w & kAtomicUpdate) != 0 ? 0 : kPoisoned)) notify_all(lock_.parking);
+    }
+
     u64 mine() const { return static_cast<u64>(my_thread()) << 32 | seg_.me; }
 
     const Segment& seg_;

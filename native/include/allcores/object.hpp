@@ -21,8 +21,9 @@ struct Object {
     // pin leaves the object to the end of the program: never freed too early, sometimes too late.
     std::atomic<u64> pins;
     std::atomic<u64> holders[kSlotWords];
-    std::atomic<u32> ended;  // by whom; 0: it lives
-    u32 pad;
+    // birth:48 | who ends it:16, 0 while it lives. No two objects of a program have the same birth, so that whoever is about to
+    // end one cannot end another that was made in its place meanwhile.
+    std::atomic<u64> life;
 };
 
 static_assert(sizeof(Object) == 152);
@@ -32,23 +33,30 @@ inline void hold(Object& o, Slot slot) { o.holders[(slot - 1U) / 64].fetch_or(u6
 inline void pin(Object& o) { o.pins.fetch_add(1 | u64{1} << 32); }
 inline void unpin(Object& o) { o.pins.fetch_sub(1); }
 
-// True for exactly one caller, once nobody holds the object: that caller ends it.
-inline bool is_last(Object& o, Slot me) {
+inline bool is_held_by(const Object& o, Slot slot) {
+    return (o.holders[(slot - 1U) / 64].load() >> ((slot - 1U) % 64) & 1) != 0;
+}
+inline void clear_hold(Object& o, Slot slot) {
+    o.holders[(slot - 1U) / 64].fetch_and(~(u64{1} << ((slot - 1U) % 64)));
+}
+
+// True for exactly one caller, once nobody holds the object: that caller, `me`, ends it. `life` was read while it was held.
+inline bool is_last(Object& o, u64 life, Slot me) {
     const u64 before = o.pins.load();
     if (static_cast<u32>(before) != 0) return false;
     for (auto& word : o.holders) {
         if (word.load() != 0) return false;
     }
     // A handle sent and received between the two looks has raised the pins: then somebody holds it after all.
-    if (o.pins.load() != before) return is_last(o, me);
-    u32 not_yet = 0;
-    return o.ended.compare_exchange_strong(not_yet, me);
+    if (o.pins.load() != before) return is_last(o, life, me);
+    return static_cast<Slot>(life) == 0 && o.life.compare_exchange_strong(life, life | me);
 }
 
 // Clears the hold of `slot`; true if the caller, `me`, is to end the object.
 inline bool let_go(Object& o, Slot slot, Slot me) {
-    o.holders[(slot - 1U) / 64].fetch_and(~(u64{1} << ((slot - 1U) % 64)));
-    return is_last(o, me);
+    const u64 life = o.life.load();
+    clear_hold(o, slot);
+    return is_last(o, life, me);
 }
 
 // Makes a fresh block, owned by this process, an object held by it.
@@ -56,7 +64,8 @@ inline void become_object(Segment& seg, Arena& arena, Object& o, BlockId block, 
     o.head.block = block;
     o.pins.store(0);
     for (auto& word : o.holders) word.store(0);
-    o.ended.store(0);
+    // The random number of the program in it: no data left in a block looks like it.
+    o.life.store((seg.header().program + seg.header().births.fetch_add(1)) << 16);
     hold(o, seg.me);
     o.head.kind.store(static_cast<u32>(kind));
     arena.set(block, BlockState::object);

@@ -67,14 +67,23 @@ struct LastWords {
 // it is the dead one's own hold that keeps the channel alive. The slot last, by the caller.
 template <class Report>
 void recover(Segment& seg, Arena& arena, Slot dead, Report&& report) {
-    for_each_object(seg, arena, [&](Object& o, Kind kind) { recover_object(seg, arena, o, kind, dead); });
+    for_each_object(seg, arena, [&](Object& o, Kind kind) {
+        // A lock may be held by one who has no handle of it any more; recovering it is one CAS from the dead owner's word.
+        const bool concerned = is_held_by(o, dead) || static_cast<Slot>(o.life.load()) == dead || kind != Kind::channel;
+        if (concerned) recover_object(seg, arena, o, kind, dead);
+    });
     const Participant& p = seg.participant(dead);
     arena.recover(dead);
     report(LastWords{p.crew.load(), p.task.load(), p.item.load()});
     for_each_object(seg, arena, [&](Object& o, Kind kind) {
-        disturb_object(seg, arena, o, kind);
-        // Also what the dead was just ending.
-        if (let_go(o, dead, seg.me) || o.ended.load() == dead) end_object(seg, arena, o);
+        const u64 life = o.life.load();
+        const bool ending = static_cast<Slot>(life) == dead;
+        if (is_held_by(o, dead)) {
+            disturb_object(seg, arena, o, kind);
+            clear_hold(o, dead);
+        }
+        // Also what the dead was just ending, or had let go without looking whether it was the last.
+        if (ending || is_last(o, life, seg.me)) end_object(seg, arena, o);
     });
 }
 
