@@ -18,6 +18,7 @@ RANK = {
     "codec": 2,
     "base": 3,
     "start": 3,
+    "template": 4,
     "sync": 3,
     "queues": 3,
     "shared": 4,
@@ -30,7 +31,7 @@ RANK = {
     "cli": 9,
 }
 # The lazy face knows the parts that it re-exports; `context` makes what lies above it, inside its methods.
-UPWARD_INSIDE_FUNCTIONS = {"allcores/context.py", "allcores/start.py"}
+UPWARD_INSIDE_FUNCTIONS = {"allcores/context.py", "allcores/template.py"}
 
 
 def part_of(module: str) -> str:

@@ -69,6 +69,14 @@ public:
         return nb::steal(pack(m.a, b, body));
     }
 
+    // Appended by native code: a signal cannot come between taking a message and its being kept.
+    bool receive_into(nb::list inbox, nb::handle timeout) {
+        Message m;
+        if (!take_message(m, deadline_for(true, timeout))) return false;
+        inbox.append(unpack(m));
+        return true;
+    }
+
     // The first message with a number above `a`; those before it are dropped undecoded. None: there is none now.
     nb::object take_beyond(u64 a) {
         Message m;
@@ -126,7 +134,7 @@ private:
         }
         if (in_time && sent == Sent::ok) return true;
         v.free_blocks(m);
-        if (in_time) raise_no_memory(Ring::bytes_for(kLargestRing));
+        if (in_time) raise_no_memory(Ring::bytes_for(v.length() * kRingGrowth));
         return false;
     }
 
@@ -152,6 +160,7 @@ void bind_channel(nb::module_& m) {
         .def("send", &PyChannel::send, nb::arg("a"), nb::arg("b"), nb::arg("obj").none(), nb::arg("flags") = 0)
         .def("send_task", &PyChannel::send_task, nb::arg("a"), nb::arg("b"), nb::arg("obj").none())
         .def("receive", &PyChannel::receive, nb::arg("timeout") = nb::none())
+        .def("receive_into", &PyChannel::receive_into, nb::arg("inbox"), nb::arg("timeout") = nb::none())
         .def("take_beyond", &PyChannel::take_beyond, nb::arg("a"))
         .def("promise_look", &PyChannel::promise_look)
         .def("break_promise", &PyChannel::break_promise)

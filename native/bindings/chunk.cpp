@@ -28,20 +28,21 @@ nb::object call(nb::handle func, nb::handle item, bool star) {
     return nb::steal(PyObject_CallObject(func.ptr(), args.ptr()));
 }
 
-// (results, [(index, error), ...], nanoseconds). A failed item has None among the results. With `stop` the first error
-// ends the chunk.
-nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool stop) {
+// (results, [(index, error), ...], nanoseconds). A failed item has None among the results. With `record` this process's record
+// says which item is running, and kAnswering after the last.
+constexpr u32 kAnswering = 0xffffffff;
+
+nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record) {
     Core& c = bare_core();
-    std::atomic<u32>* at = c.seg.me != 0 ? &c.seg.participant(c.seg.me).item : nullptr;
+    std::atomic<u32>* at = record && c.seg.me != 0 ? &c.seg.participant(c.seg.me).item : nullptr;
     nb::object fast = nb::steal(PySequence_Fast(items.ptr(), "a chunk is a sequence"));
     if (!fast.is_valid()) throw nb::python_error();
     const Py_ssize_t n = PySequence_Fast_GET_SIZE(fast.ptr());
     nb::object results = nb::steal(PyList_New(n));
     if (!results.is_valid()) throw nb::python_error();
     nb::list errors;
-    Py_ssize_t i = 0;
     const i64 start = now_ns();
-    for (; i < n; ++i) {
+    for (Py_ssize_t i = 0; i < n; ++i) {
         if (at != nullptr) at->store(static_cast<u32>(i), std::memory_order_relaxed);
         nb::object result = call(func, PySequence_Fast_GET_ITEM(fast.ptr(), i), star);
         if (!result.is_valid()) {
@@ -49,17 +50,16 @@ nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool stop) {
             result = nb::none();
         }
         PyList_SET_ITEM(results.ptr(), i, result.release().ptr());
-        if (stop && errors.size() != 0) break;
     }
     const i64 spent = now_ns() - start;
-    for (++i; i < n; ++i) PyList_SET_ITEM(results.ptr(), i, nb::none().release().ptr());
+    if (at != nullptr) at->store(kAnswering, std::memory_order_relaxed);
     return nb::make_tuple(results, errors, spent);
 }
 
 }  // namespace
 
 void bind_chunk(nb::module_& m) {
-    m.def("run_chunk", &run_chunk, nb::arg("func"), nb::arg("items"), nb::arg("star"), nb::arg("stop"));
+    m.def("run_chunk", &run_chunk, nb::arg("func"), nb::arg("items"), nb::arg("star"), nb::arg("record"));
 }
 
 }  // namespace allcores::bindings

@@ -65,8 +65,7 @@ void copy(char* to, const void* from, u64 bytes) {
     if (bytes < (1 << 20)) {
         std::memcpy(to, from, bytes);
     } else {
-        nb::gil_scoped_release release;
-        std::memcpy(to, from, bytes);
+        without_gil([&] { return std::memcpy(to, from, bytes); });
     }
 }
 
@@ -122,11 +121,11 @@ struct Block {
     BlockId id;
     u64 offset;  // of the bytes in the block
     u64 bytes;
-    Slot owner;
-    Block(BlockId i, u64 o, u64 b) : id(i), offset(o), bytes(b), owner(core().seg.me) {}
+    u64 forks;
+    Block(BlockId i, u64 o, u64 b) : id(i), offset(o), bytes(b), forks(core().forks) {}
     ~Block() {
-        // A forked child has a copy of the handle, not of the ownership.
-        if (core().seg.me == owner) core().arena.give_back(id);
+        // After a fork parent and child both look at it, and neither knows when the other is done: it stays.
+        if (core().forks == forks) core().arena.give_back(id);
     }
     Block(const Block&) = delete;
 };

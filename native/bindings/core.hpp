@@ -15,6 +15,7 @@ struct Core {
     Arena arena{seg};
     std::mutex mutex;
     std::unordered_map<u64, u32> holds;  // offset of an object -> how many handles of it this process has
+    u64 forks = 0;                       // of this process and of those it was forked from
     PyObject* look_around = nullptr;     // called when a wait has lasted seconds: is the template still there?
 };
 
@@ -50,6 +51,22 @@ PyObject* python_name(PyObject*& cache, const char* module, const char* name);
 // The deadline for the standard's (block, timeout): 0 means do not wait.
 i64 deadline_for(bool block, nb::handle timeout);
 
+// Runs f() without the GIL. A daemon thread that comes back when the interpreter is ending stays here for ever: taking the GIL
+// then would unwind this thread through C++ frames, and abort the process.
+template <class F>
+auto without_gil(F&& f) {
+    PyThreadState* state = PyEval_SaveThread();
+    auto result = f();
+#if PY_VERSION_HEX >= 0x030d0000
+    const bool ending = Py_IsFinalizing() != 0;
+#else
+    const bool ending = _Py_IsFinalizing() != 0;
+#endif
+    while (ending) pause();
+    PyEval_RestoreThread(state);
+    return result;
+}
+
 // Waits as wait_for does, without the GIL, and lets signals through. False: the deadline came.
 template <class Attempt, class More>
 bool wait_python(Parking& parking, i64 deadline, Attempt&& attempt, More&& more) {
@@ -60,11 +77,7 @@ bool wait_python(Parking& parking, i64 deadline, Attempt&& attempt, More&& more)
     }
     if (deadline == 0) return false;
     for (;;) {
-        Wait result;
-        {
-            nb::gil_scoped_release release;
-            result = wait_for(c.seg, parking, deadline, attempt, more);
-        }
+        const Wait result = without_gil([&] { return wait_for(c.seg, parking, deadline, attempt, more); });
         if (result != Wait::interrupted) return result == Wait::done;
         if (PyErr_CheckSignals() != 0) throw nb::python_error();
         if (c.look_around != nullptr) nb::handle(c.look_around)();

@@ -126,6 +126,7 @@ void attach(int fd, bool worker) {
 void before_fork() {
     Core& c = bare_core();
     c.mutex.lock();
+    ++c.forks;
     for (const auto& [offset, count] : c.holds) pin(c.seg.at<Object>(offset));
 }
 void after_fork_parent() { bare_core().mutex.unlock(); }

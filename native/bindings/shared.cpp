@@ -189,28 +189,30 @@ int array_set_slice(PyArray& a, PyObject* key, PyObject* values) {
     Py_ssize_t start, stop, step;
     if (PySlice_Unpack(key, &start, &stop, &step) != 0) return -1;
     const Py_ssize_t n = PySlice_AdjustIndices(static_cast<Py_ssize_t>(a.length()), &start, &stop, step);
-    nb::object items = nb::steal(PyBytes_Check(values) && a.code().code == 'c' ? PySequence_List(values)
-                                                                                : PySequence_Fast(values, "an Array slice takes a sequence"));
+    // A tuple of its own: an element's __index__ may change the sequence it came in.
+    nb::object items = nb::steal(PySequence_Tuple(values));
     if (!items.is_valid()) return -1;
-    if (PySequence_Fast_GET_SIZE(items.ptr()) != n) {
+    if (PyTuple_GET_SIZE(items.ptr()) != n) {
         PyErr_Format(PyExc_ValueError, "this slice has %zd elements and %zd values were given: an Array keeps its length", n,
-                     PySequence_Fast_GET_SIZE(items.ptr()));
+                     PyTuple_GET_SIZE(items.ptr()));
         return -1;
     }
-    std::string staged(static_cast<std::size_t>(n) * a.code().bytes + 8, '\0');
+    nb::object stage = nb::steal(PyByteArray_FromStringAndSize(nullptr, n * static_cast<Py_ssize_t>(a.code().bytes)));
+    if (!stage.is_valid()) return -1;
+    char* staged = PyByteArray_AS_STRING(stage.ptr());
     for (Py_ssize_t k = 0; k < n; ++k) {
-        nb::object item = nb::borrow(PySequence_Fast_GET_ITEM(items.ptr(), k));
-        if (PyBytes_Check(values)) {
+        nb::object item = nb::borrow(PyTuple_GET_ITEM(items.ptr(), k));
+        if (PyBytes_Check(values) && a.code().code == 'c') {
             const char byte = PyBytes_AS_STRING(values)[k];
             item = nb::steal(PyBytes_FromStringAndSize(&byte, 1));
         }
-        if (!a.code().set(staged.data() + static_cast<std::size_t>(k) * a.code().bytes, item.ptr())) return -1;
+        if (!a.code().set(staged + static_cast<std::size_t>(k) * a.code().bytes, item.ptr())) return -1;
     }
     return as_slot([&] {
         return a.guarded([&] {
             for (Py_ssize_t k = 0; k < n; ++k)
                 std::memcpy(a.element(static_cast<u64>(start + k * step)),
-                            staged.data() + static_cast<std::size_t>(k) * a.code().bytes, a.code().bytes);
+                            staged + static_cast<std::size_t>(k) * a.code().bytes, a.code().bytes);
             return 0;
         }, 0);
     }, -1);

@@ -28,7 +28,7 @@ PyObject* owner_died = nullptr;
 class PyLock {
 public:
     PyLock(bool recursive, u64 offset)
-        : held_(offset != 0 ? offset : make_lock(recursive)), state_(lock_of(held_.offset())), seg_(core().seg) {}
+        : held_(offset != 0 ? checked(offset) : make_lock(recursive)), state_(lock_of(held_.offset())), seg_(core().seg) {}
 
     bool acquire(bool block, nb::handle timeout) {
         LockView lock(seg_, state_);
@@ -64,6 +64,11 @@ public:
     u64 offset() const { return held_.offset(); }
 
 private:
+    static u64 checked(u64 offset) {
+        check_kind(offset, Kind::lock, Kind::data);
+        return offset;
+    }
+
     [[noreturn]] void raise_owner_died() {
         nb::object error = nb::handle(python_name(owner_died, "allcores.errors", "OwnerDied"))(state_.died_pid.load());
         PyErr_SetObject(nb::handle(owner_died).ptr(), error.ptr());

@@ -244,6 +244,7 @@ void hold_up_recovery(Kind kind, u16 pattern, bool second_walk) {
     hold_up_at_every_step(
         w, 3,
         [&] {
+            w.let_go(*o, w.seg.me);  // who recovers holds nothing
             if (!second_walk) step_from_here();
             recover(w.seg, w.arena, 900, [&](const LastWords&) { step_from_here(); });
         },

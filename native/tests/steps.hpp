@@ -69,7 +69,7 @@ template <class F, class G, class H>
 void hold_up_at_every_step(World& w, long stride, F&& operation, G&& meanwhile, H&& check_after, long dense = 1000) {
     Pause& pause = shared<Pause>();
     long steps = 1;
-    for (bool finished = false; !finished; steps += stride * (1 + steps / dense)) {
+    for (bool finished = false; !finished; steps += stride * (1 + steps / dense * (steps / dense))) {
         new (&pause) Pause{};
         const pid_t pid = w.start([&] {
             run_until_step(steps, &pause, operation);

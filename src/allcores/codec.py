@@ -23,7 +23,7 @@ from allcores.errors import RemoteTraceback, UnpicklableError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("dumps_kept", "dumps_message", "pack_error", "short_repr", "unpack_error")
+__all__ = ("describe", "dumps_kept", "dumps_message", "pack_error", "short_repr", "unpack_error")
 
 # Smaller buffers cost more as a block of their own than as a copy inside the pickle.
 LEAST_BUFFER = 4096
@@ -203,19 +203,23 @@ def pack_error(error: BaseException) -> Packed:
     """An exception as something that always travels: its parts pickled, its type and text, its traceback, its notes."""
     import traceback  # not needed before something fails
 
-    text = "".join(traceback.format_exception(type(error), error, _beyond_us(error.__traceback__)))
+    try:
+        text = "".join(traceback.format_exception(type(error), error, _beyond_us(error.__traceback__)))
+    except Exception:  # noqa: BLE001 - an error that cannot even be printed
+        text = describe(error) + "\n"
     error = error.with_traceback(None)
     state = {k: v for k, v in error.__dict__.items() if k != "__notes__"}
-    for parts in ((type(error), error.args, state), (type(error), error.args, {}), (type(error), (str(error),), {})):
+    said = describe(error).partition(": ")[2]
+    for parts in ((type(error), error.args, state), (type(error), error.args, {}), (type(error), (said,), {})):
         try:
-            made, handles = _dumps((*parts, error.__reduce__() if parts[2] is state else None), pinned=False)
+            made, handles = _dumps((*parts, error.__reduce__() if parts[2] is state else None), pinned=True)
         except Exception:  # noqa: BLE001 - something it carries cannot travel: send less of it
             continue
         for handle in handles:
             _native.pin(handle.offset)
         # Buffers of an error are rare and small: they may as well be copied.
-        return pickle.dumps((made[0], [bytes(b) for b in made[1]])), _describe(error), text, _notes(error)
-    return b"", _describe(error), text, _notes(error)
+        return pickle.dumps((made[0], [bytes(b) for b in made[1]])), describe(error), text, _notes(error)
+    return b"", describe(error), text, _notes(error)
 
 
 def unpack_error(packed: Packed) -> BaseException:
@@ -254,8 +258,13 @@ def _beyond_us(tb: TracebackType | None) -> TracebackType | None:
     return first or tb
 
 
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {short_repr(str(error), 200)}"
+def describe(error: BaseException) -> str:
+    """Type and text of an error, cut short; never raises."""
+    try:
+        text = str(error)
+    except Exception as broken:  # noqa: BLE001 - a broken __str__ must not hide the error
+        text = f"<its __str__ raised {type(broken).__name__}>"
+    return f"{type(error).__name__}: {text[:200]}"
 
 
 def _notes(error: BaseException) -> list[str]:

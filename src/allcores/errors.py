@@ -42,8 +42,9 @@ def __getattr__(name: str) -> type[Exception]:
     made = type(
         "TimeoutError", (multiprocessing.TimeoutError, builtins.TimeoutError), {"__doc__": doc, "__module__": __name__}
     )
-    globals()["TimeoutError"] = made
-    return made
+    # Of two threads that ask first, one makes the class.
+    found: type[Exception] = globals().setdefault("TimeoutError", made)
+    return found
 
 
 # The caller's: something was asked that cannot be.

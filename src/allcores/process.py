@@ -76,7 +76,8 @@ class Process(BaseProcess):
     def join(self, timeout: float | None = None) -> None:
         """Wait until the process has ended, at most ``timeout`` seconds. Never depends on anybody reading a queue."""
         self._check_started()
-        deadline = None if timeout is None else time.monotonic() + max(timeout, 0)
+        forever = timeout is None or timeout > 1e6  # a timeout of weeks is as good as none, and fits every call
+        deadline = None if forever else time.monotonic() + max(timeout or 0, 0)
         with _HeldUntil(self._reaping, deadline) as mine:
             if not mine or self._exitcode is not None:
                 return
@@ -89,8 +90,8 @@ class Process(BaseProcess):
 
     def _reap(self) -> None:
         assert self._sentinel is not None
-        status = os.read(self._sentinel, start._STATUS.size)
-        self._exitcode = start._STATUS.unpack(status)[0] if status else _UNTOLD
+        status = os.read(self._sentinel, start.STATUS.size)
+        self._exitcode = start.STATUS.unpack(status)[0] if status else _UNTOLD
         _children.discard(self)
         self._take_outcome()
 
@@ -235,6 +236,8 @@ class Process(BaseProcess):
 
 
 _children: set[Process] = set()
+# A forked child has the parent's children in its memory; they are not its own.
+os.register_at_fork(after_in_child=_children.clear)
 
 
 def active_children() -> list[Process]:

@@ -11,7 +11,7 @@ namespace allcores {
 
 inline constexpr u64 kFirstRing = 64;
 inline constexpr u64 kRingGrowth = 4;
-inline constexpr u64 kLargestRing = u64{1} << 20;
+inline constexpr u64 kLargestRing = u64{1} << 28;
 
 struct Channel {
     Object object;

@@ -8,6 +8,7 @@ from allcores import start
 start.prepare()
 
 import itertools
+import threading
 from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,14 @@ from allcores.base import current_process
 from allcores.context import Context
 from allcores.contexts.thread import Thread
 from allcores.pool import worker
-from allcores.pool.crew import Known, Outcome
+from allcores.pool.crew import Known, Mode, Outcome
 from allcores.queues import Queue
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Callable
+
+    from allcores.pool.engine import Engine
 
 __all__ = ("ProcessContext",)
 
@@ -60,6 +64,8 @@ class _Stored(Known):
         # Only plain functions are the same function the next time: a method's object may have changed.
         self.kept = isinstance(func, FunctionType | BuiltinFunctionType)
         super().__init__(func, number << worker.BLOCK_BITS | self.block)
+        if not self.kept:
+            self.call |= Mode.ONCE
 
 
 def _cells(func: Callable[..., Any]) -> tuple[object, ...]:
@@ -83,23 +89,27 @@ def _is_empty(cell: Any) -> bool:
 
 
 class _Crew:
-    """Worker processes around two channels: one of tasks, one of answers."""
+    """Worker processes around two channels, of tasks and of answers, and a third of news: what becomes of the workers.
+
+    A keeper thread sleeps on the news and replaces who has ended, also while nobody waits for a result.
+    """
 
     local = False
 
     def __init__(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> None:
         self.size = n
-        self._tasks = Queue()
-        self._answers = Queue()
-        self._how = (self._tasks, self._answers, initializer, initargs, most)
-        self._numbers = itertools.count(1)
-        self._by_func: dict[int, _Stored] = {}
-        self._stored: set[_Stored] = set()
-        # Bound once: a frame less for each task.
-        self.send = self._tasks.send_task
-        self.receive = self._answers.receive
+        self._tasks, self._answers, self._news = Queue(), Queue(), Queue()
+        self._how = (self._tasks, self._answers, self._news, initializer, initargs, most)
+        self._functions = _Functions()
         self._workers: dict[int, process.Process] = {}
+        self._lock = threading.RLock()  # of the workers
         self._over = False
+        self._keeper: threading.Thread | None = None
+        # Bound once: a frame less for each task.
+        self.learn = self._functions.learn
+        self.forget = self._functions.forget
+        self.send = self._tasks.send_task
+        self.receive_into = self._answers.receive_into
         try:
             for _ in range(n):
                 self._start()
@@ -107,20 +117,97 @@ class _Crew:
             self.abort()
             raise
 
+    def begin(self, engine: weakref.ref[Engine]) -> None:
+        self._keeper = threading.Thread(target=_keep, args=(self, engine), name="allcores-pool-keeper", daemon=True)
+        self._keeper.start()
+
     def _start(self) -> None:
         made = process.Process(target=worker.serve, args=self._how, daemon=True)
-        made._crew = self._answers.offset
+        made._crew = self._news.offset
         made.name = f"PoolWorker-{made.name.rpartition('-')[2]}"
         made.start()
         assert made.pid is not None
         self._workers[made.pid] = made
 
+    def replace(self, pid: int) -> None:
+        """Start a worker in the place of the one that ended."""
+        with self._lock:
+            gone = self._workers.pop(pid, None)
+            if gone is None:
+                return
+            gone.join()
+            gone.close()
+            if not self._over:
+                self._start()
+
+    def wake(self) -> None:
+        self._answers.send(0, Outcome.WAKE, None)
+
+    def finish(self) -> None:
+        with self._lock:
+            self._over = True
+            for _ in self._workers:
+                self._tasks.send(0, worker.STOP, None)
+            for each in self._workers.values():
+                each.join()
+        self._end()
+
+    def abort(self) -> None:
+        with self._lock:
+            self._over = True
+            for each in self._workers.values():
+                each.kill()
+            for each in self._workers.values():
+                each.join()
+        self._end()
+
+    def _end(self) -> None:
+        self._news.send(0, Outcome.WAKE, None)
+        if self._keeper is not None and self._keeper is not threading.current_thread():
+            self._keeper.join()
+        with self._lock:
+            for each in self._workers.values():
+                each.close()
+            self._workers.clear()
+        self._functions.clear()
+
+
+def _keep(crew: _Crew, engine_ref: weakref.ref[Engine]) -> None:
+    """The keeper: tells the engine of each event in a worker's life, and replaces who has ended."""
+    while True:
+        number, info, body = crew._news.receive()
+        outcome = info & 0xFF
+        engine = engine_ref()
+        if outcome == Outcome.WAKE or engine is None:
+            return
+        try:
+            if outcome == Outcome.RETIRED:
+                crew.replace(body)
+            elif outcome == Outcome.DIED:
+                crew.replace(body >> 32)
+        except Exception as error:  # noqa: BLE001 - no process or descriptor to be had
+            if not crew._workers:
+                engine.break_("no worker is left, and none can be started", error)
+        engine.post((number, info, body))
+        del engine
+
+
+class _Functions:
+    """The functions that were stored for the workers of a pool. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._by_func: dict[int, _Stored] = {}
+        self._stored: set[_Stored] = set()
+        self._lock = threading.RLock()  # a finalizer may come to forget() in the middle of learn()
+
     def learn(self, func: Callable[..., Any]) -> _Stored:
-        known = self._by_func.get(id(func))
-        if known is None or (known.cells and not _same(known.cells, _cells(func))):
-            known = self._store(func)
-        known.uses += 1
-        return known
+        with self._lock:
+            known = self._by_func.get(id(func))
+            if known is None or (known.cells and not _same(known.cells, _cells(func))):
+                known = self._store(func)
+            known.uses += 1
+            return known
 
     def _store(self, func: Callable[..., Any]) -> _Stored:
         known = _Stored(func, next(self._numbers))
@@ -142,43 +229,17 @@ class _Crew:
 
     def forget(self, known: Known) -> None:
         assert isinstance(known, _Stored)
-        known.uses -= 1
-        if not known.kept:
-            self._drop_unused(known)
+        with self._lock:
+            known.uses -= 1
+            if not known.kept:
+                self._drop_unused(known)
 
-    def wake(self) -> None:
-        self._answers.send(0, Outcome.WAKE, None)
-
-    def replace(self, pid: int) -> None:
-        gone = self._workers.pop(pid, None)
-        if gone is not None and not self._over:
-            gone.join()
-            self._start()
-
-    def finish(self) -> None:
-        self._over = True
-        for _ in self._workers:
-            self._tasks.send(0, worker.STOP, None)
-        for each in self._workers.values():
-            each.join()
-        self._end()
-
-    def abort(self) -> None:
-        self._over = True
-        for each in self._workers.values():
-            each.kill()
-        for each in self._workers.values():
-            each.join()
-        self._end()
-
-    def _end(self) -> None:
-        for each in self._workers.values():
-            each.close()
-        self._workers.clear()
-        self._by_func.clear()
-        for known in self._stored:
-            _native.drop_stored(known.block)
-        self._stored.clear()
+    def clear(self) -> None:
+        with self._lock:
+            self._by_func.clear()
+            for known in self._stored:
+                _native.drop_stored(known.block)
+            self._stored.clear()
 
 
 def _same(a: tuple[object, ...], b: tuple[object, ...]) -> bool:

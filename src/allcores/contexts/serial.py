@@ -172,12 +172,13 @@ class _Crew(LocalCrew):
             return  # as a worker that never comes to take it
         self._answers.append((task, *run_task(self._functions[call >> 8], call & 0xFF, payload)))
 
-    def receive(self, timeout: float | None = None) -> tuple[int, int, Any] | None:
+    def receive_into(self, inbox: list[tuple[int, int, Any]], timeout: float | None = None, /) -> bool:
         if self._answers:
-            return self._answers.popleft()
+            inbox.append(self._answers.popleft())
+            return True
         if timeout is None:
             raise WouldBlockForever("waiting for a result")
-        return None
+        return False
 
     def wake(self) -> None:
         self._answers.append((0, Outcome.WAKE, None))

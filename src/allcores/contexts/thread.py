@@ -257,11 +257,12 @@ class _Crew(LocalCrew):
     def send(self, task: int, call: int, payload: Any, /) -> None:
         self._tasks.put((task, self._functions[call >> 8], call & 0xFF, payload))
 
-    def receive(self, timeout: float | None = None) -> tuple[int, int, Any] | None:
+    def receive_into(self, inbox: list[tuple[int, int, Any]], timeout: float | None = None, /) -> bool:
         try:
-            return self._answers.get(timeout != 0, timeout)
+            inbox.append(self._answers.get(timeout != 0, timeout))
         except queue.Empty:
-            return None
+            return False
+        return True
 
     def wake(self) -> None:
         self._answers.put((0, Outcome.WAKE, None))

@@ -15,7 +15,6 @@ __all__ = ("Chunker",)
 _AIM_NS = 1_000_000
 # One fast item says little about the next: sizes grow by steps.
 _GROWTH = 8
-_MOST = 1 << 15
 
 
 class Chunker:
@@ -29,7 +28,7 @@ class Chunker:
         most: no chunk is larger.
     """
 
-    def __init__(self, items: Iterable[Any], workers: int, size: int | None, most: int = _MOST) -> None:
+    def __init__(self, items: Iterable[Any], workers: int, size: int | None, most: int) -> None:
         self._sequence = items if isinstance(items, list | tuple | range) else None
         self._items = iter(items)
         self.sized = isinstance(items, Sized)

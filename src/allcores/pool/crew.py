@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from allcores import _native
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Callable
+
+    from allcores.pool.engine import Engine
 
 __all__ = ("Crew", "Known", "LocalCrew", "Mode", "Outcome", "run_task")
 
@@ -28,7 +31,7 @@ class Mode:
     KEYWORDS = 1  # payload is (args, kwargs)
     CHUNK = 2  # [func(x) for x in payload]
     STAR = 4  # with CHUNK: func(*x)
-    STOP = 8  # with CHUNK: the first error ends it
+    ONCE = 16  # the function will not be named again by another call of the pool: not to be remembered
 
 
 class Outcome:
@@ -42,6 +45,7 @@ class Outcome:
     BROKEN = 5  # the initializer raised; body is the error, packed
     RETIRED = 6  # a worker has ended after maxtasksperchild tasks; body is its pid
     WAKE = 7  # nothing: look whether what you wait for is there
+    STOPPED = 8  # a worker has ended as it was told
 
 
 class Known:
@@ -74,16 +78,16 @@ class Crew(Protocol):
         """Hand a task to whichever worker is free first. Never blocks for a worker."""
         ...
 
-    def receive(self, timeout: float | None = None, /) -> tuple[int, int, Any] | None:
-        """The next message of the crew, in any order of tasks; None if none came in time."""
+    def begin(self, engine: weakref.ref[Engine]) -> None:
+        """The pool's engine is there; to be held weakly, since it holds the crew."""
+        ...
+
+    def receive_into(self, inbox: list[tuple[int, int, Any]], timeout: float | None = None, /) -> bool:
+        """Append the next message of the crew, in any order of tasks. False if none came in time."""
         ...
 
     def wake(self) -> None:
         """Make a blocked ``receive`` return, with WAKE."""
-        ...
-
-    def replace(self, pid: int) -> None:
-        """Start a worker in the place of the one that ended."""
         ...
 
     def finish(self) -> None:
@@ -114,16 +118,22 @@ class LocalCrew:
         """Forget the function."""
         self._functions.pop(known.call >> 8, None)
 
-    def replace(self, pid: int) -> None:
-        """Never called: nobody dies here without the program."""
-        raise AssertionError("workers of this context do not die")
+    def begin(self, engine: weakref.ref[Engine]) -> None:
+        """Nothing to do: nobody dies here without the program."""
 
 
-def run_task(func: Callable[..., Any], mode: int, payload: Any) -> tuple[int, Any]:
-    """Run one task: ``(info, body)`` of its answer. Errors come back, they are not raised."""
+def run_task(func: Callable[..., Any], mode: int, payload: Any, record: bool = False) -> tuple[int, Any]:
+    """Run one task: ``(info, body)`` of its answer. Errors come back, they are not raised.
+
+    Args:
+        func: the function that the task names.
+        mode: how to call it; see Mode.
+        payload: its arguments, or a chunk of items.
+        record: say in this process's record which item is running. Only for what a worker process itself was sent.
+    """
     try:
         if mode & Mode.CHUNK:
-            results, errors, spent = _native.run_chunk(func, payload, bool(mode & Mode.STAR), bool(mode & Mode.STOP))
+            results, errors, spent = _native.run_chunk(func, payload, bool(mode & Mode.STAR), record)
             return Outcome.CHUNK | spent << 8, (results, errors)
         if mode & Mode.KEYWORDS:
             return Outcome.VALUE, func(*payload[0], **payload[1])

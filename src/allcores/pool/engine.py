@@ -1,11 +1,15 @@
 """The engine of a pool: numbers tasks, and brings answers to whoever waits for them.
 
     any thread:      submit ──▶ crew
-    one at a time:   receive ──▶ dispatch ──▶ results                  (whoever has the seat)
+    one at a time:   crew ──▶ inbox ──▶ dispatch ──▶ results     (whoever has the seat)
+    outside of it:   what the user gave us to run: iterators of maps, callbacks
 
 No thread of its own does this: of the threads that wait for results, one has the seat, receives for all, and hands
 the seat on when it has what it waits for. Only where nobody waits (a callback is due, or a map_async must be fed) a
 driver thread takes the seat.
+
+Ctrl-C may come between any two lines. So a message is taken from the inbox only after it has been dispatched,
+dispatching twice does no harm, and the seat is one atomic entry that its owner may take again.
 """
 
 from __future__ import annotations
@@ -13,11 +17,12 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from allcores import codec
-from allcores.errors import InitializerFailed, PoolTerminated
+from allcores.errors import InitializerFailed, PoolTerminated, WorkerDied
 from allcores.pool.crew import Outcome
 from allcores.start import STARTING
 
@@ -26,7 +31,17 @@ if TYPE_CHECKING:
 
     from allcores.pool.crew import Crew
 
-__all__ = ("Engine",)
+__all__ = ("Engine", "deadline_after")
+
+
+def deadline_after(timeout: float | None) -> float | None:
+    """The moment a timeout ends; None for never, and for one that is as good as never."""
+    return None if timeout is None or timeout > 1e9 else time.monotonic() + max(timeout, 0)
+
+
+def left_until(deadline: float | None) -> float | None:
+    """Seconds to go, 0 if it is over; None for ever."""
+    return None if deadline is None else max(deadline - time.monotonic(), 0)
 
 
 class Waitable(Protocol):
@@ -44,60 +59,82 @@ class Engine:
         self.broken: BaseException | None = None
         self._tasks: dict[int, Any] = {}
         self._count = itertools.count(1)
-        self._seat = threading.Lock()
+        self._inbox: list[tuple[int, int, Any]] = []
+        self._later: deque[Callable[[], object]] = deque()
+        self.maps: set[Any] = set()  # not done yet; one may have no task out while its iterator is slow
+        self._seat: dict[int, int] = {}  # at 0: the thread that has it
         self._changed = threading.Condition()
         self._followers = 0
         self._deaths_at_start = 0
         self._driver: threading.Thread | None = None
         self._driving = threading.Lock()
         self._background: deque[Waitable] = deque()
+        crew.begin(weakref.ref(self))
 
     def submit(self, task: Any, call: int, payload: Any) -> None:
         """Send a task; ``task`` gets its answer by ``succeed``, ``fail``, ``chunk_done`` or ``died``."""
         number = next(self._count)
         self._tasks[number] = task
         try:
+            if self.broken is not None:
+                raise self.broken
             self.crew.send(number, call, payload)
         except BaseException:
-            del self._tasks[number]
+            self._tasks.pop(number, None)
             raise
+
+    def fail_later(self, task: Any, error: BaseException) -> None:
+        """A task that could not be sent fails as if its answer had come: in its turn, not in the middle of feeding."""
+        number = next(self._count)
+        self._tasks[number] = task
+        self.post((number, Outcome.ERROR, error), packed=False)
+
+    def later(self, action: Callable[[], object]) -> None:
+        """Have something of the user's run outside the seat."""
+        self._later.append(action)
 
     # Waiting.
 
     def wait(self, job: Waitable, timeout: float | None = None) -> bool:
         """Wait until ``job.ready_``, receiving for all while the seat is free. False: the time is over."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = deadline_after(timeout)
+        me = threading.get_ident()
         while not job.ready_:
-            if self._seat.acquire(blocking=False):
-                try:
+            in_time = True
+            try:
+                if self._seat.setdefault(0, me) == me:
                     in_time = self._lead(job, deadline)
-                finally:
-                    self._seat.release()
-                    self._tell_followers()
-                if not in_time:
-                    return job.ready_
-            elif not self._follow(job, deadline):
+                else:
+                    in_time = self._follow(job, deadline)
+            finally:
+                if self._seat.get(0) == me:
+                    self._seat.pop(0, None)
+                self._tell_followers()
+            self._run_later()
+            if not in_time:
                 return job.ready_
         return True
 
     def _lead(self, job: Waitable, deadline: float | None) -> bool:
-        receive = self.crew.receive
-        while not job.ready_:
-            message = receive(None if deadline is None else max(deadline - time.monotonic(), 0))
-            if message is None:
-                return False
-            self._dispatch(*message)
+        inbox, receive_into = self._inbox, self.crew.receive_into
+        while True:
+            while inbox:
+                self._dispatch(*inbox[0])
+                del inbox[0]
             if self._followers:
                 self._tell_followers()
-        return True
+            if self._later or job.ready_:
+                return True
+            if not receive_into(inbox, left_until(deadline)):
+                return False
 
     def _follow(self, job: Waitable, deadline: float | None) -> bool:
         with self._changed:
             self._followers += 1
             try:
-                if job.ready_ or not self._seat.locked():
+                if job.ready_ or 0 not in self._seat:
                     return True
-                return self._changed.wait(None if deadline is None else max(deadline - time.monotonic(), 0))
+                return self._changed.wait(left_until(deadline))
             finally:
                 self._followers -= 1
 
@@ -106,37 +143,58 @@ class Engine:
             with self._changed:
                 self._changed.notify_all()
 
+    def _run_later(self) -> None:
+        while self._later:
+            try:
+                action = self._later.popleft()
+            except IndexError:  # another thread was faster
+                return
+            action()
+
+    def tell(self) -> None:
+        """Something became ready outside the seat: whoever waits looks."""
+        self._tell_followers()
+        if self._seat.get(0, threading.get_ident()) != threading.get_ident():
+            self.crew.wake()
+
     def idle(self) -> bool:
-        return not self._tasks
+        return not self._tasks and not self._later and not self.maps
 
     def wait_idle(self) -> None:
         """Wait until no task is out."""
         self.wait(_Idle(self))
 
-    # Answers.
+    def post(self, message: tuple[int, int, Any], packed: bool = True) -> None:
+        """A message that did not come from the crew: dispatched by whoever leads, or here if nobody does."""
+        self._inbox.append(message if packed else (message[0], message[1] | _UNPACKED, message[2]))
+        me = threading.get_ident()
+        if self._seat.get(0) == me:
+            return
+        self.crew.wake()
+        self.wait(_Posted(self), 0)
+
+    # Answers. Under the seat: nothing of the user's runs here.
 
     def _dispatch(self, number: int, info: int, body: Any) -> None:
         outcome = info & 0xFF
-        broken = not self.crew.local and info >> 62 & 1
         if outcome > Outcome.CHUNK:
             self._news(outcome, number, info >> 8, body)
             return
-        task = self._tasks.pop(number, None)
+        task = self._tasks.get(number)
         if task is None:
             return  # given up meanwhile: the pool was terminated
-        if outcome == Outcome.VALUE and not broken:
+        if info == Outcome.VALUE:
             task.succeed(body)
-        else:
-            self._answer(task, outcome, info, body, bool(broken))
-
-    def _answer(self, task: Any, outcome: int, info: int, body: Any, broken: bool) -> None:
-        if broken:
+        elif info & _UNPACKED or (info >> 62 & 1 and not self.crew.local):
             task.fail(body)
+        elif outcome == Outcome.VALUE:
+            task.succeed(body)
         elif outcome == Outcome.ERROR:
             task.fail(self._error(body))
         else:
             results, errors = body
             task.chunk_done(results, [(i, self._error(e)) for i, e in errors], info >> 8)
+        self._tasks.pop(number, None)
 
     def _error(self, body: Any) -> BaseException:
         return body if self.crew.local else codec.unpack_error(body)
@@ -144,37 +202,33 @@ class Engine:
     def _news(self, outcome: int, number: int, item: int, body: Any) -> None:
         if outcome == Outcome.STARTED:
             self._deaths_at_start = 0
-        elif outcome == Outcome.RETIRED:
-            self.crew.replace(body)
         elif outcome == Outcome.BROKEN:
-            self._break("the pool's initializer raised an error in a worker", self._error(body))
+            self.break_("the pool's initializer raised an error in a worker", self._error(body))
         elif outcome == Outcome.DIED:
             pid, exitcode = body >> 32, (body & 0xFFFFFFFF) - ((body & 0x80000000) << 1)
             if number == STARTING:
                 self._died_at_start(pid, exitcode)
             elif number in self._tasks:
-                self._tasks.pop(number).died(pid, exitcode, item)
-            if self.broken is None:
-                self.crew.replace(pid)
+                self._tasks[number].died(pid, exitcode, item)
+                self._tasks.pop(number, None)
 
     def _died_at_start(self, pid: int, exitcode: int) -> None:
         self._deaths_at_start += 1
         if self._deaths_at_start > self.crew.size:
-            from allcores.errors import WorkerDied
+            cause = WorkerDied(pid, exitcode, None, "the initializer")
+            self.break_("the pool's workers keep dying in its initializer", cause)
 
-            self._break(
-                "the pool's workers keep dying in its initializer", WorkerDied(pid, exitcode, None, "the initializer")
-            )
-
-    def _break(self, why: str, cause: BaseException) -> None:
+    def break_(self, why: str, cause: BaseException) -> None:
         """The pool cannot work: everything that waits, and everything asked later, fails with the reason."""
         if self.broken is not None:
             return
-        error = InitializerFailed(f"{why}: {codec._describe(cause)}")
+        error = InitializerFailed(f"{why}: {codec.describe(cause)}")
         error.__cause__ = cause
         self.broken = error
-        self.crew.abort()
-        self.fail_all(error)
+        try:
+            self.crew.abort()
+        finally:
+            self.fail_all(error)
 
     def fail_all(self, error: BaseException) -> None:
         tasks, self._tasks = list(self._tasks.values()), {}
@@ -186,20 +240,14 @@ class Engine:
         """End the workers now; what is not there yet fails with PoolTerminated."""
         if self.broken is None:
             self.broken = PoolTerminated("the pool was terminated before this result was there")
-        self.crew.abort()
-        self.fail_all(self.broken)
-        self.crew.wake()  # whoever has the seat sees its failed result
-        self.join_driver()
+        try:
+            self.crew.abort()
+        finally:
+            self.fail_all(self.broken)
+            self.crew.wake()  # whoever has the seat sees its failed result
+            self._run_later()
 
     # Callbacks, and maps that nobody waits for.
-
-    def call_back(self, callback: Callable[[Any], object], value: Any) -> None:
-        try:
-            callback(value)
-        except Exception:
-            import logging
-
-            logging.getLogger("allcores").exception("a pool callback raised")
 
     def drive(self, job: Waitable) -> None:
         """Receive in the background until the job is ready."""
@@ -218,12 +266,29 @@ class Engine:
                     self._driver = None
                     return
                 job = self._background[0]
-            self.wait(job)
+            try:
+                self.wait(job)
+            except BaseException:  # noqa: BLE001 - it has no caller; whoever waits for the job meets the same
+                log("the background thread of a pool failed; results are still there for who asks")
+                with self._driving:
+                    self._driver = None
+                return
 
     def join_driver(self) -> None:
         driver = self._driver
         if driver is not None and driver is not threading.current_thread():
             driver.join()
+
+
+# In the info of a message: the body is an exception as it is.
+_UNPACKED = 1 << 61
+
+
+def log(what: str) -> None:
+    """Log the exception that is being handled, which has no caller to be raised to."""
+    import logging
+
+    logging.getLogger("allcores").exception(what)
 
 
 class _Idle:
@@ -235,3 +300,14 @@ class _Idle:
     @property
     def ready_(self) -> bool:
         return self._engine.idle()
+
+
+class _Posted:
+    """Ready when the inbox is empty."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def ready_(self) -> bool:
+        return not self._engine._inbox

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import os
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 from allcores import codec
 from allcores.base import check_call
+from allcores.pool.chunking import Chunker
 from allcores.pool.crew import Mode
 from allcores.pool.engine import Engine
 from allcores.pool.results import AsyncResult, IMapIterator, MapResult
@@ -50,8 +52,10 @@ class Pool:
         self._crew = crew
         self._engine = Engine(crew)
         self._closed = False
+        self._pid = os.getpid()
         self._imaps: weakref.WeakSet[IMapIterator] = weakref.WeakSet()
-        self._end = weakref.finalize(self, crew.abort)
+        # The engine's end, not the pool's: results that outlive the pool still come.
+        self._end = weakref.finalize(self._engine, crew.abort)
         self._end.atexit = False  # _at_exit does it, in order
         _open_pools.add(self)
 
@@ -84,7 +88,8 @@ class Pool:
         if type(args) is not tuple or kwds:
             args, kwds = check_call(args, kwds)
         known = self._learn(func)
-        result = AsyncResult(self._engine, known, args)
+        asked = callback is not None or error_callback is not None
+        result = AsyncResult(self._engine, known, args, (callback, error_callback) if asked else None)
         try:
             if kwds:
                 self._engine.submit(result, known.call | Mode.KEYWORDS, (args, kwds))
@@ -93,8 +98,8 @@ class Pool:
         except BaseException:
             self._crew.forget(known)
             raise
-        if callback is not None or error_callback is not None:
-            result.call_back(callback, error_callback)
+        if asked:
+            self._engine.drive(result)
         return result
 
     def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
@@ -110,13 +115,13 @@ class Pool:
                 the item.
             WorkerDied: likewise for an item whose worker died.
         """
-        return self._map(func, iterable, chunksize, star=False).begin().get()  # type: ignore[no-any-return]
+        return self._map(func, iterable, chunksize, star=False).get()  # type: ignore[no-any-return]
 
     def starmap(
         self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
     ) -> list[Any]:
         """``map`` for functions of several arguments: ``func(*item)`` for each item."""
-        return self._map(func, iterable, chunksize, star=True).begin().get()  # type: ignore[no-any-return]
+        return self._map(func, iterable, chunksize, star=True).get()  # type: ignore[no-any-return]
 
     def map_async(
         self,
@@ -127,7 +132,7 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> MapResult:
         """``map`` that does not block: ``get()`` of what it returns has the list."""
-        return self._drive(self._map(func, iterable, chunksize, star=False), callback, error_callback)
+        return self._map_async(func, iterable, chunksize, False, callback, error_callback)
 
     def starmap_async(
         self,
@@ -138,7 +143,7 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> MapResult:
         """``starmap`` that does not block: ``get()`` of what it returns has the list."""
-        return self._drive(self._map(func, iterable, chunksize, star=True), callback, error_callback)
+        return self._map_async(func, iterable, chunksize, True, callback, error_callback)
 
     def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> Iterator[Any]:
         """Results in order, as they are asked for, from an input of any length: never more than a bounded window ahead.
@@ -216,21 +221,46 @@ class Pool:
             )
         if self._engine.broken is not None:
             raise self._engine.broken
+        if self._pid != os.getpid():
+            raise RuntimeError("this pool belongs to the process that forked this one: make a Pool here")
         return self._crew.learn(func)
 
-    def _map(self, func: Callable[..., Any], items: Iterable[Any], size: int | None, star: bool) -> MapResult:
-        _check_items(items, size)
-        return MapResult(self._engine, self._learn(func), items, star, size)
+    def _map(
+        self,
+        func: Callable[..., Any],
+        items: Iterable[Any],
+        size: int | None,
+        star: bool,
+        callbacks: tuple[Any, Any] | None = None,
+    ) -> MapResult:
+        chunks = self._chunks(items, size, _MOST_OF_MAP)
+        return MapResult(self._engine, self._learn(func), chunks, star, callbacks).begin()
 
-    def _drive(self, result: MapResult, callback: Any, error_callback: Any) -> MapResult:
-        result.begin().call_back(callback, error_callback)
+    def _map_async(
+        self, func: Callable[..., Any], items: Iterable[Any], size: int | None, star: bool, done: Any, failed: Any
+    ) -> MapResult:
+        # The caller may change a list meanwhile; what was given counts.
+        items = list(items) if isinstance(items, list) else items
+        result = self._map(func, items, size, star, None if done is None and failed is None else (done, failed))
+        self._engine.drive(result)
         return result
 
     def _imap(self, func: Callable[..., Any], items: Iterable[Any], size: int | None, ordered: bool) -> IMapIterator:
-        _check_items(items, size)
-        results = IMapIterator(self._engine, self._learn(func), items, ordered, size).begin()
+        chunks = self._chunks(list(items) if isinstance(items, list) else items, size, _MOST_OF_IMAP)
+        results = IMapIterator(self._engine, self._learn(func), chunks, ordered).begin()
         self._imaps.add(results)
         return results
+
+    def _chunks(self, items: Iterable[Any], size: int | None, most: int) -> Chunker:
+        if self._closed:
+            self._check_open()
+        _check_items(items, size)
+        return Chunker(items, self._crew.size, size, most)
+
+
+# A chunk is a message, and a map of a million quick calls a few dozen of them; of imap somebody waits for the first.
+_MOST_OF_MAP = 1 << 15
+_MOST_OF_IMAP = 1 << 12
 
 
 def _check_items(items: Any, size: Any) -> None:
@@ -240,6 +270,10 @@ def _check_items(items: Any, size: Any) -> None:
         )
     if size is not None and (not isinstance(size, int) or size < 1):
         raise ValueError(f"chunksize must be an int of at least 1, not {size!r}; leave it out to have it measured")
+
+
+# A forked child has the parent's pools in its memory and not their workers: they are no business of its.
+os.register_at_fork(after_in_child=_open_pools.clear)
 
 
 @atexit.register

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-import time
+import threading
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
 from allcores import codec
 from allcores.errors import PoolTerminated, WorkerDied
-from allcores.pool.chunking import Chunker
 from allcores.pool.crew import Mode
+from allcores.pool.engine import deadline_after, left_until, log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from allcores.pool.chunking import Chunker
     from allcores.pool.crew import Known
     from allcores.pool.engine import Engine
 
 __all__ = ("AsyncResult", "IMapIterator", "MapResult")
 
-Callback = "Callable[[Any], object] | None"
+Callbacks = tuple[Any, Any]
 
 
 class AsyncResult:
@@ -28,14 +28,17 @@ class AsyncResult:
 
     # Defaults of the class, not set for each: a pool makes a million of these.
     ready_ = False
+    _settled = False
     _ok = False
-    _callbacks: tuple[Any, Any] | None = None
+    _callbacks: Callbacks | None = None
     value: Any = None
 
-    def __init__(self, engine: Engine, known: Known, what: Any) -> None:
+    def __init__(self, engine: Engine, known: Known, what: Any, callbacks: Callbacks | None = None) -> None:
         self._engine = engine
         self._known = known
         self._what = what
+        if callbacks is not None:
+            self._callbacks = callbacks
 
     def get(self, timeout: float | None = None) -> Any:
         """Wait for the result and return it, or raise what the call raised.
@@ -73,11 +76,6 @@ class AsyncResult:
 
     # Called by the engine.
 
-    def call_back(self, callback: Any, error_callback: Any) -> None:
-        """Have one of these called when the result comes, whoever waits then; see ``Engine.drive``."""
-        self._callbacks = callback, error_callback
-        self._engine.drive(self)
-
     def succeed(self, value: Any) -> None:
         self.settle(True, value)
 
@@ -91,18 +89,30 @@ class AsyncResult:
         self.fail(WorkerDied(pid, exitcode, None, codec.short_repr(self._what)))
 
     def settle(self, ok: bool, value: Any) -> None:
-        if self.ready_:
+        if self._settled:
             return
         self._ok = ok
         self.value = value
         self._what = None
+        self._settled = True
         self._engine.crew.forget(self._known)
-        if self._callbacks is not None:
-            callback = self._callbacks[0 if ok else 1]
-            self._callbacks = None
+        if self._callbacks is None:
+            self.ready_ = True
+        else:
+            self._engine.later(self._call_back)
+
+    def _call_back(self) -> None:
+        """Ready only when the callback has run, as the standard has it."""
+        assert self._callbacks is not None
+        callback = self._callbacks[0 if self._ok else 1]
+        try:
             if callback is not None:
-                self._engine.call_back(callback, value)
-        self.ready_ = True
+                callback(self.value)
+        except (Exception, SystemExit):  # noqa: BLE001 - it has no caller to raise to; the result stands
+            log("a pool callback raised")
+        finally:
+            self.ready_ = True
+            self._engine.tell()
 
 
 class _ChunkTask:
@@ -116,77 +126,108 @@ class _ChunkTask:
         self.items = items
 
     def chunk_done(self, results: list[Any], errors: list[tuple[int, BaseException]], ns: int) -> None:
-        self.job.outstanding -= 1
         self.job.chunks.measured(len(self.items), ns)
         for i, error in errors:
-            error.add_note(f"item {self.start + i} of the input: {codec.short_repr(self.items[i])}")
-        self.job.chunk_done(self, results, dict(errors))
+            self._note(i, error)
+        self._finish(results, dict(errors))
 
     def fail(self, error: BaseException) -> None:
-        """The whole chunk could not be carried or run: every item of it fails, the job decides what that means."""
-        self.job.outstanding -= 1
+        """The chunk or its answer could not be carried: of several items one is to blame, so each goes alone."""
         n = len(self.items)
-        if n > 1 and not isinstance(error, WorkerDied):
-            self._split(0, n)  # one item is to blame: find it
+        if n > 1:
+            self._again([(i, i + 1) for i in range(n)])
             return
-        self.job.chunk_done(self, [None] * n, dict.fromkeys(range(n), error))
+        self._note(0, error)
+        self._finish([None], {0: error})
 
     def abandon(self, error: BaseException) -> None:
-        self.job.outstanding = 0
-        self.job.fail(error)
+        self.job.pending.clear()
+        self.job.abandon(error)
 
     def died(self, pid: int, exitcode: int, item: int) -> None:
         """Only the item that was running fails. The others of its chunk had not answered: they run again."""
-        self.job.outstanding -= 1
-        error = WorkerDied(pid, exitcode, self.start + item, codec.short_repr(self.items[item]))
         n = len(self.items)
-        self._again(0, item)
-        self._again(item + 1, n)
+        if item >= n:  # in the middle of answering, not of an item
+            self.fail(WorkerDied(pid, exitcode, self.start, codec.short_repr(self.items[0])))
+            return
+        self._again([(0, item), (item + 1, n)])
         one = _ChunkTask(self.job, self.start + item, self.items[item : item + 1])
-        self.job.chunk_done(one, [None], {0: error})
+        self.job.pending.add(one)
+        one._finish([None], {0: WorkerDied(pid, exitcode, one.start, codec.short_repr(one.items[0]))})
 
-    def _split(self, first: int, end: int) -> None:
-        for i in range(first, end):
-            self._again(i, i + 1)
+    def _note(self, i: int, error: BaseException) -> None:
+        note = f"item {self.start + i} of the input: {codec.short_repr(self.items[i])}"
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
 
-    def _again(self, first: int, end: int) -> None:
-        if first < end:
-            self.job.submit(self.start + first, self.items[first:end])
+    def _finish(self, results: list[Any], errors: dict[int, BaseException]) -> None:
+        self.job.chunk_done(self, results, errors)
+        self.job.pending.discard(self)
+
+    def _again(self, parts: list[tuple[int, int]]) -> None:
+        tasks = [_ChunkTask(self.job, self.start + a, self.items[a:b]) for a, b in parts if a < b]
+        self.job.pending |= set(tasks)
+        self.job.pending.discard(self)
+        for task in tasks:
+            self.job.send(task)
 
 
 class _Chunked:
-    """What map and imap have in common: an input that is fed in chunks, a bounded number of them on the way."""
+    """What map and imap have in common: an input that is fed in chunks, a bounded number of them on the way.
 
-    mode = Mode.CHUNK
+    ``chunk_done`` comes under the engine's seat; ``proceed`` runs the user's iterator, outside of it, in one thread
+    at a time.
+    """
 
-    def __init__(
-        self, engine: Engine, known: Known, items: Iterable[Any], star: bool, size: int | None, most: int
-    ) -> None:
+    def __init__(self, engine: Engine, known: Known, chunks: Chunker, star: bool) -> None:
         self.engine = engine
-        self.known = known
-        self.call = known.call | self.mode | (Mode.STAR if star else 0)
-        self.chunks = Chunker(items, engine.crew.size, size, most)
+        self.call = known.call | Mode.CHUNK | (Mode.STAR if star else 0)
+        self.chunks = chunks
         self.window = 2 * engine.crew.size + 1
-        self.outstanding = 0
+        self.pending: set[_ChunkTask] = set()
         self.exhausted = False
+        self._input_error: BaseException | None = None
+        self._feeding = threading.Lock()
+        self._again = False
 
-    def submit(self, start: int, items: list[Any]) -> None:
-        self.outstanding += 1
-        task = _ChunkTask(self, start, items)
+    def send(self, task: _ChunkTask) -> None:
         try:
-            self.engine.submit(task, self.call, items)
+            self.engine.submit(task, self.call, task.items)
         except Exception as error:  # noqa: BLE001 - an item that cannot travel
-            task.fail(error)
+            self.engine.fail_later(task, error)
 
-    def feed(self, ahead: int, window: float | None = None) -> None:
-        while not self.exhausted and ahead + self.outstanding < (window or self.window):
-            chunk = self.chunks.next()
-            if chunk is None:
-                self.exhausted = True
-            else:
-                self.submit(*chunk)
+    def proceed(self) -> None:
+        """Send what the window has room for. If another thread is at it, that one does."""
+        self._again = True
+        while self._again and self._feeding.acquire(blocking=False):
+            try:
+                self._again = False
+                self.feed(self.window)
+                self.fed()
+            finally:
+                self._feeding.release()
 
-    def fail(self, error: BaseException) -> None:
+    def feed(self, window: float) -> None:
+        try:
+            while not self.exhausted and self.ahead() + len(self.pending) < window:
+                chunk = self.chunks.next()
+                if chunk is None:
+                    self.exhausted = True
+                    return
+                task = _ChunkTask(self, *chunk)
+                self.pending.add(task)
+                self.send(task)
+        except Exception as error:  # noqa: BLE001 - the caller's iterator raised: after the results before it
+            self._input_error, self.exhausted = error, True
+
+    def ahead(self) -> int:
+        """Chunks that are done and not asked for."""
+        return 0
+
+    def fed(self) -> None:
+        """Called after feeding: perhaps all is done."""
+
+    def abandon(self, error: BaseException) -> None:
         raise NotImplementedError
 
     def chunk_done(self, task: _ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
@@ -196,84 +237,87 @@ class _Chunked:
 class MapResult(AsyncResult, _Chunked):
     """The result of ``map`` and ``starmap``: a list in the order of the input, or the error of the lowest index."""
 
-    def __init__(self, engine: Engine, known: Known, items: Iterable[Any], star: bool, size: int | None) -> None:
-        AsyncResult.__init__(self, engine, known, None)
-        _Chunked.__init__(self, engine, known, items, star, size, 1 << 15)
+    def __init__(
+        self, engine: Engine, known: Known, chunks: Chunker, star: bool, callbacks: Callbacks | None = None
+    ) -> None:
+        AsyncResult.__init__(self, engine, known, None, callbacks)
+        _Chunked.__init__(self, engine, known, chunks, star)
         self._results: dict[int, list[Any]] = {}
         self._errors: dict[int, BaseException] = {}
+        engine.maps.add(self)
 
     def begin(self) -> Self:
-        self._proceed()
+        self.proceed()
         return self
 
-    def _proceed(self) -> None:
-        try:
-            self.feed(0)
-        except Exception as error:  # noqa: BLE001 - the caller's iterator raised
-            self.fail(error)
-            return
-        if not self.exhausted or self.outstanding != 0:
-            return
-        if self._errors:
-            self.fail(self._errors[min(self._errors)])
-        else:
-            ordered = [self._results[start] for start in sorted(self._results)]
-            self._results = {}
-            self.succeed(ordered[0] if len(ordered) == 1 else [x for part in ordered for x in part])
-
     def chunk_done(self, task: _ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
-        if self.ready_:
-            return
         self._results[task.start] = results
         self._errors |= {task.start + i: error for i, error in errors.items()}
-        self._proceed()
+        self.engine.later(self.proceed)
+
+    def fed(self) -> None:
+        if not self.exhausted or self.pending or self._settled:
+            return
+        self.engine.maps.discard(self)
+        if self._errors:
+            self.fail(self._errors[min(self._errors)])
+        elif self._input_error is not None:
+            self.fail(self._input_error)
+        else:
+            parts = [self._results[start] for start in sorted(self._results)]
+            self._results = {}
+            self.succeed(parts[0] if len(parts) == 1 else [x for part in parts for x in part])
+        self.engine.tell()
+
+    def abandon(self, error: BaseException) -> None:
+        self.engine.maps.discard(self)
+        self.exhausted = True
+        self.fail(error)
 
 
 class IMapIterator(_Chunked):
     """Results as they are asked for, in order or as they come.
 
-    An item that failed raises at its place; the next ``next()`` goes on.
-
-    Never more than a bounded window of chunks ahead of the consumer, however long the input.
+    An item that failed raises at its place; the next ``next()`` goes on. Never more than a bounded window of chunks
+    ahead of the consumer, however long the input.
     """
 
-    def __init__(self, engine: Engine, known: Known, items: Iterable[Any], ordered: bool, size: int | None) -> None:
-        super().__init__(engine, known, items, star=False, size=size, most=1 << 12)
+    def __init__(self, engine: Engine, known: Known, chunks: Chunker, ordered: bool) -> None:
+        super().__init__(engine, known, chunks, star=False)
         self._ordered = ordered
         self._waiting: dict[int, tuple[list[Any], dict[int, BaseException]]] = {}
         self._next = 0  # index of the first item not yet in _current
         self._current: deque[Any] = deque()
         self._errors: dict[int, BaseException] = {}  # by how many of _current are left when it is its turn
-        self._failed: BaseException | None = None
-        self._forgotten = False
+        self._one_at_a_time = threading.RLock()
         self.ready_ = False
+        # Not at the last result: nobody need ask for that one. Its chunks keep it alive while they are out.
+        weakref.finalize(self, engine.crew.forget, known).atexit = False
 
     def begin(self) -> Self:
-        self._feed()
+        self.proceed()
         return self
 
-    def _feed(self, window: float | None = None) -> None:
-        try:
-            self.feed(len(self._waiting), window)
-        except Exception as error:  # noqa: BLE001 - the caller's iterator raised: after the results before it
-            self._failed, self.exhausted = error, True
+    def ahead(self) -> int:
+        return len(self._waiting)
 
     def finish(self, whatever_length: bool) -> None:
         """The pool is closing: submit the rest now, or cut an input of unknown length, which may be endless."""
-        if self.exhausted:
-            return
         if whatever_length or self.chunks.sized:
-            self._feed(math.inf)
-        else:
+            self.window = math.inf  # type: ignore[assignment] # a number of chunks all the same
+            self.proceed()
+        elif not self.exhausted:
             self.exhausted = True
-            self._failed = PoolTerminated("the pool was closed before this input was used up: read all of it before")
+            self._input_error = PoolTerminated("the pool was closed before this input was used up: read it before that")
+        self.ready_ = True
+        self.engine.tell()
 
     def chunk_done(self, task: _ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
         self._waiting[task.start] = (results, errors)
         self.ready_ = True
 
-    def fail(self, error: BaseException) -> None:
-        self._failed, self.exhausted, self.ready_ = error, True, True
+    def abandon(self, error: BaseException) -> None:
+        self._input_error, self.exhausted, self.ready_ = error, True, True
 
     def _take(self) -> bool:
         """Make the next finished chunk the current one, if it is there."""
@@ -284,7 +328,7 @@ class IMapIterator(_Chunked):
         self._next = start + len(results)
         self._current.extend(results)
         self._errors = {len(results) - i: e for i, e in errors.items()}
-        self._feed()
+        self.proceed()
         return True
 
     def next(self, timeout: float | None = None) -> Any:
@@ -294,34 +338,43 @@ class IMapIterator(_Chunked):
             StopIteration: there are no more.
             TimeoutError: it is not there in time; it can be asked for again.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            self.ready_ = False  # before the look: what arrives after it is not missed
-            if self._current or self._take():
-                break
-            if self._failed is not None and not self.outstanding:
-                failed, self._failed = self._failed, None
-                raise failed
-            if self.exhausted and not self.outstanding:
-                self._forget()
-                raise StopIteration
-            left = None if deadline is None else max(deadline - time.monotonic(), 0)
-            if not self.engine.wait(self, left):
-                from allcores.errors import TimeoutError
+        deadline = deadline_after(timeout)
+        with self._one_at_a_time:
+            while True:
+                self.ready_ = False  # before the look: what arrives after it is not missed
+                if self._current or self._take():
+                    return self._pop()
+                if self.exhausted and not self.pending:
+                    self._end()
+                if not self.engine.wait(self, left_until(deadline)):
+                    from allcores.errors import TimeoutError
 
-                raise TimeoutError(f"no result within {timeout} s; the work goes on")
-        if self._errors and (error := self._errors.pop(len(self._current), None)) is not None:
-            self._current.popleft()
+                    raise TimeoutError(f"no result within {timeout} s; the work goes on")
+
+    def _pop(self) -> Any:
+        error = self._errors.pop(len(self._current), None)
+        result = self._current.popleft()
+        if isinstance(error, StopIteration):  # raised from here it would end the loop in silence
+            raise RuntimeError("the job raised StopIteration") from error
+        if error is not None:
             raise error
-        return self._current.popleft()
+        return result
 
-    def _forget(self) -> None:
-        if not self._forgotten:
-            self._forgotten = True
-            self.engine.crew.forget(self.known)
+    def _end(self) -> None:
+        if self._waiting:
+            return  # a chunk came between the looks
+        if self._input_error is not None:
+            error, self._input_error = self._input_error, None
+            raise error
+        raise StopIteration
 
     def __next__(self) -> Any:
-        return self._current.popleft() if self._current and not self._errors else self.next()
+        if self._current and not self._errors:
+            try:
+                return self._current.popleft()
+            except IndexError:  # another thread was faster
+                pass
+        return self.next()
 
     def __iter__(self) -> Self:
         return self

@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from allcores import _native, codec
-from allcores.pool.crew import Outcome, run_task
+from allcores.pool.crew import Mode, Outcome, run_task
 from allcores.start import STARTING
 
 if TYPE_CHECKING:
@@ -30,55 +30,76 @@ _REMEMBERED = 1024
 
 
 def serve(
-    tasks: Queue, answers: Queue, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], most: int
+    tasks: Queue,
+    answers: Queue,
+    news: Queue,
+    initializer: Callable[..., Any] | None,
+    initargs: tuple[Any, ...],
+    most: int,
 ) -> None:
-    """Work until a STOP comes, or for ``most`` tasks (0: no limit)."""
+    """Work until a STOP comes, or for ``most`` tasks (0: no limit). What becomes of the worker goes to ``news``."""
     # Ctrl-C is for the program; the pool decides what becomes of its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _native.set_crew(answers.offset)
+    _native.set_crew(news.offset)
     _native.set_task(STARTING)
     if initializer is not None:
         try:
             initializer(*initargs)
         except BaseException as error:  # noqa: BLE001 - told to the pool, which cannot work
-            _end(answers, Outcome.BROKEN, codec.pack_error(error))
+            _end(news, Outcome.BROKEN, codec.pack_error(error))
             return
-    answers.send(STARTING, Outcome.STARTED, os.getpid(), _native.ANSWERS_TASK)
-    _work(tasks, answers, most)
+    news.send(STARTING, Outcome.STARTED, os.getpid(), _native.ANSWERS_TASK)
+    stopped = _work(tasks, answers, most)
     tasks.break_promise()
-    _end(answers, Outcome.RETIRED, os.getpid())
+    _end(news, Outcome.STOPPED if stopped else Outcome.RETIRED, os.getpid())
 
 
-def _end(answers: Queue, outcome: int, body: Any) -> None:
+def _end(news: Queue, outcome: int, body: Any) -> None:
     # Whatever happens from here on is no death in a task.
-    answers.send(STARTING, outcome, body, _native.ANSWERS_TASK)
+    news.send(STARTING, outcome, body, _native.ANSWERS_TASK)
     _native.set_crew(0)
 
 
-def _work(tasks: Queue, answers: Queue, most: int) -> None:
-    functions: dict[int, Callable[..., Any]] = {}
+def _work(tasks: Queue, answers: Queue, most: int) -> bool:
+    """Do tasks; true if told to stop."""
+    functions = _Functions()
     done = 0
     while not most or done < most:
         task, call, payload = tasks.receive()
         key = (call & _CALL) >> 8
         if key == STOP:
-            return
+            return True
         done += 1
         try:
             if call > _CALL:
                 raise payload
             func = functions.get(key)
             if func is None:
-                if len(functions) >= _REMEMBERED:
-                    functions.clear()
-                func = functions[key] = _native.load_stored(key & _BLOCK)
+                func = functions.load(key, bool(call & Mode.ONCE))
         except BaseException as error:  # noqa: BLE001 - function or argument cannot be loaded here: that fails this task only
             answer: tuple[int, Any] = Outcome.ERROR, error
         else:
-            answer = run_task(func, call & 0xFF, payload)
+            answer = run_task(func, call & 0xFF, payload, record=True)
         tasks.promise_look()  # the next task, which this answer may bring about, need not wake another worker
         _answer(answers, task, *answer)
         del payload, answer  # what they hold is not needed while this worker waits
+    return False
+
+
+class _Functions(dict[int, "Callable[..., Any]"]):
+    """Functions that were loaded, by key; of those for one call of the pool the last: its next chunk may follow."""
+
+    _once = 0
+
+    def load(self, key: int, once: bool) -> Callable[..., Any]:
+        func: Callable[..., Any] = _native.load_stored(key & _BLOCK)
+        if once:
+            self.pop(self._once, None)
+            self._once = key
+        elif len(self) >= _REMEMBERED:
+            self.clear()
+        self[key] = func
+        return func
 
 
 def _answer(answers: Queue, task: int, info: int, body: Any) -> None:

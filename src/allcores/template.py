@@ -1,0 +1,223 @@
+"""The template process: forks every process of the program, and hears of their deaths.
+
+    main ──(socket: start, signal)──▶ template ──fork──▶ child
+                                         │  ▲
+                                         │  └── the kernel says that a child died (pidfd)
+                                         └── settles its death in the segment, then reports its exit status
+
+A fresh interpreter that has imported allcores and nothing of the user's: it never sees ``__main__``. It has one
+thread, so forking it is safe whatever threads the program has; a fork costs a millisecond or two. It is the parent of
+every process of the program, those that workers start included: so it hears of each death from the kernel, and
+settles it (``_native.recover_process``) before anyone is told. A child of a process that died is killed; when the
+main process ends, in whatever way, all are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+from typing import TYPE_CHECKING, NoReturn
+
+from allcores import _native
+from allcores.start import (
+    CONTROL_FD,
+    DIED,
+    FIRST_FREE_FD,
+    REPLY,
+    REQUEST,
+    SEGMENT_FD,
+    SIGNAL,
+    STARTING,
+    STATUS,
+    adopt_link,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ("serve",)
+
+# With nothing to do for so long, the template imports what workers may need later.
+_IDLE_MS = 100
+
+
+class _Child:
+    """A process that the template forked."""
+
+    def __init__(self, pid: int, parent: int, crew: int, control: socket.socket, sentinel: int) -> None:
+        self.pid = pid
+        self.parent = parent
+        self.crew = crew
+        self.control = control
+        self.sentinel = sentinel
+        self.pidfd = os.pidfd_open(pid)
+
+
+class _Template:
+    def __init__(self, main_pid: int) -> None:
+        self.main_pid = main_pid
+        self.control = socket.socket(fileno=CONTROL_FD)
+        self.children: dict[int, _Child] = {}
+        self.poller = select.poll()
+        self.actions: dict[int, Callable[[], None]] = {}
+        self.watch(os.pidfd_open(main_pid), self.end)
+        self.listen(self.control, main_pid)
+
+    def watch(self, fd: int, action: Callable[[], None]) -> None:
+        self.poller.register(fd, select.POLLIN)
+        self.actions[fd] = action
+
+    def listen(self, sock: socket.socket, client: int) -> None:
+        self.watch(sock.fileno(), lambda: self.serve_request(sock, client))
+
+    def run(self) -> NoReturn:
+        idle_ms: int | None = _IDLE_MS
+        while True:
+            ready = self.poller.poll(idle_ms)
+            if not ready:
+                # The first starts are not kept waiting for what only some functions need.
+                import allcores.byvalue  # noqa: F401 - once here instead of once in every worker
+
+                idle_ms = None
+            for fd, _events in ready:
+                action = self.actions.get(fd)
+                if action is not None:
+                    action()
+            for pid in _native.dead_pids(all=False):
+                if pid not in self.children:  # forked by the user; nobody's status to report
+                    _native.recover_process(pid=pid, status=0, died=DIED)
+
+    def serve_request(self, sock: socket.socket, client: int) -> None:
+        try:
+            request, fds, _flags, _addr = socket.recv_fds(sock, REQUEST.size, 2)
+        except ConnectionResetError:
+            request, fds = b"", []
+        if not request:
+            self.client_gone(sock, client)
+            return
+        verb, asked, number, argument, crew = REQUEST.unpack(request)
+        if verb == SIGNAL:
+            if number in self.children:
+                os.kill(number, argument)
+            return
+        try:
+            self.start(sock, client, asked, argument, crew, fds)
+        except OSError as error:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                sock.send(REPLY.pack(asked, -(error.errno or 1)))
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def start(self, sock: socket.socket, client: int, asked: int, mailbox: int, crew: int, standard: list[int]) -> None:
+        sentinel_read, sentinel_write = os.pipe()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        template = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            _become_child(template, client, mailbox, theirs, standard)
+        theirs.close()
+        child = _Child(pid, client, crew, ours, sentinel_write)
+        self.children[pid] = child
+        self.watch(child.pidfd, lambda: self.settle(child))
+        self.listen(ours, pid)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            socket.send_fds(sock, [REPLY.pack(asked, pid)], [sentinel_read])
+        os.close(sentinel_read)
+
+    def settle(self, child: _Child) -> None:
+        """A child has died: repair what it left in the segment, end its own children, then say so."""
+        info = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert info is not None
+        exitcode = info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
+        status = exitcode & 0xFFFFFFFF
+        reported = _native.recover_process(pid=child.pid, status=status, died=DIED)
+        if child.crew and exitcode and not reported and child.parent in (*self.children, self.main_pid):
+            # It died before it could say whom it works for. Its pool is there: it waits for this worker's end.
+            _native.report_death(crew=child.crew, task=STARTING, item=0, pid=child.pid, status=status, died=DIED)
+        os.waitpid(child.pid, 0)
+        del self.children[child.pid]
+        self.kill_children_of(child.pid)
+        self.forget(child.pidfd)
+        self.forget(child.control.fileno())
+        os.close(child.pidfd)
+        child.control.close()
+        with contextlib.suppress(BrokenPipeError):
+            os.write(child.sentinel, STATUS.pack(exitcode))
+        os.close(child.sentinel)
+
+    def forget(self, fd: int) -> None:
+        if self.actions.pop(fd, None) is not None:
+            self.poller.unregister(fd)
+
+    def client_gone(self, sock: socket.socket, client: int) -> None:
+        if client == self.main_pid:
+            self.end()
+        self.forget(sock.fileno())  # its death, if it is one, comes by its pidfd
+
+    def kill_children_of(self, pid: int) -> None:
+        for child in self.children.values():
+            if child.parent == pid:
+                os.kill(child.pid, signal.SIGKILL)
+
+    def end(self) -> NoReturn:
+        """The main process has ended: nobody is left behind."""
+        for pid in self.children:
+            os.kill(pid, signal.SIGKILL)
+        for pid in self.children:
+            os.waitpid(pid, 0)
+        os._exit(0)
+
+
+def serve(main_pid: int, with_numpy: bool, take_over: bool) -> NoReturn:
+    """Be the template of the process ``main_pid``. Never returns.
+
+    Args:
+        main_pid: whose end is the template's own, and of all that it has forked.
+        with_numpy: import NumPy, once here instead of once in every worker.
+        take_over: a template before this one was killed, and its children with it: settle their deaths.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    os.closerange(FIRST_FREE_FD, os.sysconf("SC_OPEN_MAX"))
+    for fd in (SEGMENT_FD, CONTROL_FD):
+        os.set_inheritable(fd, False)
+    _native.attach(fd=SEGMENT_FD, worker=False)
+    if take_over:
+        for pid in _native.dead_pids(all=True):
+            _native.recover_process(pid=pid, status=-signal.SIGKILL & 0xFFFFFFFF, died=DIED, take_over=True)
+    try:
+        template = _Template(main_pid)
+    except ProcessLookupError:  # it has ended meanwhile
+        os._exit(0)
+    if os.getppid() != main_pid:
+        template.end()
+    if with_numpy:
+        import numpy as np  # noqa: F401 - for the children
+    import allcores.child
+    import allcores.pool.worker  # noqa: F401 - likewise
+
+    template.run()
+
+
+def _become_child(template: int, parent: int, mailbox: int, control: socket.socket, standard: list[int]) -> NoReturn:
+    """In the fork: keep nothing of the template but its modules, then do the job in the mailbox."""
+    code = 1
+    try:
+        _native.die_with(template)
+        for fd, target in zip(standard, (1, 2), strict=False):
+            os.dup2(fd, target)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(control.fileno(), CONTROL_FD, inheritable=False)
+        control.detach()
+        os.closerange(FIRST_FREE_FD, os.sysconf("SC_OPEN_MAX"))
+        adopt_link(CONTROL_FD)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        from allcores.child import run_child
+
+        code = run_child(mailbox, parent)
+    finally:
+        os._exit(code)
