@@ -1,5 +1,5 @@
 // The channel: bounded it blocks, unbounded it grows; nothing is lost, and its end gives everything back.
-#include "check.hpp"
+#include "messages.hpp"
 
 using namespace check;
 

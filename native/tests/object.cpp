@@ -1,5 +1,5 @@
 // Objects live as long as anybody holds them, and end once.
-#include "check.hpp"
+#include "messages.hpp"
 
 using namespace check;
 

@@ -1,5 +1,5 @@
 // Recovery as a whole: processes die again and again, and what they shared stays right.
-#include "check.hpp"
+#include "messages.hpp"
 
 using namespace check;
 

@@ -1,5 +1,5 @@
 // The ring: what is put is taken once and in order, whatever the capacity, the threads and the deaths.
-#include "check.hpp"
+#include "messages.hpp"
 
 using namespace check;
 

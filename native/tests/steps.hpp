@@ -4,7 +4,7 @@
 // Sanitizers put their own instructions between, and other processors trap otherwise: for them ALLCORES_STEPS is not set.
 #pragma once
 
-#include "check.hpp"
+#include "messages.hpp"
 
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
 #define ALLCORES_STEPS

@@ -208,7 +208,7 @@ class Engine:
             pid, exitcode = body >> 32, (body & 0xFFFFFFFF) - ((body & 0x80000000) << 1)
             if number == STARTING:
                 self._died_at_start(pid, exitcode)
-            elif number in self._tasks:
+            elif number in self._tasks and self.broken is None:  # else it was we who ended the worker
                 self._tasks[number].died(pid, exitcode, item)
                 self._tasks.pop(number, None)
 

@@ -115,13 +115,13 @@ class Pool:
                 the item.
             WorkerDied: likewise for an item whose worker died.
         """
-        return self._map(func, iterable, chunksize, star=False).get()  # type: ignore[no-any-return]
+        return self._map(func, iterable, chunksize, star=False).run()  # type: ignore[no-any-return]
 
     def starmap(
         self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
     ) -> list[Any]:
         """``map`` for functions of several arguments: ``func(*item)`` for each item."""
-        return self._map(func, iterable, chunksize, star=True).get()  # type: ignore[no-any-return]
+        return self._map(func, iterable, chunksize, star=True).run()  # type: ignore[no-any-return]
 
     def map_async(
         self,
@@ -234,7 +234,7 @@ class Pool:
         callbacks: tuple[Any, Any] | None = None,
     ) -> MapResult:
         chunks = self._chunks(items, size, _MOST_OF_MAP)
-        return MapResult(self._engine, self._learn(func), chunks, star, callbacks).begin()
+        return MapResult(self._engine, self._learn(func), chunks, star, callbacks)
 
     def _map_async(
         self, func: Callable[..., Any], items: Iterable[Any], size: int | None, star: bool, done: Any, failed: Any
@@ -242,6 +242,7 @@ class Pool:
         # The caller may change a list meanwhile; what was given counts.
         items = list(items) if isinstance(items, list) else items
         result = self._map(func, items, size, star, None if done is None and failed is None else (done, failed))
+        result.begin()
         self._engine.drive(result)
         return result
 

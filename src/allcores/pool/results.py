@@ -95,11 +95,14 @@ class AsyncResult:
         self.value = value
         self._what = None
         self._settled = True
-        self._engine.crew.forget(self._known)
+        self._forget()
         if self._callbacks is None:
             self.ready_ = True
         else:
             self._engine.later(self._call_back)
+
+    def _forget(self) -> None:
+        self._engine.crew.forget(self._known)
 
     def _call_back(self) -> None:
         """Ready only when the callback has run, as the standard has it."""
@@ -244,11 +247,20 @@ class MapResult(AsyncResult, _Chunked):
         _Chunked.__init__(self, engine, known, chunks, star)
         self._results: dict[int, list[Any]] = {}
         self._errors: dict[int, BaseException] = {}
+        self._forgotten = False
         engine.maps.add(self)
 
     def begin(self) -> Self:
         self.proceed()
         return self
+
+    def run(self) -> Any:
+        """Begin, and wait for the result. Broken off by Ctrl-C, it is given up: nobody else could ask for it."""
+        try:
+            return self.begin().get()
+        finally:
+            if not self.ready_:
+                self.abandon(PoolTerminated("the call of map was interrupted"))
 
     def chunk_done(self, task: _ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
         self._results[task.start] = results
@@ -256,9 +268,14 @@ class MapResult(AsyncResult, _Chunked):
         self.engine.later(self.proceed)
 
     def fed(self) -> None:
-        if not self.exhausted or self.pending or self._settled:
+        if not self.exhausted or self.pending:
             return
+        if not self._forgotten:
+            self._forgotten = True
+            self.engine.crew.forget(self._known)
         self.engine.maps.discard(self)
+        if self._settled:
+            return  # given up, and now its last chunk has come
         if self._errors:
             self.fail(self._errors[min(self._errors)])
         elif self._input_error is not None:
@@ -270,9 +287,13 @@ class MapResult(AsyncResult, _Chunked):
         self.engine.tell()
 
     def abandon(self, error: BaseException) -> None:
-        self.engine.maps.discard(self)
+        """Give up: no more chunks are sent. Those on the way are still calls of the function, which must stay known."""
         self.exhausted = True
+        self.engine.maps.discard(self)
         self.fail(error)
+
+    def _forget(self) -> None:
+        """Not when it is settled, but when no chunk is out: ``fed``."""
 
 
 class IMapIterator(_Chunked):
@@ -369,11 +390,9 @@ class IMapIterator(_Chunked):
         raise StopIteration
 
     def __next__(self) -> Any:
-        if self._current and not self._errors:
-            try:
+        with self._one_at_a_time:
+            if self._current and not self._errors:
                 return self._current.popleft()
-            except IndexError:  # another thread was faster
-                pass
         return self.next()
 
     def __iter__(self) -> Self:
