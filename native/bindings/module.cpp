@@ -65,7 +65,7 @@ Held::~Held() {
     if (--c.holds[offset_] != 0) return;
     c.holds.erase(offset_);
     Object& o = object();
-    if (let_go(o, c.seg.me, c.seg.me)) end_object(c.seg, c.arena, o);
+    if (let_go(c.arena, o, c.seg.me)) end_object(c.seg, c.arena, o);
 }
 
 void check_kind(u64 offset, Kind a, Kind b) {

@@ -98,8 +98,8 @@ struct World {
         return made;
     }
 
-    bool let_go(Object& o, Slot slot) { return allcores::let_go(o, slot, seg.me); }
-    bool is_last(Object& o) { return allcores::is_last(o, o.life.load(), seg.me); }
+    bool let_go(Object& o, Slot slot) { return allcores::let_go(arena, o, slot); }
+    bool is_last(Object& o) { return !is_held(o) && arena.claim(o.head.block, arena.look(o.head.block)); }
     void drop(Object& o) {
         if (let_go(o, seg.me)) end_object(seg, arena, o);
     }

@@ -53,7 +53,7 @@ public:
             }
         }
         // SYNC POINT block-handed-on: all use of the block is over before it can be taken.
-        word.store(w.with(BlockState::free, 0).raw | (w.cold() ? u64{1} << 24 : 0), std::memory_order_release);
+        word.store(w.used_again().with(BlockState::free, 0).raw | (w.cold() ? u64{1} << 24 : 0), std::memory_order_release);
         hint(id);
     }
 
@@ -63,10 +63,18 @@ public:
         word.store(BlockWord{word.load()}.with(state, owner).raw, std::memory_order_release);
     }
 
+    // Takes the object in the block for this process alone, if the block is still in the use that was seen. False also
+    // while another has it; a claim that the dead left behind is taken over.
+    bool claim(BlockId id, BlockWord seen) {
+        BlockWord from = seen.with(BlockState::object, 0);
+        if (seen.state() == BlockState::claimed && seen.owner() != seg_.me && seg_.is_dead(seen.owner())) from = seen;
+        return word_of(id).compare_exchange_strong(from.raw, seen.with(BlockState::claimed, seg_.me).raw);
+    }
+
     BlockWord look(BlockId id) const { return {word_of(id).load(std::memory_order_acquire)}; }
     bool exists(BlockId id) const {
         const u32 e = id / kBlocksPerExtent;
-        return e != 0 && e < seg_.header().extents_used.load() && id % kBlocksPerExtent < extent(e).blocks;
+        return e != 0 && e < seg_.header().extents_used.load() && id % kBlocksPerExtent < blocks_of(e);
     }
     u64 offset(BlockId id) const {
         const Extent& e = extent(id / kBlocksPerExtent);
@@ -98,7 +106,7 @@ public:
         const u32 used = seg_.header().extents_used.load();
         u64 warm = 0;
         for (u32 e = 1; e < used; ++e) {
-            for (u32 b = 0; b < extent(e).blocks; ++b) {
+            for (u32 b = 0; b < blocks_of(e); ++b) {
                 const BlockId id = e * kBlocksPerExtent + b;
                 const BlockWord w = look(id);
                 if (w.state() == BlockState::owned && w.owner() == dead) give_back(id);
@@ -119,7 +127,7 @@ public:
         Usage u;
         const u32 used = seg_.header().extents_used.load();
         for (u32 e = 1; e < used; ++e) {
-            for (u32 b = 0; b < extent(e).blocks; ++b) {
+            for (u32 b = 0; b < blocks_of(e); ++b) {
                 const bool free = look(e * kBlocksPerExtent + b).state() == BlockState::free;
                 free ? ++u.free_blocks : ++u.blocks;
                 if (!free) u.bytes += class_bytes(extent(e).size_class);
@@ -134,6 +142,8 @@ private:
         u64 bytes = 0;
     };
 
+    // SYNC POINT extent-visible
+    u32 blocks_of(u32 e) const { return extent(e).blocks.load(std::memory_order_acquire); }
     Extent& extent(u32 e) const { return seg_.at<Extent>(kExtentsAt + e * sizeof(Extent)); }
     SizeClass& size_class(u32 c) const { return seg_.at<SizeClass>(kClassesAt + c * sizeof(SizeClass)); }
     std::atomic<u64>& word_of(BlockId id) const {
@@ -143,7 +153,8 @@ private:
     void hint(BlockId id) {
         Extent& e = extent(id / kBlocksPerExtent);
         e.free_hint.fetch_or(u64{1} << (id % kBlocksPerExtent));
-        size_class(e.size_class).free_hint[e.index / 64].fetch_or(u64{1} << (e.index % 64));
+        const u32 i = e.index.load(std::memory_order_relaxed);
+        size_class(e.size_class).free_hint[i / 64].fetch_or(u64{1} << (i % 64));
     }
 
     BlockId reuse(u32 c) {
@@ -195,11 +206,11 @@ private:
         const u64 size = class_bytes(c);
         const u32 blocks = static_cast<u32>(std::clamp<u64>(kExtentBytes / size, 1, kBlocksPerExtent));
         const u64 bytes = align_up(blocks * size, 4096);
-        if (h.next_byte.load() + bytes > seg_.bytes || h.extents_used.load() >= kMaxExtents ||
-            size_class(c).used.load() >= kExtentsPerClass)
-            return 0;
-        const u32 e = h.extents_used.fetch_add(1);
-        if (e >= kMaxExtents) return 0;
+        if (h.next_byte.load() + bytes > seg_.bytes || size_class(c).used.load() >= kExtentsPerClass) return 0;
+        u32 e = h.extents_used.load();  // never above kMaxExtents: all who walk the table trust it
+        do {
+            if (e >= kMaxExtents) return 0;
+        } while (!h.extents_used.compare_exchange_weak(e, e + 1));
         const u64 offset = h.next_byte.fetch_add(bytes);
         if (offset + bytes > seg_.bytes) return 0;
         Extent& ext = extent(e);
@@ -207,7 +218,7 @@ private:
         ext.size_class = c;
         ext.words[0].store(BlockWord{0}.with(BlockState::owned, seg_.me).raw);
         ext.free_hint.store((blocks == 64 ? ~u64{0} : (u64{1} << blocks) - 1) & ~u64{1});
-        ext.blocks = blocks;
+        ext.blocks.store(blocks, std::memory_order_release);
         fresh_ = e * kBlocksPerExtent;
         if (!publish(size_class(c), e)) return 0;
         return fresh_;
@@ -216,7 +227,7 @@ private:
     bool publish(SizeClass& sc, u32 e) {
         for (u32 i = sc.used.load(); i < kExtentsPerClass; ++i) {
             u32 nobody = 0;
-            extent(e).index = i;
+            extent(e).index.store(i, std::memory_order_relaxed);
             const bool mine = sc.extents[i].compare_exchange_strong(nobody, e);
             u32 n = i;
             sc.used.compare_exchange_strong(n, i + 1);  // help on whoever was there first

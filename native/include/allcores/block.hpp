@@ -15,27 +15,33 @@ enum class BlockState : u8 {
     owned,      // by the process in the word
     in_flight,  // by the ring cell that names it
     object,     // by its holders (object.hpp) or by the ring chain it is part of
+    claimed,    // an object that the process in the word ends, or looks at for the dead
 };
 
-//   block word = generation:32 | cold:8 | state:8 | owner:16
-// Cold: free and its memory given back. The generation counts how often that happened.
+//   block word = generation:16 | uses:16 | cold:8 | state:8 | owner:16
+// Cold: free and its memory given back. The generation counts how often that happened, `uses` how often it was given back
+// at all: so a word seen once names one use of the block.
 struct BlockWord {
     u64 raw;
     Slot owner() const { return static_cast<Slot>(raw); }
     BlockState state() const { return static_cast<BlockState>(raw >> 16 & 0xff); }
     bool cold() const { return (raw >> 24 & 0xff) != 0; }
-    u32 generation() const { return static_cast<u32>(raw >> 32); }
+    u32 generation() const { return static_cast<u32>(raw >> 48); }
     BlockWord with(BlockState s, Slot owner) const {
         return {(raw & 0xffffffff'00000000) | static_cast<u64>(s) << 16 | owner};
     }
-    BlockWord chilled() const { return {(static_cast<u64>(generation() + 1) << 32) | u64{1} << 24}; }
+    BlockWord used_again() const {
+        constexpr u64 kUses = u64{0xffff} << 32;
+        return {(raw & ~kUses) | ((raw + (u64{1} << 32)) & kUses)};
+    }
+    BlockWord chilled() const { return {(raw + (u64{1} << 48)) | u64{1} << 24}; }
 };
 
 struct Extent {
     u64 offset;
     u32 size_class;
-    u32 blocks;
-    u32 index;                       // in its class; written before anyone can find the extent there
+    std::atomic<u32> blocks;         // SYNC POINT extent-visible: what is above is written before this is not 0
+    std::atomic<u32> index;          // in its class; only a hint where to hint
     std::atomic<u64> free_hint;
     std::atomic<u64> words[kBlocksPerExtent];
 };

@@ -127,14 +127,13 @@ public:
 
     // Ends the channel, with all that is still in it. For its last holder.
     void destroy() {
-        for (u64 at = channel_.first.load(); at != 0; at = ring(at).next.load()) view(at).discard();
         // Each block is ours before the chain forgets it: killed in between, recovery ends the rest and frees what was ours.
         while (const u64 at = channel_.origin.load()) {
+            view(at).discard();
             const BlockId block = ring(at).head_of_block.block;
             const u64 next = ring(at).next.load();
             arena_.set(block, BlockState::owned);
             channel_.origin.store(next);
-            channel_.first.store(next);
             arena_.give_back(block);
         }
         arena_.give_back(channel_.object.head.block);

@@ -51,7 +51,6 @@ struct alignas(kCacheLine) Header {
     alignas(kCacheLine) std::atomic<u32> participants_used;     // no slot at or above was ever taken
     alignas(kCacheLine) std::atomic<u32> extents_used;
     std::atomic<u64> next_byte;                                 // where the next extent begins
-    std::atomic<u64> births;                                    // objects ever made
     std::atomic<u64> warm_bytes;                                // free and not given back; only steers, never owed
 };
 

@@ -21,9 +21,7 @@ struct Object {
     // pin leaves the object to the end of the program: never freed too early, sometimes too late.
     std::atomic<u64> pins;
     std::atomic<u64> holders[kSlotWords];
-    // birth:48 | who ends it:16, 0 while it lives. No two objects of a program have the same birth, so that whoever is about to
-    // end one cannot end another that was made in its place meanwhile.
-    std::atomic<u64> life;
+    u64 pad;
 };
 
 static_assert(sizeof(Object) == 152);
@@ -40,23 +38,26 @@ inline void clear_hold(Object& o, Slot slot) {
     o.holders[(slot - 1U) / 64].fetch_and(~(u64{1} << ((slot - 1U) % 64)));
 }
 
-// True for exactly one caller, once nobody holds the object: that caller, `me`, ends it. `life` was read while it was held.
-inline bool is_last(Object& o, u64 life, Slot me) {
-    const u64 before = o.pins.load();
-    if (static_cast<u32>(before) != 0) return false;
-    for (auto& word : o.holders) {
-        if (word.load() != 0) return false;
+inline bool is_held(const Object& o) {
+    for (;;) {
+        const u64 before = o.pins.load();
+        if (static_cast<u32>(before) != 0) return true;
+        for (const auto& word : o.holders) {
+            if (word.load() != 0) return true;
+        }
+        // A handle sent and received between the two looks has raised the pins: then somebody holds it after all.
+        if (o.pins.load() == before) return false;
     }
-    // A handle sent and received between the two looks has raised the pins: then somebody holds it after all.
-    if (o.pins.load() != before) return is_last(o, life, me);
-    return static_cast<Slot>(life) == 0 && o.life.compare_exchange_strong(life, life | me);
 }
 
-// Clears the hold of `slot`; true if the caller, `me`, is to end the object.
-inline bool let_go(Object& o, Slot slot, Slot me) {
-    const u64 life = o.life.load();
+// Clears the hold of `slot`. True for exactly one caller, once nobody holds the object: that caller has claimed it, and ends
+// it. From the moment that it has let go, another may end the object and the block be in a new use: so what counts is the
+// block's word as it was before, which is never anybody's data.
+inline bool let_go(Arena& arena, Object& o, Slot slot) {
+    const BlockId block = o.head.block;
+    const BlockWord seen = arena.look(block);
     clear_hold(o, slot);
-    return is_last(o, life, me);
+    return !is_held(o) && arena.claim(block, seen.with(BlockState::object, 0));
 }
 
 // Makes a fresh block, owned by this process, an object held by it.
@@ -64,8 +65,6 @@ inline void become_object(Segment& seg, Arena& arena, Object& o, BlockId block, 
     o.head.block = block;
     o.pins.store(0);
     for (auto& word : o.holders) word.store(0);
-    // The random number of the program in it: no data left in a block looks like it.
-    o.life.store((seg.header().program + seg.header().births.fetch_add(1)) << 16);
     hold(o, seg.me);
     o.head.kind.store(static_cast<u32>(kind));
     arena.set(block, BlockState::object);

@@ -27,16 +27,28 @@ inline void end_object(Segment& seg, Arena& arena, Object& o) {
     }
 }
 
+// f(object, kind) for all of them, each claimed meanwhile: so nobody ends what is looked at here, and uses its block for
+// something else. Who lets go meanwhile cannot end it either: that is done here, then; and so is what the dead were
+// just ending, or had let go without looking whether they were the last.
 template <class F>
 void for_each_object(Segment& seg, Arena& arena, F&& f) {
     const u32 used = seg.header().extents_used.load();
+    const auto kind_of = [&](BlockId id) {
+        return static_cast<Kind>(reinterpret_cast<ObjectHead*>(arena.data(id))->kind.load());
+    };
     for (u32 e = 1; e < used; ++e) {
         for (u32 b = 0; b < kBlocksPerExtent && arena.exists(e * kBlocksPerExtent + b); ++b) {
             const BlockId id = e * kBlocksPerExtent + b;
-            if (arena.look(id).state() != BlockState::object) continue;
-            ObjectHead& head = *reinterpret_cast<ObjectHead*>(arena.data(id));
-            const Kind kind = static_cast<Kind>(head.kind.load());
-            if (kind != Kind::none && kind != Kind::ring) f(reinterpret_cast<Object&>(head), kind);
+            const BlockWord w = arena.look(id);
+            if (w.state() != BlockState::object && w.state() != BlockState::claimed) continue;
+            if (kind_of(id) == Kind::none || kind_of(id) == Kind::ring || !arena.claim(id, w)) continue;
+            Object& o = *reinterpret_cast<Object*>(arena.data(id));
+            f(o, kind_of(id));
+            if (is_held(o)) {
+                arena.set(id, BlockState::object);
+                if (is_held(o) || !arena.claim(id, w.with(BlockState::object, 0))) continue;
+            }
+            end_object(seg, arena, o);
         }
     }
 }
@@ -69,21 +81,15 @@ template <class Report>
 void recover(Segment& seg, Arena& arena, Slot dead, Report&& report) {
     for_each_object(seg, arena, [&](Object& o, Kind kind) {
         // A lock may be held by one who has no handle of it any more; recovering it is one CAS from the dead owner's word.
-        const bool concerned = is_held_by(o, dead) || static_cast<Slot>(o.life.load()) == dead || kind != Kind::channel;
-        if (concerned) recover_object(seg, arena, o, kind, dead);
+        if (is_held_by(o, dead) || !is_held(o) || kind != Kind::channel) recover_object(seg, arena, o, kind, dead);
     });
     const Participant& p = seg.participant(dead);
     arena.recover(dead);
     report(LastWords{p.crew.load(), p.task.load(), p.item.load()});
     for_each_object(seg, arena, [&](Object& o, Kind kind) {
-        const u64 life = o.life.load();
-        const bool ending = static_cast<Slot>(life) == dead;
-        if (is_held_by(o, dead)) {
-            disturb_object(seg, arena, o, kind);
-            clear_hold(o, dead);
-        }
-        // Also what the dead was just ending, or had let go without looking whether it was the last.
-        if (ending || is_last(o, life, seg.me)) end_object(seg, arena, o);
+        if (!is_held_by(o, dead)) return;
+        disturb_object(seg, arena, o, kind);
+        clear_hold(o, dead);
     });
 }
 
