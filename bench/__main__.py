@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     add("--peers", default="", metavar="LIST", help=f"only these, separated by commas: {families}")
     add("--json", type=Path, default=ROOT / "out/bench.json", metavar="PATH", help="every sample")
     add("--markdown", type=Path, default=ROOT / "out/bench.md", metavar="PATH", help="the tables")
-    add("--quick", action="store_true", help=f"few rounds, {QUICK_SCALE:.0%} of the items: only a check")
+    add("--quick", action="store_true", help=f"few rounds, {QUICK_SCALE:.0%}% of the items: only a check")
     add("--scale", type=float, help="multiply the number of items in every operation")
     add("--timeout", type=float, default=120.0, help="seconds after which a sample counts as a hang")
     add("--list", action="store_true", help="list operations and peers, and stop")
