@@ -61,7 +61,7 @@ def request_start(mailbox: int, crew: int = 0) -> tuple[int, int]:
 
     Args:
         mailbox: offset of the channel with the child's job.
-        crew: offset of the answer channel of the pool it will work for, which is told of its death; 0 for none.
+        crew: offset of the channel that its pool is told of its death by; 0 if it works for none.
 
     Returns:
         The child's pid, and a file descriptor that becomes readable when it has ended and its death is settled.
@@ -166,7 +166,7 @@ def _spawn_template(control: int) -> int:
     )
     # Past the two it is given, the template inherits nothing that is not meant for everybody: Python's descriptors
     # close on exec. Copies first: were the socket 3 itself, giving it the segment would close it.
-    high = [fcntl_dup(_native.segment_fd()), fcntl_dup(control)]
+    high = [_high_copy(_native.segment_fd()), _high_copy(control)]
     try:
         actions = [(os.POSIX_SPAWN_DUP2, high[0], SEGMENT_FD), (os.POSIX_SPAWN_DUP2, high[1], CONTROL_FD)]
         argv = [sys.executable, *_interpreter_flags(), "-c", code]
@@ -177,7 +177,7 @@ def _spawn_template(control: int) -> int:
             os.close(fd)
 
 
-def fcntl_dup(fd: int) -> int:
+def _high_copy(fd: int) -> int:
     import fcntl
 
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64)
