@@ -16,7 +16,8 @@ struct Core {
     std::mutex mutex;
     std::unordered_map<u64, u32> holds;  // offset of an object -> how many handles of it this process has
     u64 forks = 0;                       // of this process and of those it was forked from
-    PyObject* look_around = nullptr;     // called when a wait has lasted seconds: is the template still there?
+    PyObject* look_around = nullptr;     // called when a wait has lasted long: is the template still there?
+    bool trace_locks = false;            // acquire() notes the line of the program
 };
 
 Core& bare_core();
@@ -67,9 +68,10 @@ auto without_gil(F&& f) {
     return result;
 }
 
-// Waits as wait_for does, without the GIL, and lets signals through. False: the deadline came.
-template <class Attempt, class More>
-bool wait_python(Parking& parking, i64 deadline, Attempt&& attempt, More&& more) {
+// Waits as wait_for does, without the GIL, and lets signals through. False: the deadline came. `look()` is called, with the
+// GIL, whenever the wait was interrupted: by a signal, or because it has lasted long.
+template <class Attempt, class More, class BeforeSleep, class Look>
+bool wait_python(Parking& parking, i64 deadline, Attempt&& attempt, More&& more, BeforeSleep&& before_sleep, Look&& look) {
     Core& c = core();
     if (attempt()) {
         if (looked(c.seg, parking) && more()) notify_one(parking);
@@ -77,10 +79,27 @@ bool wait_python(Parking& parking, i64 deadline, Attempt&& attempt, More&& more)
     }
     if (deadline == 0) return false;
     for (;;) {
-        const Wait result = without_gil([&] { return wait_for(c.seg, parking, deadline, attempt, more); });
+        const Wait result = without_gil([&] { return wait_for(c.seg, parking, deadline, attempt, more, before_sleep); });
         if (result != Wait::interrupted) return result == Wait::done;
         if (PyErr_CheckSignals() != 0) throw nb::python_error();
         if (c.look_around != nullptr) nb::handle(c.look_around)();
+        look();
+    }
+}
+
+template <class Attempt, class More>
+bool wait_python(Parking& parking, i64 deadline, Attempt&& attempt, More&& more) {
+    return wait_python(parking, deadline, attempt, more, [] {}, [] {});
+}
+
+// Type slots and methods that the interpreter calls itself, at half the cost of a bound function: errors are its, not C++'s.
+template <class F>
+auto as_slot(F&& f, decltype(f()) failed) noexcept {
+    try {
+        return f();
+    } catch (nb::python_error& e) {
+        e.restore();
+        return failed;
     }
 }
 
@@ -90,11 +109,33 @@ nb::object decode(Message& message);
 
 void bind_codec(nb::module_& m);
 void bind_channel(nb::module_& m);
+void bind_lock(nb::module_& m);
 void bind_sync(nb::module_& m);
+void bind_meeting(nb::module_& m);
 void bind_shared(nb::module_& m);
 void bind_chunk(nb::module_& m);
 
-// shared.cpp and sync.cpp: the lock inside a shared object, whichever kind it is.
+// lock.cpp: the lock inside a shared object, whichever kind it is.
 LockState& lock_of(u64 offset);
+
+// Makes a lock's state anew, in memory that is all zeros.
+void name_lock(LockState& lock);
+
+// Waits for a lock that was found busy. False: the deadline came. Raises OwnerDied, and DeadlockError where the wait could
+// never end.
+bool wait_for_lock(LockState& state, i64 deadline, u64 flags);
+[[noreturn]] void raise_owner_died(LockState& state);
+
+// A fresh object of the kind in a block of its own, held by this process, zeroed.
+template <class T>
+T& make_object(Kind kind, u64 bytes = sizeof(T)) {
+    Core& c = core();
+    const BlockId block = c.arena.take(bytes);
+    if (block == 0) raise_no_memory(bytes);
+    T& made = *reinterpret_cast<T*>(c.arena.data(block));
+    std::memset(static_cast<void*>(&made), 0, bytes);
+    become_object(c.seg, c.arena, made.object, block, kind);
+    return made;
+}
 
 }  // namespace allcores::bindings

@@ -109,6 +109,7 @@ void create(u64 bytes, u32 cpus, u64 program, u64 warm) {
         throw nb::python_error();
     }
     join_for_life(c.seg);
+    c.seg.participant(c.seg.me).name.set("MainProcess");
 }
 
 void attach(int fd, bool worker) {
@@ -119,7 +120,9 @@ void attach(int fd, bool worker) {
     }
     join_for_life(c.seg);
     // The template only waits: it does not count as one who needs a CPU.
-    if (!worker) c.seg.set_runnable(false);
+    if (worker) return;
+    c.seg.set_runnable(false);
+    c.seg.participant(c.seg.me).is_template.store(1);
 }
 
 // Before os.fork(): what this process holds must not end until the child holds it too.
@@ -135,8 +138,10 @@ void after_fork_child() {
     c.mutex.unlock();
     tid_cache() = 0;
     if (c.seg.base == nullptr) return;
+    const Name& parent = c.seg.participant(c.seg.me).name;
     c.seg.me = 0;
     join_for_life(c.seg);
+    c.seg.participant(c.seg.me).name.set(parent);
     for (const auto& [offset, count] : c.holds) {
         Object& o = c.seg.at<Object>(offset);
         hold(o, c.seg.me);
@@ -157,9 +162,10 @@ void report_death(u64 crew, u64 task, u32 item, u32 pid, u32 status, u32 died) {
 // Settles the death of the process `pid`, and tells its pool, if it worked for one. True if it did.
 bool recover_process(u32 pid, u32 status, u32 died, bool take_over) {
     Core& c = core();
+    const Recovering one_at_a_time(c.seg);
     const Slot dead = slot_of(c.seg, pid);
     if (dead == 0) return false;
-    // One at a time. Who takes over knows that whoever was at it is dead itself.
+    // Who takes over knows that whoever was at it is dead itself.
     u32 stage = living;
     if (!c.seg.participant(dead).stage.compare_exchange_strong(stage, settling) && stage == settling && !take_over)
         return false;
@@ -168,7 +174,7 @@ bool recover_process(u32 pid, u32 status, u32 died, bool take_over) {
         if (words.crew == 0) return;
         report_death(words.crew, words.task, words.item, pid, status, died);
         reported = true;
-    });
+    }, status != 0);
     free_slot(c.seg, dead);
     return reported;
 }
@@ -221,12 +227,16 @@ NB_MODULE(_native, m) {
         const Arena::Usage u = core().arena.usage();
         return nb::make_tuple(u.blocks, u.bytes, u.free_blocks);
     });
+    m.def("set_name", [](const std::string& name) { core().seg.participant(core().seg.me).name.set(name.c_str()); },
+          nb::arg("name"));
     m.def("pin", [](u64 offset) { pin(core().seg.at<Object>(offset)); }, nb::arg("offset"));
     m.def("unpin", [](u64 offset) { unpin(core().seg.at<Object>(offset)); }, nb::arg("offset"));
 
     bind_codec(m);
     bind_channel(m);
+    bind_lock(m);
     bind_sync(m);
+    bind_meeting(m);
     bind_shared(m);
     bind_chunk(m);
 }

@@ -16,6 +16,7 @@ u64 make_data(const Code& code, u64 n) {
     std::memset(static_cast<void*>(&d), 0, sizeof(Data) + bytes);
     d.bytes = bytes;
     d.lock.recursive = 1;
+    name_lock(d.lock);
     become_object(c.seg, c.arena, d.object, block, Kind::data);
     return c.seg.offset_of(&d);
 }
@@ -24,8 +25,6 @@ u64 checked(u64 offset) {
     check_kind(offset, Kind::data, Kind::data);
     return offset;
 }
-
-PyObject* owner_died = nullptr;
 
 // Common to Value and Array. `guard` is the offset of the lock: its own, somebody else's, or 0 for none.
 class PyData {
@@ -58,14 +57,9 @@ public:
 
 private:
     void acquire(LockView& lock, u64 flags) {
-        Acquire got = lock.try_acquire(flags);
-        if (got == Acquire::busy)
-            wait_python(guard_->parking, kNever, [&] { return (got = lock.try_acquire(flags)) != Acquire::busy; },
-                        [&] { return lock.is_free(); });
-        if (got == Acquire::ok) return;
-        nb::object error = nb::handle(python_name(owner_died, "allcores.errors", "OwnerDied"))(guard_->died_pid.load());
-        PyErr_SetObject(nb::handle(owner_died).ptr(), error.ptr());
-        throw nb::python_error();
+        const Acquire got = lock.try_acquire(flags);
+        if (got == Acquire::busy) wait_for_lock(*guard_, kNever, flags);
+        if (got == Acquire::owner_died) raise_owner_died(*guard_);
     }
 
     const Code& code_;
@@ -84,17 +78,6 @@ class PyArray : public PyData {
 public:
     using PyData::PyData;
 };
-
-// Type slots are called by the interpreter itself, at half the cost of a bound method: errors are its, not C++'s.
-template <class F>
-auto as_slot(F&& f, decltype(f()) failed) noexcept {
-    try {
-        return f();
-    } catch (nb::python_error& e) {
-        e.restore();
-        return failed;
-    }
-}
 
 PyObject* value_get(PyObject* self, void*) {
     PyValue& v = *nb::inst_ptr<PyValue>(self);

@@ -167,7 +167,7 @@ TEST(each_block_once) {
 TEST(usage_while_it_grows) {
     World w;
     std::atomic<bool> done{false};
-    Barrier start;
+    StartLine start;
     in_threads(2, [&](u32 me) {
         start.wait(2);
         for (u32 i = 0; me == 0 && i < rounds(20'000); ++i) CHECK(w.arena.take_sparse(u64{256} << i % 8) != 0);

@@ -151,7 +151,7 @@ TEST(grows_by_several_at_once) {
     for (u32 round = 0; round < rounds(200); ++round) {
         World w(4 << 20);
         Channel& c = w.channel(0);
-        Barrier start;
+        StartLine start;
         in_threads(3, [&](u32 me) {
             start.wait(3);
             for (u32 i = 0; i < kFirst; ++i) put(w, c, inline_message(u64{me} << 32 | i));

@@ -185,7 +185,7 @@ struct Gate {
 };
 
 // For all of `n`, again and again.
-struct Barrier {
+struct StartLine {
     std::atomic<u32> arrived{0};
     std::atomic<u32> round{0};
     void wait(u32 n) {

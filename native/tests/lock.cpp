@@ -140,7 +140,7 @@ TEST(survives_kill) {
             CHECK(v.try_acquire() == Acquire::owner_died);
             CHECK(acquire(w, l) == Acquire::owner_died);
         }
-        CHECK_EQ(l.state.died_pid.load(), dead);
+        CHECK_EQ(LockView(w.seg, l.state).died_pid(), dead);
         if (times > 1) CHECK(v.release() == Release::not_owner);
         CHECK(v.mend());
         CHECK(!v.mend());
@@ -169,7 +169,7 @@ TEST(survives_kill_for_all_who_wait) {
     w.settle(owner);
     for (const pid_t pid : waiters) CHECK(went_well(reap(pid)));
     CHECK(LockView(w.seg, l.state).try_acquire() == Acquire::owner_died);
-    CHECK_EQ(l.state.died_pid.load(), owner);
+    CHECK_EQ(LockView(w.seg, l.state).died_pid(), owner);
 }
 
 TEST(mend_lets_all_in) {

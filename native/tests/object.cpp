@@ -63,7 +63,7 @@ TEST(each_process_ends_it_once) {
     constexpr u32 kProcesses = 3;
     constexpr u32 kRounds = 2'000;
     struct Board {
-        Barrier barrier;
+        StartLine barrier;
         std::atomic<u64> object;
         std::atomic<u32> ended[kRounds];
     };

@@ -142,7 +142,7 @@ TEST(join_gives_each_its_own) {
 // All at the same moment. Threads can, each with a view of its own; their end is the death of the slot.
 TEST(join_races) {
     World w;
-    Barrier start;
+    StartLine start;
     std::vector<std::atomic<u8>> taken(kMaxParticipants + 1);
     for (u32 round = 0; round < rounds(250); ++round) {
         in_threads(4, [&](u32) {

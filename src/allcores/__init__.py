@@ -16,7 +16,15 @@ _LAZY = {
     "get_all_contexts": "context",
     "get_context": "context",
     **dict.fromkeys(
-        ("InitializerFailed", "NotSupported", "OwnerDied", "PoolTerminated", "RemoteTraceback", "TimeoutError"),
+        (
+            "DeadlockError",
+            "InitializerFailed",
+            "NotSupported",
+            "OwnerDied",
+            "PoolTerminated",
+            "RemoteTraceback",
+            "TimeoutError",
+        ),
         "errors",
     ),
     **dict.fromkeys(("UnpicklableError", "UsageError", "WorkerDied", "WouldBlockForever"), "errors"),
@@ -29,7 +37,9 @@ _LAZY = {
 _OF_DEFAULT_CONTEXT = (
     *(
         "Array",
+        "Barrier",
         "BoundedSemaphore",
+        "Condition",
         "Event",
         "Lock",
         "Pool",

@@ -7,7 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from allcores import codec
+from allcores import _native, codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -147,6 +147,7 @@ def become(process: BaseProcess, parent: Any) -> None:
     global _current, _parent
     process.__dict__.update(_pid=os.getpid(), _mailbox=None, _sentinel=None, _reaping=threading.Lock(), _outcome=None)
     _current, _parent = process, parent
+    _native.set_name(process.name)
 
 
 def current_process() -> Any:

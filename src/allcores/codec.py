@@ -50,6 +50,7 @@ _sending = _Sending()
 
 def handle_of(obj: Shared, *args: object) -> tuple[Callable[..., object], tuple[object, ...]]:
     """The ``__reduce__`` of every shared object: rebuild one of its class from ``args`` where it arrives."""
+    _native.travels(obj.offset)
     if _sending.handles is None:
         # A plain pickle.dumps by the user: who knows when it is loaded, and how often. Kept for the program's life.
         _native.pin(obj.offset)

@@ -62,17 +62,17 @@ class Context:
         """Make a queue; see ``allcores.queues.Queue``."""
         raise NotImplementedError
 
-    def Lock(self) -> Any:  # noqa: N802
+    def Lock(self, *, on_owner_death: Any = "poison") -> Any:  # noqa: N802
         """Make a lock; see ``allcores.sync.Lock``."""
         from allcores import sync
 
-        return sync.Lock()
+        return sync.Lock(on_owner_death=on_owner_death)
 
-    def RLock(self) -> Any:  # noqa: N802
+    def RLock(self, *, on_owner_death: Any = "poison") -> Any:  # noqa: N802
         """Make a recursive lock; see ``allcores.sync.RLock``."""
         from allcores import sync
 
-        return sync.RLock()
+        return sync.RLock(on_owner_death=on_owner_death)
 
     def Semaphore(self, value: int = 1) -> Any:  # noqa: N802
         """Make a semaphore; see ``allcores.sync.Semaphore``."""
@@ -91,6 +91,20 @@ class Context:
         from allcores import sync
 
         return sync.Event()
+
+    def Condition(self, lock: Any = None) -> Any:  # noqa: N802
+        """Make a condition variable; see ``allcores.sync.Condition``."""
+        from allcores import sync
+
+        return sync.Condition(lock)
+
+    def Barrier(  # noqa: N802
+        self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
+    ) -> Any:
+        """Make a barrier; see ``allcores.sync.Barrier``."""
+        from allcores import sync
+
+        return sync.Barrier(parties, action, timeout)
 
     def Value(self, typecode_or_value: Any, *args: Any, lock: Any = True) -> Any:  # noqa: N802
         """Make a typed shared value; see ``allcores.shared.Value``."""

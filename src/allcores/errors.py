@@ -7,17 +7,21 @@ builds its message once, in ``__init__``, and pickles with its fields.
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import builtins
     import multiprocessing
+    from collections.abc import Iterable
 
     class TimeoutError(multiprocessing.TimeoutError, builtins.TimeoutError):
         """A result was not there in time. Nothing is cancelled: the work goes on."""
 
 
 __all__ = (
+    "BlockedThread",
+    "DeadlockError",
     "InitializerFailed",
     "NotSupported",
     "OwnerDied",
@@ -123,17 +127,72 @@ class OwnerDied(RuntimeError):
 
     Attributes:
         pid: process id of the dead holder.
+        name: its name, as ``Process.name``.
+        held_since: when it acquired the lock, in seconds as of ``time.time()``; None if that is not known.
+        lock: the lock's name, as its ``repr`` has it; empty if not known.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, name: str = "", held_since: float | None = None, lock: str = "") -> None:
         self.pid = pid
+        self.name = name
+        self.held_since = held_since
+        self.lock = lock
+        since = "" if held_since is None else f", since {time.strftime('%H:%M:%S', time.localtime(held_since))}"
         super().__init__(
-            f"process {pid} died while it held this lock; what the lock guards may be half changed: "
-            "make sure of it, then call lock.recover()"
+            f"process {pid}{f' ({name})' if name else ''} died while it held {lock or 'this lock'}{since}; what the "
+            "lock guards may be half changed: make sure of it, then call lock.recover()"
         )
 
-    def __reduce__(self) -> tuple[type[OwnerDied], tuple[int]]:
-        return type(self), (self.pid,)
+    @classmethod
+    def _of(cls, pid: int, name: str, held_for: float | None, lock: str) -> OwnerDied:
+        return cls(pid, name, None if held_for is None else time.time() - held_for, lock)
+
+    def __reduce__(self) -> tuple[type[OwnerDied], tuple[int, str, float | None, str]]:
+        return type(self), (self.pid, self.name, self.held_since, self.lock)
+
+
+class BlockedThread(NamedTuple):
+    """One member of a deadlock: a thread that waits for a lock which the next member holds."""
+
+    pid: int
+    process: str  # its name
+    thread: int  # the kernel's number of the thread; of a main thread it is the pid
+    waits_for: str  # name of the lock
+    waits_at: str  # file and line; empty without ALLCORES_TRACE_LOCKS=1
+    held_at: str  # likewise: where the next member acquired that lock
+
+
+class DeadlockError(RuntimeError):
+    """This ``acquire`` would wait for ever: its lock is held by a thread that waits, in a circle, for one held here.
+
+    Raised in exactly one thread of the circle, and only by an acquire without a timeout. What that thread holds it
+    still holds: leaving its ``with`` blocks lets the others go on. Also raised where a plain Lock is acquired a second
+    time and nobody else is there who could release it. A lock that was ever released by another than its owner is
+    taken for a signal, and never for part of a circle.
+
+    With the environment variable ``ALLCORES_TRACE_LOCKS=1`` the message has files and lines; that makes each acquire
+    some microseconds slower.
+
+    Attributes:
+        members: the threads of the circle, this one first; each waits for a lock that the next one holds.
+    """
+
+    def __init__(self, members: Iterable[tuple[int, str, int, str, str, str]]) -> None:
+        self.members = [BlockedThread(*member) for member in members]
+        n = len(self.members)
+        lines = []
+        for i, m in enumerate(self.members):
+            holder = self.members[(i + 1) % n]
+            at, held = (f" ({place})" if place else "" for place in (m.waits_at, m.held_at))
+            by = "itself" if holder == m else f"thread {holder.thread} of process {holder.pid}"
+            who = f"thread {m.thread} of process {m.pid}{f' ({m.process})' if m.process else ''}"
+            lines.append(f"\n  {who} waits{at} for {m.waits_for}, held by {by}{held}")
+        cure = "acquire locks in the same order everywhere" if n > 1 else "use an RLock, or release it first"
+        hint = "" if any(m.waits_at for m in self.members) else "; ALLCORES_TRACE_LOCKS=1 adds files and lines"
+        super().__init__(f"this acquire would wait for ever: {cure}{hint}{''.join(lines)}")
+
+    def __reduce__(self) -> tuple[type[DeadlockError], tuple[list[tuple[int, str, int, str, str, str]]]]:
+        return type(self), ([m[:6] for m in self.members],)
 
 
 class InitializerFailed(RuntimeError):

@@ -1,98 +1,274 @@
-"""Locks, semaphores and events that work between processes and threads alike, and survive the death of a holder."""
+"""Locks, semaphores, events, conditions and barriers between processes and threads alike, which survive any death.
+
+Whatever a process that dies was holding or waiting for, the others go on: a lock says ``OwnerDied`` (or is handed on),
+the permits of a BoundedSemaphore are free again, a Condition's notification goes to another, a Barrier breaks.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from allcores import _native, codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("BoundedSemaphore", "Event", "Lock", "RLock", "Semaphore")
+__all__ = ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore")
+
+# Threads of this library that run nothing of the user's.
+SERVICE_THREADS = ("allcores-pool-keeper",)
+
+OnOwnerDeath = Literal["poison", "release"]
 
 
-class Lock(_native.Lock):
-    """A lock between processes and threads, as ``multiprocessing.Lock``.
+class _Travels:
+    """Goes to other processes by handle."""
 
-    May be released by another thread or process than acquired it. If its holder dies, ``acquire`` raises
-    ``OwnerDied`` until ``recover()`` is called. Travels by handle: as argument, in closures, through queues.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(recursive=False)
+    offset: int
 
     @classmethod
     def _attach(cls, offset: int) -> Self:
         obj = cls.__new__(cls)
-        _native.Lock.__init__(obj, recursive=cls is RLock, offset=offset)
+        cls.__mro__[cls._native_at()].__init__(obj, offset=offset)  # type: ignore[misc]
         return obj
+
+    @classmethod
+    def _native_at(cls) -> int:
+        """Where among its bases the native class is: its ``__init__`` alone is called for what arrived."""
+        return next(i for i, base in enumerate(cls.__mro__) if base.__module__ == _native.__name__)
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         return codec.handle_of(self, self.offset)
 
+
+class Lock(_Travels, _native.Lock):
+    """A lock between processes and threads, as ``multiprocessing.Lock``.
+
+    May be released by another thread or process than acquired it. If its holder dies, ``acquire`` raises
+    ``OwnerDied`` until ``recover()`` is called. An acquire that could never end raises ``DeadlockError``: see there.
+    Travels by handle: as argument, in closures, through queues.
+
+    Args:
+        on_owner_death: ``"poison"``, or ``"release"``: the lock is handed on as if the dead holder had released it, for
+            data that is never half changed.
+    """
+
+    _recursive = False
+
+    def __init__(self, *, on_owner_death: OnOwnerDeath = "poison") -> None:
+        if on_owner_death not in ("poison", "release"):
+            raise ValueError(f"on_owner_death must be 'poison' or 'release', not {codec.short_repr(on_owner_death)}")
+        super().__init__(recursive=self._recursive, release_on_death=on_owner_death == "release")
+
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {'held' if self.locked() else 'free'}>"
+        return f"<{self.name} {'held' if self.locked() else 'free'}>"
 
 
 class RLock(Lock):
-    """A lock that its owning thread may acquire again, as ``multiprocessing.RLock``; released as often."""
+    """A lock that its owning thread may acquire again, as ``multiprocessing.RLock``; released as often.
 
-    def __init__(self) -> None:
-        _native.Lock.__init__(self, recursive=True)
+    Where that thread has ended without releasing it, others get ``OwnerDied``, as if the process had died.
+    """
+
+    _recursive = True
 
 
-class Semaphore(_native.Semaphore):
+class Semaphore(_Travels, _native.Semaphore):
     """A counter of permits, as ``multiprocessing.Semaphore``. A permit whose holder dies is gone.
 
     Args:
         value: permits at the start, 0 or more.
     """
 
-    _bounded = False
-
     def __init__(self, value: int = 1) -> None:
-        super().__init__(value=_permits(value), bounded=self._bounded)
-
-    @classmethod
-    def _attach(cls, offset: int) -> Self:
-        obj = cls.__new__(cls)
-        _native.Semaphore.__init__(obj, offset=offset)
-        return obj
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return codec.handle_of(self, self.offset)
+        super().__init__(value=_number(value, "value", "of permits"))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} value={self.get_value()}>"
 
 
-class BoundedSemaphore(Semaphore):
-    """A semaphore that refuses, with ValueError, to be released more often than it was acquired."""
+class BoundedSemaphore(_Travels, _native.BoundedSemaphore):
+    """A semaphore that refuses, with ValueError, to be released more often than it was acquired.
 
-    _bounded = True
+    The permits of a process that dies are free again. Any thread may release a permit: one of its own if it has one.
+
+    Args:
+        value: how many may be inside at once, 0 to 1,048,576.
+    """
+
+    def __init__(self, value: int = 1) -> None:
+        super().__init__(value=_number(value, "value", "of permits"))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} value={self.get_value()}>"
 
 
-class Event(_native.Event):
+class Event(_Travels, _native.Event):
     """A flag that processes and threads wait for, as ``multiprocessing.Event``."""
 
     def __init__(self) -> None:
         super().__init__()
 
-    @classmethod
-    def _attach(cls, offset: int) -> Self:
-        obj = cls.__new__(cls)
-        _native.Event.__init__(obj, offset=offset)
-        return obj
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return codec.handle_of(self, self.offset)
-
     def __repr__(self) -> str:
         return f"<Event {'set' if self.is_set() else 'not set'}>"
 
 
-def _permits(value: Any) -> int:
+class Condition(_Travels, _native.Condition):
+    """A condition variable, as ``multiprocessing.Condition``: wait, with its lock let go of, until somebody notifies.
+
+    Who has waited longest is notified first. A notification whose receiver died before it woke goes to another. If the
+    holder of the lock dies, ``wait`` raises ``OwnerDied``; the lock is then not held.
+
+    Args:
+        lock: a Lock or RLock of this library; by default a new RLock.
+    """
+
+    def __init__(self, lock: Lock | None = None) -> None:
+        if lock is not None and not isinstance(lock, Lock):
+            raise TypeError(f"lock must be an allcores Lock or RLock, not {codec.short_repr(lock)}")
+        super().__init__()
+        self._use(RLock() if lock is None else lock)
+
+    def _use(self, lock: Lock) -> None:
+        self._lock = lock
+        self.acquire = lock.acquire
+        self.release = lock.release
+
+    @classmethod
+    def _attach(cls, offset: int, lock: Lock) -> Self:  # type: ignore[override]
+        obj = super()._attach(offset)
+        obj._use(lock)
+        return obj
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return codec.handle_of(self, self.offset, self._lock)
+
+    def __enter__(self) -> bool:
+        return bool(self._lock.__enter__())
+
+    def __exit__(self, *exc_info: object) -> None:
+        # A wait() that ended by OwnerDied, or was broken off twice, has left without the lock.
+        if exc_info[0] is None or self._lock._is_mine():
+            self._lock.release()
+
+    def _check_mine(self, what: str) -> None:
+        if not self._lock._is_mine():
+            raise AssertionError(f"{what} without the lock: write `with condition:` around it")
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Let go of the lock, wait to be notified, acquire it again. False: ``timeout`` seconds were over first.
+
+        Raises:
+            AssertionError: this thread does not hold the lock.
+            OwnerDied: a process died with the lock; it is not held now.
+        """
+        self._check_mine("wait()")
+        return self._wait(self._lock.offset, timeout)
+
+    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+        """Wait until ``predicate()``, called with the lock held, is true; its last value."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not (result := predicate()):
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            self.wait(left)
+        return result
+
+    def notify(self, n: int = 1) -> None:
+        """Wake the ``n`` that have waited longest, or all if there are fewer. They go on when the lock is free."""
+        self._check_mine("notify()")
+        self._notify(_number(n, "n", "of those to wake"))
+
+    def notify_all(self) -> None:
+        """Wake all that wait."""
+        self._check_mine("notify_all()")
+        self._notify(sys.maxsize)
+
+    def __repr__(self) -> str:
+        return f"<Condition of {self._lock.name}, {self._waiting()} waiting>"
+
+
+class Barrier(_Travels, _native.Barrier):
+    """A place where a number of processes or threads wait for each other, as ``multiprocessing.Barrier``.
+
+    It breaks when a process that waits here dies, or one that shares it is killed or fails: everybody who waits, now
+    or later, gets ``threading.BrokenBarrierError`` with the pid, until ``reset()``.
+
+    Args:
+        parties: how many wait for each other, 1 to 1,048,576.
+        action: called by one of them when all are there, before they go on; an error in it breaks the barrier.
+        timeout: seconds that ``wait`` waits if it is not told otherwise.
+    """
+
+    def __init__(self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None) -> None:
+        if not 1 <= _number(parties, "parties", "of those who wait for each other") <= 1 << 20:
+            raise ValueError(f"parties must be from 1 to {1 << 20}, not {parties}")
+        super().__init__(parties=parties)
+        self._action, self._timeout = action, timeout
+
+    @classmethod
+    def _attach(cls, offset: int, action: Any, timeout: float | None) -> Self:  # type: ignore[override]
+        obj = super()._attach(offset)
+        obj._action, obj._timeout = action, timeout
+        return obj
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return codec.handle_of(self, self.offset, self._action, self._timeout)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until all parties are here. The number of this one among them, from 0.
+
+        Raises:
+            BrokenBarrierError: the barrier is or was broken, by ``abort()``, a timeout, an action that failed or a
+                death; or ``reset()`` came meanwhile.
+        """
+        arrived = self._wait(self._timeout if timeout is None else timeout)
+        if arrived < self.parties:
+            return arrived
+        try:
+            if self._action is not None:
+                self._action()
+        except BaseException:
+            self.abort()
+            raise
+        self._trip()
+        return arrived - self.parties
+
+    def __repr__(self) -> str:
+        state = "broken" if self.broken else f"{self.n_waiting} of {self.parties} waiting"
+        return f"<Barrier {state}>"
+
+
+def _number(value: Any, name: str, what: str) -> int:
     if not isinstance(value, int):
-        raise TypeError(f"value must be an int, the number of permits, not {value!r}")
+        raise TypeError(f"{name} must be an int, the number {what}, not {codec.short_repr(value)}")
     return value
+
+
+# Asked by the core.
+
+
+def _others_here() -> bool:
+    """Whether anything else in this process could release a lock: another thread, or a handler of a signal."""
+    if any(t is not threading.current_thread() and t.name not in SERVICE_THREADS for t in threading.enumerate()):
+        return True
+    import signal
+
+    handlers = (signal.getsignal(s) for s in signal.valid_signals() - {signal.SIGINT})
+    return any(callable(handler) for handler in handlers)
+
+
+def _line_of_caller() -> str:
+    """File and line of the innermost frame that is the user's."""
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "allcores":
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"[-250:]
+
+
+_native.trace_locks(os.environ.get("ALLCORES_TRACE_LOCKS", "0") not in ("", "0"))

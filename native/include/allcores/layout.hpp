@@ -1,7 +1,7 @@
 // Where everything lies in the segment. One nameless memory file per program, mapped by every process at an
 // address of its own: so nothing in it is a pointer, everything is an offset from the start.
 //
-//   [ header | participants | classes | extents | blocks -> ]
+//   [ header | participants | waiters | classes | extents | blocks -> ]
 //
 // The file is sparse: a table that is reserved but not used costs address space and no memory.
 #pragma once
@@ -23,9 +23,10 @@ inline constexpr std::size_t kCacheLine = 128;
 
 inline constexpr u64 kMagic = 0x5345524f434c4c41;  // "ALLCORES" in memory
 // Raised by every change of layout: a process of another version refuses to attach.
-inline constexpr u32 kLayoutVersion = 1;
+inline constexpr u32 kLayoutVersion = 2;
 
 inline constexpr u32 kMaxParticipants = 1024;
+inline constexpr u32 kMaxWaiters = 4096;
 inline constexpr u32 kMaxExtents = 1U << 18;
 inline constexpr u32 kBlocksPerExtent = 64;
 inline constexpr u32 kClasses = 128;
@@ -52,10 +53,16 @@ struct alignas(kCacheLine) Header {
     alignas(kCacheLine) std::atomic<u32> extents_used;
     std::atomic<u64> next_byte;                                 // where the next extent begins
     std::atomic<u64> warm_bytes;                                // free and not given back; only steers, never owed
+
+    alignas(kCacheLine) std::atomic<u32> recovering;            // slot of the process that settles a death; 0: none
+    std::atomic<u32> recovered;                                 // futex: changes when a death has been settled
+    std::atomic<u32> locks_made;                                // their running numbers
+    std::atomic<u32> waiters_used;                              // no record at or above was ever taken
+    std::atomic<u64> tickets;                                   // of blocked acquires: the order in which they began
 };
 
 static_assert(std::atomic<u64>::is_always_lock_free && std::atomic<u32>::is_always_lock_free);
-static_assert(sizeof(Header) == 4 * kCacheLine);
+static_assert(sizeof(Header) == 5 * kCacheLine);
 
 inline constexpr u64 align_up(u64 value, u64 step) { return (value + step - 1) / step * step; }
 

@@ -1,8 +1,10 @@
 // Locks whose holder may die. The word names the owner, so a dead owner is seen by one load; then the lock is poisoned:
 // what it guards may be half changed, and every acquire says so until somebody calls recover().
 //
-//   lock word = thread:32 | flags:16 | owner:16        0: free
+//   lock word = thread:32 | flags:16 | owner:16        0: free        poisoned: pid of the dead:32 | flags:16 | 0
 #pragma once
+
+#include <csignal>
 
 #include "object.hpp"
 #include "park.hpp"
@@ -17,12 +19,18 @@ inline constexpr u64 kAtomicUpdate = u64{1} << 17;
 struct LockState {
     std::atomic<u64> word;
     Parking parking;
-    u32 depth;       // of a recursive lock; its owner's business only
-    std::atomic<u32> died_pid;
-    u32 recursive;
+    u32 depth;                  // of a recursive lock; its owner's business only
+    u8 recursive;
+    u8 released_on_death;       // handed on when its holder dies, not poisoned
+    std::atomic<u8> is_signal;  // was once released by another than its owner
+    std::atomic<u8> travelled;  // its handle was pickled: others may come to hold it
+    u32 number;                 // its name for people
+    std::atomic<i64> since;     // when it was acquired, in monotonic nanoseconds; 0: not known
+    std::atomic<u64> where;     // offset of the text that says where; 0: not traced
+    Name dead;                  // name of the process that died with it
 };
 
-static_assert(sizeof(LockState) == 32);
+static_assert(sizeof(LockState) == 80);
 
 enum class Acquire : u8 { ok, busy, owner_died };
 enum class Release : u8 { ok, not_held, not_owner };
@@ -38,6 +46,10 @@ inline u32 my_thread() {
     return tid;
 }
 
+// This thread, as lock words have it.
+inline u64 this_thread(const Segment& seg) { return static_cast<u64>(my_thread()) << 32 | seg.me; }
+inline u64 owner_of(u64 lock_word) { return lock_word & ~(kPoisoned | kAtomicUpdate); }
+
 class LockView {
 public:
     LockView(const Segment& seg, LockState& lock) : seg_(seg), lock_(lock) {}
@@ -50,7 +62,7 @@ public:
             return Acquire::ok;
         }
         if ((w & kPoisoned) != 0) return Acquire::owner_died;
-        if (lock_.recursive != 0 && (w & ~kAtomicUpdate) == mine()) {
+        if (lock_.recursive != 0 && owner_of(w) == mine()) {
             ++lock_.depth;
             return Acquire::ok;
         }
@@ -62,21 +74,40 @@ public:
 
     // A plain lock may be released by any thread of any process, as the standard says; a recursive one by its owner.
     Release release() {
-        const u64 w = lock_.word.load(std::memory_order_relaxed);
+        u64 w = lock_.word.load(std::memory_order_relaxed);
         if (lock_.recursive != 0) {
-            if ((w & ~kAtomicUpdate) != mine()) return Release::not_owner;
+            if (owner_of(w) != mine()) return Release::not_owner;
             if (--lock_.depth != 0) return Release::ok;
         }
+        if (owner_of(w) == mine()) {
+            free();
+            return Release::ok;
+        }
         // A poisoned plain lock too: acquired by a process that has ended, released by another, it was a signal.
-        if (w == 0) return Release::not_held;
-        // SYNC POINT lock-handed-on; SYNC POINT change-then-look
-        lock_.word.store(0, std::memory_order_seq_cst);
-        notify_one(lock_.parking);
-        return Release::ok;
+        while (w != 0) {
+            lock_.is_signal.store(1, std::memory_order_relaxed);
+            if (!lock_.word.compare_exchange_strong(w, 0)) continue;
+            notify_one(lock_.parking);
+            return Release::ok;
+        }
+        return Release::not_held;
     }
 
-    bool held_by_me() const { return (lock_.word.load() & ~kAtomicUpdate) == mine(); }
+    // For a condition: lets go of a recursive lock however often it is held; `depth` is for take_back.
+    u32 let_go_of() {
+        const u32 depth = lock_.depth;
+        free();
+        return depth;
+    }
+    void take_back(u32 depth) { lock_.depth = depth; }
+
+    bool held_by_me() const { return owner_of(lock_.word.load()) == mine(); }
     bool is_free() const { return lock_.word.load() == 0; }
+    // Of the process that died with it; 0: it is not poisoned.
+    u32 died_pid() const {
+        const u64 w = lock_.word.load();
+        return (w & kPoisoned) != 0 ? static_cast<u32>(w >> 32) : 0;
+    }
 
     // Ends the poison; the caller has made sure of what the lock guards. False: it was not poisoned.
     bool mend() {
@@ -91,16 +122,37 @@ public:
         if (static_cast<Slot>(w) == dead) settle(w);
     }
 
+    // A recursive lock can be released by its owning thread alone: where that thread has ended, its process alive, nobody
+    // ever would. True: it was so, and the lock is settled as if the process had died.
+    bool settle_if_thread_ended() {
+        const u64 w = lock_.word.load();
+        const Slot owner = static_cast<Slot>(w);
+        if (lock_.recursive == 0 || owner == 0 || (w & kAtomicUpdate) != 0) return false;
+        const auto pid = static_cast<pid_t>(seg_.participant(owner).pid.load());
+        if (pid == 0 || tgkill(pid, static_cast<pid_t>(w >> 32), 0) == 0 || errno != ESRCH) return false;
+        settle(w);
+        return true;
+    }
+
 private:
+    void free() {
+        // SYNC POINT lock-handed-on; SYNC POINT change-then-look
+        lock_.word.store(0, std::memory_order_seq_cst);
+        notify_one(lock_.parking);
+    }
+
     // `w` names an owner that is dead. Whoever sees it first does it: the CAS from that very word makes it happen once, and to no
     // later owner that has the slot by then.
     void settle(u64 w) {
         if ((w & kPoisoned) != 0) return;
-        if ((w & kAtomicUpdate) == 0) lock_.died_pid.store(seg_.participant(static_cast<Slot>(w)).pid.load());
-        if (lock_.word.compare_exchange_strong(w, (w & kAtomicUpdate) != 0 ? 0 : kPoisoned)) notify_all(lock_.parking);
+        const Participant& p = seg_.participant(static_cast<Slot>(w));
+        const bool sound = (w & kAtomicUpdate) != 0 || lock_.released_on_death != 0;
+        const u64 poisoned = static_cast<u64>(p.pid.load()) << 32 | kPoisoned;
+        if (!sound) lock_.dead.set(p.name);
+        if (lock_.word.compare_exchange_strong(w, sound ? 0 : poisoned)) notify_all(lock_.parking);
     }
 
-    u64 mine() const { return static_cast<u64>(my_thread()) << 32 | seg_.me; }
+    u64 mine() const { return this_thread(seg_); }
 
     const Segment& seg_;
     LockState& lock_;

@@ -6,7 +6,7 @@
 
 namespace allcores {
 
-enum class Kind : u32 { none, ring, channel, lock, semaphore, event, data };
+enum class Kind : u32 { none, ring, channel, lock, semaphore, event, data, bounded_semaphore, condition, barrier };
 
 // At the start of every block in state `object`, so that recovery can walk them all.
 struct ObjectHead {

@@ -24,8 +24,8 @@ struct Parking {
 static_assert(sizeof(Parking) == 12);
 
 inline constexpr u32 kSleepers = 1;
-// A sleep is bounded as a net only: nothing depends on it, but a lost wake-up would cost seconds and not for ever.
-inline constexpr i64 kNet = 5'000'000'000;
+// A sleep is bounded as a net only: what no event tells (a template that was killed, a spinner that was stopped) is noticed then.
+inline constexpr i64 kNet = 1'000'000'000;
 // About one wake-up (34 to 47 us measured between two processes): shorter parks too early and pays the wake-up,
 // longer burns a core that another could use.
 inline constexpr i64 kMostSpin = 30'000;
@@ -124,8 +124,10 @@ bool spin(const Segment& seg, Parking& p, Attempt&& attempt, i64 deadline) {
 // Waits until attempt() is true. Returns `interrupted` after a signal and every few seconds, so that the caller can
 // look around (signals, dead owners); it then calls again. `more()` says whether there is something left for another
 // waiter: who was woken passes the wake-up on, because one notify_one may stand for several changes.
-template <class Attempt, class More>
-Wait wait_for(const Segment& seg, Parking& p, i64 deadline, Attempt&& attempt, More&& more) {
+//
+// `before_sleep()` is called once, when spinning did not help: for what only those who sleep must do.
+template <class Attempt, class More, class BeforeSleep>
+Wait wait_for(const Segment& seg, Parking& p, i64 deadline, Attempt&& attempt, More&& more, BeforeSleep&& before_sleep) {
     if (attempt()) {
         if (looked(seg, p) && more()) notify_one(p);
         return Wait::done;
@@ -136,6 +138,7 @@ Wait wait_for(const Segment& seg, Parking& p, i64 deadline, Attempt&& attempt, M
     if (spin(seg, p, attempt, deadline)) {
         result = Wait::done;
     } else {
+        before_sleep();
         const i64 net = start + kNet;
         for (;;) {
             const u32 w = p.word.fetch_or(kSleepers, std::memory_order_seq_cst) | kSleepers;
@@ -162,6 +165,11 @@ Wait wait_for(const Segment& seg, Parking& p, i64 deadline, Attempt&& attempt, M
     // Leaving without the thing may leave a wake-up behind; leaving with it may leave more of it.
     if (result != Wait::done || more()) notify_one(p);
     return result;
+}
+
+template <class Attempt, class More>
+Wait wait_for(const Segment& seg, Parking& p, i64 deadline, Attempt&& attempt, More&& more) {
+    return wait_for(seg, p, deadline, attempt, more, [] {});
 }
 
 }  // namespace allcores

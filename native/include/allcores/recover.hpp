@@ -3,8 +3,10 @@
 // successor begins again.
 #pragma once
 
+#include "barrier.hpp"
 #include "channel.hpp"
-#include "lock.hpp"
+#include "deadlock.hpp"
+#include "semaphore.hpp"
 #include "signal.hpp"
 
 namespace allcores {
@@ -14,10 +16,11 @@ struct Data {
     Object object;
     LockState lock;
     u64 bytes;       // of data, behind this header
+    u64 pad[2];
     char* data() { return reinterpret_cast<char*>(this + 1); }
 };
 
-static_assert(sizeof(Data) == 192);
+static_assert(sizeof(Data) == 256);
 
 inline void end_object(Segment& seg, Arena& arena, Object& o) {
     if (static_cast<Kind>(o.head.kind.load()) == Kind::channel) {
@@ -53,10 +56,14 @@ void for_each_object(Segment& seg, Arena& arena, F&& f) {
     }
 }
 
-inline void recover_object(Segment& seg, Arena& arena, Object& o, Kind kind, Slot dead) {
+inline void recover_object(Segment& seg, Arena& arena, Object& o, Kind kind, Slot dead, bool killed) {
     if (kind == Kind::channel) ChannelView(seg, arena, reinterpret_cast<Channel&>(o)).recover(dead);
     if (kind == Kind::lock) LockView(seg, reinterpret_cast<Lock&>(o).state).recover(dead);
     if (kind == Kind::data) LockView(seg, reinterpret_cast<Data&>(o).lock).recover(dead);
+    if (kind == Kind::bounded_semaphore) BoundedSemaphoreView(seg, reinterpret_cast<BoundedSemaphore&>(o)).recover(dead);
+    if (kind == Kind::condition) ConditionView(seg, reinterpret_cast<Condition&>(o)).recover(dead);
+    if (kind == Kind::barrier)
+        BarrierView(seg, reinterpret_cast<Barrier&>(o)).recover(dead, killed && is_held_by(o, dead));
 }
 
 // A wake-up that had reached the dead is passed on: everybody who sleeps looks again.
@@ -66,6 +73,9 @@ inline void disturb_object(Segment& seg, Arena& arena, Object& o, Kind kind) {
     if (kind == Kind::data) disturb(reinterpret_cast<Data&>(o).lock.parking, seg);
     if (kind == Kind::semaphore) disturb(reinterpret_cast<Semaphore&>(o).parking, seg);
     if (kind == Kind::event) disturb(reinterpret_cast<Event&>(o).parking, seg);
+    if (kind == Kind::bounded_semaphore) disturb(reinterpret_cast<BoundedSemaphore&>(o).parking, seg);
+    if (kind == Kind::condition) ConditionView(seg, reinterpret_cast<Condition&>(o)).disturb_all();
+    if (kind == Kind::barrier) disturb(reinterpret_cast<Barrier&>(o).parking, seg);
 }
 
 // What the dead was at, for the report to its pool.
@@ -76,12 +86,13 @@ struct LastWords {
 };
 
 // Objects first: they say which blocks are still on their way. Then the blocks. The report before the holds are cleared:
-// it is the dead one's own hold that keeps the channel alive. The slot last, by the caller.
+// it is the dead one's own hold that keeps the channel alive. The slot last, by the caller. `killed`: it did not end well.
 template <class Report>
-void recover(Segment& seg, Arena& arena, Slot dead, Report&& report) {
+void recover(Segment& seg, Arena& arena, Slot dead, Report&& report, bool killed = true) {
+    WaitRecord::recover(seg, dead);
     for_each_object(seg, arena, [&](Object& o, Kind kind) {
         // A lock may be held by one who has no handle of it any more; recovering it is one CAS from the dead owner's word.
-        if (is_held_by(o, dead) || !is_held(o) || kind != Kind::channel) recover_object(seg, arena, o, kind, dead);
+        if (is_held_by(o, dead) || !is_held(o) || kind != Kind::channel) recover_object(seg, arena, o, kind, dead, killed);
     });
     const Participant& p = seg.participant(dead);
     arena.recover(dead);
@@ -92,6 +103,31 @@ void recover(Segment& seg, Arena& arena, Slot dead, Report&& report) {
         clear_hold(o, dead);
     });
 }
+
+// One recovery at a time: two templates exist where the user has forked. Waits for the other, unless that has died in it.
+class Recovering {
+public:
+    explicit Recovering(Segment& seg) : word_(seg.header().recovering), done_(seg.header().recovered) {
+        for (;;) {
+            const u32 before = done_.load();
+            u32 other = 0;
+            if (word_.compare_exchange_strong(other, seg.me)) return;
+            if (seg.is_dead(static_cast<Slot>(other)) && word_.compare_exchange_strong(other, seg.me)) return;
+            // Its death does not change the word: so it is looked at again after a while.
+            futex_wait(done_, before, now_ns() + kNet);
+        }
+    }
+    ~Recovering() {
+        word_.store(0);
+        done_.fetch_add(1);
+        futex_wake(done_, INT_MAX);
+    }
+    Recovering(const Recovering&) = delete;
+
+private:
+    std::atomic<u32>& word_;
+    std::atomic<u32>& done_;
+};
 
 inline Slot slot_of(const Segment& seg, u32 pid) {
     const u32 used = seg.header().participants_used.load();

@@ -14,6 +14,36 @@
 
 namespace allcores {
 
+// A short name in shared memory, cut where it is too long. Words, so that who reads it while it changes reads no garbage
+// beyond it.
+struct Name {
+    std::atomic<u64> words[4];
+    void set(const char* text) {
+        char buffer[sizeof words] = {};
+        std::strncpy(buffer, text, sizeof buffer - 1);
+        set_words(reinterpret_cast<const u64*>(buffer));
+    }
+    void set(const Name& other) {
+        u64 copy[4];
+        for (int i = 0; i < 4; ++i) copy[i] = other.words[i].load(std::memory_order_relaxed);
+        set_words(copy);
+    }
+    // Into 33 characters.
+    const char* get(char* text) const {
+        for (int i = 0; i < 4; ++i) {
+            const u64 w = words[i].load(std::memory_order_relaxed);
+            std::memcpy(text + i * 8, &w, 8);
+        }
+        text[32] = 0;
+        return text;
+    }
+
+private:
+    void set_words(const u64* from) {
+        for (int i = 0; i < 4; ++i) words[i].store(from[i], std::memory_order_relaxed);
+    }
+};
+
 // How far a participant is: its `life` tells of its death from `living` on; `settling` is one recovery's claim.
 enum Stage : u32 { joining, living, settling };
 
@@ -23,6 +53,8 @@ struct alignas(kCacheLine) Participant {
     std::atomic<u32> pid;
     std::atomic<u32> stage;          // Stage
     std::atomic<u32> supervised;     // a template is its parent and will settle its death
+    std::atomic<u32> is_template;    // runs nothing of the user's
+    Name name;                       // of the process, as the user knows it
     // What a pool worker is at, for whoever has to report its death.
     alignas(kCacheLine) std::atomic<u64> task;   // the task it took and has not answered; 0: none
     std::atomic<u64> crew;           // channel to report its death to; 0: none
@@ -31,8 +63,17 @@ struct alignas(kCacheLine) Participant {
 
 static_assert(sizeof(Participant) == 2 * kCacheLine);
 
+// A thread that is blocked in an acquire (deadlock.hpp).
+struct Waiter {
+    std::atomic<u64> thread;         // as in the word of a lock; 0: the record is free
+    std::atomic<u64> ticket;         // 0: not waiting yet
+    std::atomic<u64> lock;           // offset of the LockState
+    std::atomic<u64> where;          // offset of the text that says which line of the program; 0: not known
+};
+
 inline constexpr u64 kParticipantsAt = 4096;
-inline constexpr u64 kClassesAt = kParticipantsAt + kMaxParticipants * sizeof(Participant);
+inline constexpr u64 kWaitersAt = kParticipantsAt + kMaxParticipants * sizeof(Participant);
+inline constexpr u64 kClassesAt = kWaitersAt + kMaxWaiters * sizeof(Waiter);
 static_assert(sizeof(Header) <= kParticipantsAt);
 
 // This process's view of the segment. `me` is its slot; a forked child must `join` again for one of its own.
@@ -160,6 +201,8 @@ inline bool join_segment(Segment& seg) {
         p.crew.store(0);
         p.item.store(0);
         p.supervised.store(0);
+        p.is_template.store(0);
+        p.name.set("");
         hold_life(p);
         seg.me = static_cast<Slot>(i);
         seg.set_runnable(true);

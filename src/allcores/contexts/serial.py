@@ -109,6 +109,30 @@ class BoundedSemaphore(_Impatient, sync.BoundedSemaphore):
     """A bounded semaphore."""
 
 
+class Condition(sync.Condition):
+    """A condition variable; nobody else is there to notify."""
+
+    def __init__(self, lock: sync.Lock | None = None) -> None:
+        super().__init__(RLock() if lock is None else lock)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """False: nobody else could notify meanwhile."""
+        self._check_mine("wait()")
+        if timeout is None:
+            raise WouldBlockForever("wait() for a condition")
+        return False
+
+
+class Barrier(sync.Barrier):
+    """A barrier; nobody else could come."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Go on, if this is the only party."""
+        if self.parties > 1 and not self.broken and timeout is None and self._timeout is None:
+            raise WouldBlockForever(f"wait() at a barrier for {self.parties} parties")
+        return super().wait(0 if self.parties > 1 else timeout)
+
+
 class Event(sync.Event):
     """An event."""
 
@@ -129,17 +153,25 @@ class SerialContext(Context):
     def Queue(self, maxsize: int = 0) -> Queue:  # noqa: N802
         return Queue(maxsize)
 
-    def Lock(self) -> Lock:  # noqa: N802
-        return Lock()
+    def Lock(self, *, on_owner_death: Any = "poison") -> Lock:  # noqa: N802
+        return Lock(on_owner_death=on_owner_death)
 
-    def RLock(self) -> RLock:  # noqa: N802
-        return RLock()
+    def RLock(self, *, on_owner_death: Any = "poison") -> RLock:  # noqa: N802
+        return RLock(on_owner_death=on_owner_death)
 
     def Semaphore(self, value: int = 1) -> Semaphore:  # noqa: N802
         return Semaphore(value)
 
     def BoundedSemaphore(self, value: int = 1) -> BoundedSemaphore:  # noqa: N802
         return BoundedSemaphore(value)
+
+    def Condition(self, lock: Any = None) -> Condition:  # noqa: N802
+        return Condition(lock)
+
+    def Barrier(  # noqa: N802
+        self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
+    ) -> Barrier:
+        return Barrier(parties, action, timeout)
 
     def Event(self) -> Event:  # noqa: N802
         return Event()
