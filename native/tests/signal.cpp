@@ -1,93 +1,55 @@
-// Semaphores count, events tell everybody; neither depends on who dies while waiting.
+// Events tell everybody, conditions those who have waited longest; neither depends on who dies while waiting.
 #include "check.hpp"
 
 using namespace check;
 
 namespace {
 
-Semaphore& semaphore(World& w, i64 value, i64 most = kNever) {
-    Semaphore& s = w.object<Semaphore>(Kind::semaphore);
-    s.value.store(value);
-    s.most = most;
-    return s;
-}
-void acquire(World& w, Semaphore& s) {
-    wait_in_time(w.seg, s.parking, [&] { return try_acquire(s); }, [&] { return s.value.load() > 0; });
-}
 void wait_set(World& w, Event& e) {
     wait_in_time(w.seg, e.parking, [&] { return e.is_set.load() != 0; }, [] { return false; });
 }
 
-// `permits` for 4 threads: never more inside than that.
-void crowd(u32 permits, u32 cpus) {
-    World w;
-    w.seg.header().usable_cpus = cpus;
-    Semaphore& s = semaphore(w, permits, permits);
-    std::atomic<u32> inside{0};
-    in_threads(4, [&](u32) {
-        for (u32 i = 0; i < rounds(5'000); ++i) {
-            acquire(w, s);
-            CHECK(inside.fetch_add(1) < permits);
-            inside.fetch_sub(1);
-            CHECK(release(s, 1));
-        }
-    });
-    CHECK_EQ(s.value.load(), permits);
-}
+// A condition with its lock, as the bindings use the two.
+struct Meeting {
+    World& w;
+    Condition& c = w.object<Condition>(Kind::condition);
+    Lock& l = w.object<Lock>(Kind::lock);
+    ConditionView view{w.seg, c};
+
+    explicit Meeting(World& world) : w(world) {}
+
+    void lock() {
+        LockView v(w.seg, l.state);
+        wait_in_time(w.seg, l.state.parking, [&] { return v.try_acquire() == Acquire::ok; }, [&] { return v.is_free(); });
+    }
+    void unlock() { CHECK(LockView(w.seg, l.state).release() == Release::ok); }
+
+    // Under the lock. False: not notified before the deadline.
+    bool wait(i64 deadline = kNever) {
+        Condition::Cell* cell = view.enter();
+        CHECK(cell != nullptr);
+        unlock();
+        const auto told = [&] { return ConditionView::is_notified(*cell); };
+        if (deadline == kNever) wait_in_time(w.seg, cell->parking, told, [] { return false; });
+        else wait_for(w.seg, cell->parking, deadline, told, [] { return false; });
+        const bool notified = ConditionView::leave(*cell);
+        lock();
+        return notified;
+    }
+    void until_waiting(u64 n) {
+        while (view.waiting() != n) sched_yield();
+    }
+};
 
 }  // namespace
 
 TEST(smoke) {
     World w;
-    Semaphore& s = semaphore(w, 2);
-    CHECK(try_acquire(s));
-    CHECK(try_acquire(s));
-    CHECK(!try_acquire(s));
-    CHECK(release(s, 1));
-    CHECK(try_acquire(s));
     Event& e = w.object<Event>(Kind::event);
     CHECK(wait_for(w.seg, e.parking, now_ns() + 1'000'000, [&] { return e.is_set.load() != 0; }, [] { return false; }) ==
           Wait::timeout);
     set(e);
     wait_set(w, e);
-}
-
-TEST(capacity) {
-    World w;
-    Semaphore& bounded = semaphore(w, 1, 3);
-    CHECK(!release(bounded, 3));
-    CHECK_EQ(bounded.value.load(), 1);
-    CHECK(release(bounded, 2));
-    CHECK(!release(bounded, 1));
-    CHECK_EQ(bounded.value.load(), 3);
-    Semaphore& unbounded = semaphore(w, 1);
-    CHECK(release(unbounded, kNever - 1));
-    CHECK(!release(unbounded, 1));  // instead of a sum below zero
-}
-
-TEST(mpmc) {
-    for (const u32 permits : {1U, 2U, 3U}) {
-        for (const u32 cpus : {0U, 8U}) crowd(permits, cpus);
-    }
-}
-
-// One release for several: each of them gets through, and nobody else.
-TEST(release_many) {
-    World w;
-    Semaphore& s = semaphore(w, 0);
-    for (u32 round = 0; round < rounds(500); ++round) {
-        std::atomic<u32> through{0};
-        in_threads(4, [&](u32 me) {
-            if (me == 0) {
-                CHECK(release(s, 3));
-                return;
-            }
-            acquire(w, s);
-            through.fetch_add(1);
-        });
-        CHECK_EQ(through.load(), 3);
-        CHECK_EQ(s.value.load(), 0);
-    }
 }
 
 TEST(event_tells_all) {
@@ -111,25 +73,6 @@ TEST(event_tells_all) {
     }
 }
 
-// One of two that wait is killed; the permit, given after that, must reach the other.
-TEST(survives_kill) {
-    World w;
-    for (u32 round = 0; round < 20; ++round) {
-        Semaphore& s = semaphore(w, 0);
-        const pid_t victim = w.start([&] { acquire(w, s); });
-        while ((s.parking.word.load() & kSleepers) == 0) sched_yield();
-        const pid_t other = w.start([&] { acquire(w, s); });
-        kill(victim, SIGKILL);
-        CHECK(was_killed(reap(victim)));
-        if (round % 2 == 0) w.settle(victim);
-        CHECK(release(s, 1));
-        if (round % 2 != 0) w.settle(victim);
-        CHECK(went_well(reap(other)));
-        w.settle(other);
-        CHECK_EQ(s.value.load(), 0);
-    }
-}
-
 TEST(event_survives_kill) {
     World w;
     Event& e = w.object<Event>(Kind::event);
@@ -139,6 +82,139 @@ TEST(event_survives_kill) {
     kill(victim, SIGKILL);
     CHECK(was_killed(reap(victim)));
     set(e);
+    w.settle(victim);
+    CHECK(went_well(reap(other)));
+}
+
+TEST(condition_first_come_first_served) {
+    World w;
+    Meeting m(w);
+    std::vector<u32> woken;  // under the lock
+    std::vector<std::jthread> threads;
+    for (u32 i = 0; i < 5; ++i) {
+        threads.emplace_back([&, i] {
+            m.lock();
+            CHECK(m.wait());
+            woken.push_back(i);
+            m.unlock();
+        });
+        m.until_waiting(i + 1);
+    }
+    for (u32 i = 0; i < 5; ++i) {
+        m.lock();
+        m.view.notify(1);
+        m.unlock();
+        threads[i].join();
+    }
+    CHECK((woken == std::vector<u32>{0, 1, 2, 3, 4}));
+}
+
+TEST(condition_many) {
+    World w;
+    Meeting m(w);
+    u64 items = 0, got = 0;  // under the lock
+    const u32 n = rounds(5'000);
+    in_threads(6, [&](u32 me) {
+        for (u32 i = 0; i < n; ++i) {
+            m.lock();
+            if (me % 2 == 0) {
+                ++items;
+                m.view.notify(1);
+            } else {
+                while (items == 0) m.wait();
+                --items;
+                ++got;
+            }
+            m.unlock();
+        }
+    });
+    CHECK_EQ(got, 3 * n);
+    CHECK_EQ(m.view.waiting(), 0);
+}
+
+TEST(condition_full) {
+    World w;
+    Meeting m(w);
+    std::vector<Condition::Cell*> cells;
+    for (u32 i = 0; i < Condition::kMost; ++i) cells.push_back(m.view.enter());
+    CHECK(m.view.enter() == nullptr);
+    ConditionView::leave(*cells[77]);
+    CHECK(m.view.enter() == cells[77]);
+    m.view.notify(Condition::kMost);
+    for (Condition::Cell* cell : cells) CHECK(ConditionView::leave(*cell));
+}
+
+// Those who give up swallow nothing: of all that were notified, or gave up, each is one or the other.
+TEST(condition_giving_up) {
+    World w;
+    Meeting m(w);
+    std::atomic<u64> notified{0}, told{0};
+    std::atomic<bool> over{false};
+    in_threads(4, [&](u32 me) {
+        if (me == 0) {
+            for (u32 i = 0; i < rounds(2'000); ++i) {
+                m.lock();
+                told += m.view.notify_first() ? 1 : 0;
+                m.unlock();
+                if (i % 16 == 0) sched_yield();
+            }
+            over.store(true);
+            return;
+        }
+        while (!over.load()) {
+            m.lock();
+            notified += m.wait(now_ns() + 20'000) ? 1 : 0;
+            m.unlock();
+        }
+    });
+    CHECK_EQ(notified.load(), told.load());
+}
+
+TEST(condition_survives_kill) {
+    for (const bool settled : {false, true}) {
+        World w;
+        Meeting m(w);
+        for (u32 round = 0; round < 10; ++round) {
+            const pid_t victim = w.start([&] {
+                m.lock();
+                m.wait();
+            });
+            m.until_waiting(1);
+            const pid_t other = w.start([&] {
+                m.lock();
+                CHECK(m.wait());
+                m.unlock();
+            });
+            m.until_waiting(2);
+            kill(victim, SIGKILL);
+            CHECK(was_killed(reap(victim)));
+            if (settled) w.settle(victim);
+            m.lock();
+            m.view.notify(1);
+            m.unlock();
+            CHECK(went_well(reap(other)));
+            if (!settled) w.settle(victim);
+            w.settle(other);
+            CHECK_EQ(m.view.waiting(), 0);
+        }
+    }
+}
+
+// Notified, and dead before it woke: another is notified in its place.
+TEST(condition_passes_on) {
+    World w;
+    Meeting m(w);
+    const pid_t victim = start_and_die(w, [&] {
+        CHECK(m.view.enter() != nullptr);
+        CHECK(m.view.notify_first());
+        die();
+    });
+    const pid_t other = w.start([&] {
+        m.lock();
+        CHECK(m.wait());
+        m.unlock();
+    });
+    m.until_waiting(1);
     w.settle(victim);
     CHECK(went_well(reap(other)));
 }
