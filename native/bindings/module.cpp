@@ -3,11 +3,13 @@
 
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/vector.h>
 
 #include <sys/prctl.h>
 
 #include <csignal>
 #include <thread>
+#include <vector>
 
 namespace allcores::bindings {
 
@@ -16,12 +18,21 @@ Core& bare_core() {
     return *core;
 }
 
+namespace {
+
+[[noreturn]] void raise_full() {
+    raise_python(PyExc_RuntimeError, "this program already has 1024 processes that share memory: let some end first");
+}
+
+}  // namespace
+
 Core& core() {
     Core& c = bare_core();
     if (c.seg.base == nullptr) {
         static PyObject* ensure = nullptr;
         nb::handle(python_name(ensure, "allcores.segment", "ensure"))();
     }
+    if (c.seg.me == 0) raise_full();  // a fork that got no slot; everything below names its owner
     return c;
 }
 
@@ -98,8 +109,7 @@ void join_for_life(Segment& seg) {
         }).detach();
         while (done.load() == 0) futex_wait(done, 0, kNever);
     }
-    if (!joined)
-        raise_python(PyExc_RuntimeError, "this program already has 1024 processes that share memory: let some end first");
+    if (!joined) raise_full();
 }
 
 void create(u64 bytes, u32 cpus, u64 program, u64 warm) {
@@ -123,30 +133,6 @@ void attach(int fd, bool worker) {
     if (worker) return;
     c.seg.set_runnable(false);
     c.seg.participant(c.seg.me).is_template.store(1);
-}
-
-// Before os.fork(): what this process holds must not end until the child holds it too.
-void before_fork() {
-    Core& c = bare_core();
-    c.mutex.lock();
-    ++c.forks;
-    for (const auto& [offset, count] : c.holds) pin(c.seg.at<Object>(offset));
-}
-void after_fork_parent() { bare_core().mutex.unlock(); }
-void after_fork_child() {
-    Core& c = bare_core();
-    c.mutex.unlock();
-    tid_cache() = 0;
-    if (c.seg.base == nullptr) return;
-    const Name& parent = c.seg.participant(c.seg.me).name;
-    c.seg.me = 0;
-    join_for_life(c.seg);
-    c.seg.participant(c.seg.me).name.set(parent);
-    for (const auto& [offset, count] : c.holds) {
-        Object& o = c.seg.at<Object>(offset);
-        hold(o, c.seg.me);
-        unpin(o);
-    }
 }
 
 // To the pool of a worker that died: (task, died | item << 8, pid << 32 | status).
@@ -180,16 +166,50 @@ bool recover_process(u32 pid, u32 status, u32 died, bool take_over) {
 }
 
 // The pids of participants that the kernel says are dead: those that no template will settle, or all.
-nb::list dead_pids(bool all) {
+std::vector<u32> dead_pids(bool all) {
     Core& c = core();
-    nb::list pids;
+    std::vector<u32> pids;
     const u32 used = c.seg.header().participants_used.load();
     for (u32 i = 1; i <= used; ++i) {
         const Participant& p = c.seg.participant(static_cast<Slot>(i));
         const u32 pid = p.pid.load();
-        if (pid != 0 && c.seg.is_dead(static_cast<Slot>(i)) && (all || p.supervised.load() == 0)) pids.append(pid);
+        if (pid != 0 && c.seg.is_dead(static_cast<Slot>(i)) && (all || p.supervised.load() == 0)) pids.push_back(pid);
     }
     return pids;
+}
+
+// Processes that the user forked are nobody's children here: their deaths are settled when a template wakes for another
+// reason, or now, where the table of participants is filling up with them.
+void settle_forks() {
+    Core& c = bare_core();
+    constexpr u32 kFilling = kMaxParticipants - kMaxParticipants / 8;
+    if (c.seg.base == nullptr || c.seg.header().participants_used.load() < kFilling) return;
+    for (const u32 pid : dead_pids(false)) recover_process(pid, 0, 0, false);
+}
+
+// Before os.fork(): what this process holds must not end until the child holds it too.
+void before_fork() {
+    Core& c = bare_core();
+    settle_forks();
+    c.mutex.lock();
+    ++c.forks;
+    for (const auto& [offset, count] : c.holds) pin(c.seg.at<Object>(offset));
+}
+void after_fork_parent() { bare_core().mutex.unlock(); }
+void after_fork_child() {
+    Core& c = bare_core();
+    c.mutex.unlock();
+    tid_cache() = 0;
+    if (c.seg.base == nullptr) return;
+    const Name& parent = c.seg.participant(c.seg.me).name;
+    c.seg.me = 0;
+    join_for_life(c.seg);
+    c.seg.participant(c.seg.me).name.set(parent);
+    for (const auto& [offset, count] : c.holds) {
+        Object& o = c.seg.at<Object>(offset);
+        hold(o, c.seg.me);
+        unpin(o);
+    }
 }
 
 }  // namespace
