@@ -1,0 +1,423 @@
+"""Sleepers and wake-ups of native/include/allcores/park.hpp as a model: one Parking, and what is waited for there.
+
+    waiter:  attempt  spin  spin_attempt  looked  announce  look_again  sleep  woken  look_again ...  more  notify_one
+    changer: change  notify_one = see_spinner  see_sleepers  see_waking  set_waking  count_up  wake_one
+    monitor: settle  disturb    = clear_spinner  clear_waking  count_up  wake_all
+
+What is waited for is a number of items (a change adds one, an attempt takes one), or an event (one change, seen by
+all). Every step is one atomic access or one futex call. The count in the Parking's word has no end, so a process
+only knows whether the word it has read is `fresh`: not counted up since; that the count wraps round is left out.
+
+Time is left out: a timeout, a signal or the net of 5 s may end any sleep, but as a fault, never as a way out; and where
+the code looks how long ago somebody was woken, both answers are tried. So whatever is stuck here waits for ever, or
+for the net. Stopped is not dead: a process that is stopped while others count on its look is not in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import NamedTuple
+
+from .ring import replaced
+
+
+class Flaw(Enum):
+    """One deliberate mistake; the check must find each of them."""
+
+    LOOK_BEFORE_ANNOUNCE = auto()  # a change between the two wakes nobody
+    NOTIFY_BEFORE_CHANGE = auto()  # the same from the other side
+    NO_COUNT = auto()  # who is just falling asleep does not notice
+    SLEEP_WITHOUT_LOOK = auto()  # woken too early: it sleeps on, and keeps what it was woken for from the others
+    NO_MORE = auto()  # one wake-up may stand for several changes
+    MORE_BEFORE_LOOKED = auto()  # looks for more while changers still count on it as the spinner
+    FORGET_AFTER_LOOK = auto()  # changers count on one who was woken and has looked already
+    WAKING_NOBODY = auto()  # nobody was there to be woken, but changers count on him
+    PROMISE_BROKEN = auto()  # look_soon, and then it ends without a look
+    PROMISE_NO_MORE = auto()  # look_soon, and then it takes one of two items
+    NOT_DISTURBED = auto()  # a wake-up dies with the one who had it
+    SPINNER_STAYS = auto()  # changers count on a dead spinner
+    WAKING_STAYS = auto()  # and on a dead one who was woken
+    SPINNER_LAST = auto()  # disturbs first: changes before the spinner is cleared wake nobody
+    SETTLE_LAST = auto()  # disturbs first: what is put back afterwards wakes nobody
+
+
+@dataclass(frozen=True)
+class Config:
+    """The case that is explored."""
+
+    waiters: int
+    changes: tuple[int, ...]  # of each changer
+    asleep: int = 0  # waiters that sleep already
+    event: bool = False  # one change is for all, by notify_all
+    spins: bool = True  # whether waiters may
+    promises: bool = False  # waiters are pool workers, that call look_soon
+    one_process: bool = False  # waiters are threads of one process, with one slot
+    breaks: int = 0  # timeouts and signals in a sleep
+    keeps: bool = False  # who is woken by those tells nobody
+    kills: int = 0
+    mortal: tuple[int, ...] = ()  # the slots that can die, if not all
+    monitor_kills: int = 0
+    flaw: Flaw | None = None
+
+
+class Process(NamedTuple):
+    """A waiter or changer: the step it does next, and its registers."""
+
+    step: str
+    todo: int = 0  # changes it has yet to make
+    back: str = ""  # the step after notify_one or notify_all
+    fresh: bool = False  # the Parking's word is as it was read
+    done: bool = False  # the spinner has got it
+    broken: str = ""  # "timeout" or "signal" ended its sleep
+    taking: bool = False  # the item it took is still in a READING cell
+
+
+class Dead(NamedTuple):
+    """A slot to be recovered, and how many items it was just taking."""
+
+    slot: int
+    taking: int
+
+
+class World(NamedTuple):
+    """All shared memory, all processes."""
+
+    processes: tuple[Process, ...]
+    kills: int
+    breaks: int
+    monitor_kills: int
+    items: int = 0
+    sleepers: bool = False  # bit 0 of the word
+    spinner: int = 0
+    waking: bool = False
+    monitor: str = "begin"
+    dead: tuple[Dead, ...] = ()
+
+    def counted(self) -> World:
+        """The count in the word goes up: nobody's word is fresh any more."""
+        return self._replace(processes=tuple(p._replace(fresh=False) if p.fresh else p for p in self.processes))
+
+    def woken(self) -> World:
+        """futex_wake of all."""
+        return self._replace(
+            processes=tuple(p._replace(step="woken") if p.step == "asleep" else p for p in self.processes)
+        )
+
+
+class Turn(NamedTuple):
+    """One process about to do one step: all it may look at, the ways to go on, and every step by its name."""
+
+    config: Config
+    world: World
+    me: int
+    slot: int
+    process: Process
+
+    def then(self, step: str, **registers: object) -> World:
+        """Goes on with `step`; what was being taken is taken."""
+        process = self.process._replace(step=step, **{"taking": False, **registers})  # type: ignore[arg-type]
+        return self.world._replace(processes=replaced(self.world.processes, self.me - 1, process))
+
+    def with_world(self, world: World) -> Turn:
+        """After a change of the shared memory."""
+        return self._replace(world=world, process=world.processes[self.me - 1])
+
+    def got(self, step: str, **registers: object) -> World | None:
+        """attempt(): goes on with `step` if it gets what it waits for."""
+        if not self.world.items:
+            return None
+        if self.config.event:
+            return self.then(step, **registers)
+        return self.then(step, taking=True, **registers)._replace(items=self.world.items - 1)
+
+    def notify(self, back: str, **registers: object) -> World:
+        """Goes on with notify_one, and then `back`."""
+        return self.then("see_spinner", back=back, **registers)
+
+    def end_notify(self) -> World:
+        """Goes on after notify_one or notify_all; registers that are not in use make no new states."""
+        return self.then(self.process.back, back="", fresh=False)
+
+    def clear_promise(self) -> tuple[bool, Turn]:
+        """looked(): CAS(spinner, me, 0)."""
+        mine = self.world.spinner == self.slot
+        return mine, self._replace(world=self.world._replace(spinner=0)) if mine else self
+
+    # wait_for
+
+    def attempt(self) -> World:
+        promises = self.config.promises or self.config.one_process
+        return self.got("keep_promise" if promises else "user") or self.then("spin")
+
+    def keep_promise(self) -> World:
+        """Before the first attempt fails, a promise is the only thing that others may count on."""
+        mine, after = self.clear_promise()
+        return after.then("more" if mine and self.config.flaw is not Flaw.PROMISE_NO_MORE else "user")
+
+    def spin(self) -> list[World]:
+        """On a full machine, or where another spins, it does not."""
+        ways = [self.clear_promise()[1].asleep_soon()]
+        if self.config.spins and self.world.spinner in (0, self.slot):
+            ways.append(self._replace(world=self.world._replace(spinner=self.slot)).then("spin_attempt"))
+        return ways
+
+    def spin_attempt(self) -> World:
+        """The last look of a spinner; the ones before are no different."""
+        step = "see_more" if self.config.flaw is Flaw.MORE_BEFORE_LOOKED else "looked"
+        return self.got(step, done=True) or self.then("looked")
+
+    def see_more(self) -> World:  # only in the flaw
+        return self.notify("looked") if self.world.items else self.then("looked")
+
+    def looked(self) -> World:
+        _, after = self.clear_promise()
+        if not self.process.done:
+            return after.asleep_soon()
+        return after.then("user" if self.config.flaw is Flaw.MORE_BEFORE_LOOKED else "more", done=False)
+
+    def asleep_soon(self) -> World:
+        """Goes on into the loop of announcing, looking and sleeping."""
+        return self.then("look_again" if self.config.flaw is Flaw.LOOK_BEFORE_ANNOUNCE else "announce")
+
+    def announce(self) -> World:
+        step = "sleep" if self.config.flaw is Flaw.LOOK_BEFORE_ANNOUNCE else "look_again"
+        if self.process.broken == "again":  # only in the flaw
+            step = "sleep"
+        return self.then(step, fresh=True, broken=self.process.broken.replace("again", ""))._replace(sleepers=True)
+
+    def look_again(self) -> World:
+        flaw = self.config.flaw
+        if flaw is Flaw.FORGET_AFTER_LOOK and self.world.waking:
+            return self.got("forget_late", done=True) or self.then("forget_late")
+        after = self.got("more", fresh=False, broken="")
+        if after:
+            return after
+        if self.process.broken == "timeout":
+            return self.leave()
+        return self.then("announce_late" if flaw is Flaw.LOOK_BEFORE_ANNOUNCE else "sleep")
+
+    def announce_late(self) -> World:  # only in the flaw
+        return self.then("sleep", fresh=True)._replace(sleepers=True)
+
+    def forget_late(self) -> World:  # only in the flaw
+        after = self._replace(world=self.world._replace(waking=False))
+        return after.then("more" if self.process.done else "sleep", done=False)
+
+    def sleep(self) -> World:
+        """futex_wait: asleep, if the word is still the same."""
+        return self.then("asleep" if self.process.fresh else "woken", fresh=False)
+
+    def woken(self) -> World:
+        forgets = self.world.waking and self.config.flaw is not Flaw.FORGET_AFTER_LOOK
+        return self.then("forget_waking") if forgets else self.up()
+
+    def forget_waking(self) -> World:
+        return self._replace(world=self.world._replace(waking=False)).up()
+
+    def up(self) -> World:
+        """Goes on after a sleep."""
+        if self.process.broken == "signal":
+            return self.leave()
+        if self.config.flaw is Flaw.SLEEP_WITHOUT_LOOK:
+            return self.then("announce", broken="again")
+        return self.asleep_soon()
+
+    def leave(self) -> World:
+        """Goes on without the thing, and passes on a wake-up that may have come with the reason."""
+        if self.config.keeps:
+            return self.then("user", fresh=False, broken="")
+        return self.notify("user", fresh=False, broken="")
+
+    def more(self) -> World:
+        passes_on = self.world.items and not self.config.event and self.config.flaw is not Flaw.NO_MORE
+        return self.notify("user") if passes_on else self.then("user")
+
+    # between two waits
+
+    def user(self) -> list[World]:
+        """Comes back, or never again: what it does with an item may take for ever."""
+        if self.config.event and self.world.items:
+            return [self.then("done")]
+        return [self.then("look_soon" if self.config.promises else "attempt"), self.then("done")]
+
+    def look_soon(self) -> World:
+        return self.then("promise" if self.world.sleepers else "promised")
+
+    def promise(self) -> World:
+        return self.then("promised")._replace(spinner=self.world.spinner or self.slot)
+
+    def promised(self) -> list[World]:
+        return [self.then("attempt"), self.then("break_promise")]
+
+    def break_promise(self) -> World:
+        if self.config.flaw is Flaw.PROMISE_BROKEN:
+            return self.then("done")
+        mine, after = self.clear_promise()
+        return after.notify("done") if mine else after.then("done")
+
+    # a changer
+
+    def change(self) -> World:
+        left = self.process.todo - 1
+        after = self._replace(world=self.world._replace(items=self.world.items + 1))
+        if self.config.flaw is Flaw.NOTIFY_BEFORE_CHANGE:
+            return after.notify("change", todo=left) if left else after.then("done", todo=0)
+        if self.config.event:
+            return after.then("see_all", todo=0, back="done")
+        return after.notify("change" if left else "done", todo=left)
+
+    # notify_one
+
+    def see_spinner(self) -> World:
+        return self.end_notify() if self.world.spinner else self.then("see_sleepers")
+
+    def see_sleepers(self) -> World:
+        return self.then("see_waking") if self.world.sleepers else self.end_notify()
+
+    def see_waking(self) -> list[World]:
+        """Who was woken and has not looked is counted on, for a while."""
+        goes_on = self.then("set_waking")
+        return [self.end_notify(), goes_on] if self.world.waking else [goes_on]
+
+    def set_waking(self) -> World:
+        step = "wake_one" if self.config.flaw is Flaw.NO_COUNT else "count_up"
+        return self.then(step)._replace(waking=True)
+
+    def count_up(self) -> World:
+        return self.then("wake_one").counted()
+
+    def wake_one(self) -> list[World]:
+        asleep = [i for i, p in enumerate(self.world.processes) if p.step == "asleep"]
+        if not asleep:
+            return [self.then("see_all" if self.config.flaw is Flaw.WAKING_NOBODY else "unset_waking")]
+        after = self.end_notify()
+        woken = ((i, after.processes[i]._replace(step="woken")) for i in asleep)
+        return [after._replace(processes=replaced(after.processes, i, p)) for i, p in woken]
+
+    def unset_waking(self) -> World:
+        after = self._replace(world=self.world._replace(waking=False))
+        return after.end_notify() if self.config.flaw is Flaw.NO_COUNT else after.then("see_all")
+
+    # notify_all
+
+    def see_all(self) -> World:
+        return self.then("take_down", fresh=True) if self.world.sleepers else self.end_notify()
+
+    def take_down(self) -> World:
+        """CAS from the word as it was read."""
+        if not self.process.fresh:
+            return self.then("see_all")
+        return self.then("wake_all", fresh=False).counted()._replace(sleepers=False)
+
+    def wake_all(self) -> World:
+        return self.end_notify().woken()
+
+
+class Rescue(NamedTuple):
+    """The monitor about to do one step; every step by its name."""
+
+    config: Config
+    world: World
+
+    def then(self, monitor: str) -> World:
+        return self.world._replace(monitor=monitor)
+
+    def begin(self) -> World:
+        return self.then("clear_spinner" if self.config.flaw is Flaw.SETTLE_LAST else "settle")
+
+    def settle(self) -> World:
+        """What the dead was taking is put back."""
+        dead = self.world.dead[0]
+        step = "release" if self.config.flaw is Flaw.SETTLE_LAST else "clear_spinner"
+        if self.config.flaw is Flaw.SPINNER_LAST:
+            step = "clear_waking"
+        after = self.world._replace(items=self.world.items + dead.taking)
+        return after._replace(monitor=step, dead=(dead._replace(taking=0), *self.world.dead[1:]))
+
+    def clear_spinner(self) -> World:
+        """CAS(spinner, dead, 0)."""
+        clears = self.world.spinner == self.world.dead[0].slot and self.config.flaw is not Flaw.SPINNER_STAYS
+        after = self.world._replace(spinner=0) if clears else self.world
+        return after._replace(monitor="release" if self.config.flaw is Flaw.SPINNER_LAST else "clear_waking")
+
+    def clear_waking(self) -> World:
+        stays = self.config.flaw is Flaw.WAKING_STAYS
+        step = "release" if self.config.flaw is Flaw.NOT_DISTURBED else "count_up"
+        return self.then(step)._replace(waking=self.world.waking and stays)
+
+    def count_up(self) -> World:
+        return self.then("wake_all").counted()
+
+    def wake_all(self) -> World:
+        last = {Flaw.SETTLE_LAST: "settle", Flaw.SPINNER_LAST: "clear_spinner"}
+        return self.then(last.get(self.config.flaw, "release") if self.config.flaw else "release").woken()
+
+    def release(self) -> World:
+        """The slot may be used again."""
+        return self.then("begin")._replace(dead=self.world.dead[1:])
+
+
+class ParkingModel:
+    """A case, for the explorer."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.slots = [1 if config.one_process else me for me in range(1, config.waiters + 1)]
+        self.slots += range(config.waiters + 1, config.waiters + len(config.changes) + 1)
+
+    def initial(self) -> World:
+        config = self.config
+        early = config.flaw is Flaw.NOTIFY_BEFORE_CHANGE
+        changer = Process("see_spinner", back="change") if early else Process("change")
+        begin = Process("look_soon" if config.promises else "attempt")
+        processes = [Process("asleep")] * config.asleep + [begin] * (config.waiters - config.asleep)
+        processes += [changer._replace(todo=n) for n in config.changes]
+        world = World(tuple(processes), config.kills, config.breaks, config.monitor_kills)
+        return world._replace(sleepers=config.asleep > 0)
+
+    def steps(self, world: World) -> Iterator[tuple[str, World]]:
+        for me, process in enumerate(world.processes, 1):
+            if process.step in ("dead", "done", "asleep"):
+                continue
+            after = getattr(Turn(self.config, world, me, self.slots[me - 1], process), process.step)()
+            for world_after in after if isinstance(after, list) else [after]:
+                yield f"{me}.{process.step}", world_after
+        if world.dead:
+            yield f"monitor.{world.monitor}", getattr(Rescue(self.config, world), world.monitor)()
+
+    def faults(self, world: World) -> Iterator[tuple[str, World]]:
+        if world.breaks:
+            yield from self._breaks(world._replace(breaks=world.breaks - 1))
+        for slot in set(self.slots) if world.kills else ():
+            if self.config.mortal and slot not in self.config.mortal:
+                continue
+            its = [p for p, s in zip(world.processes, self.slots, strict=True) if s == slot]
+            if all(p.step in ("dead", "done") for p in its):
+                continue
+            pairs = zip(world.processes, self.slots, strict=True)
+            processes = tuple(Process("dead") if s == slot else p for p, s in pairs)
+            dead = (*world.dead, Dead(slot, sum(p.taking for p in its)))
+            yield f"kill {slot}", world._replace(processes=processes, kills=world.kills - 1, dead=dead)
+        if world.monitor_kills and world.monitor != "begin":
+            yield "kill monitor", world._replace(monitor="begin", monitor_kills=world.monitor_kills - 1)
+
+    def _breaks(self, world: World) -> Iterator[tuple[str, World]]:
+        """A sleep ends too early; one that has been woken is not asleep any more."""
+        for index, process in enumerate(world.processes):
+            if process.step == "asleep":
+                for why in ("timeout", "signal"):
+                    awake = process._replace(step="woken", broken=why)
+                    yield f"{why} {index + 1}", world._replace(processes=replaced(world.processes, index, awake))
+
+    def finished(self, world: World) -> bool:
+        """All changes made, all deaths recovered, and nobody left who waits for what is there."""
+        waiters, changers = world.processes[: self.config.waiters], world.processes[self.config.waiters :]
+        if world.dead or any(p.step not in ("done", "dead") for p in changers):
+            return False
+        return not world.items or all(p.step in ("done", "dead") for p in waiters)
+
+    def hopeful(self, world: World) -> bool:
+        """Nobody may wait for ever beside what he waits for."""
+        return True
