@@ -22,8 +22,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from allcores import codec
-from allcores.errors import InitializerFailed, PoolTerminated, WorkerDied
+from allcores.deaths import Death
+from allcores.errors import InitializerFailed, PoolTerminated
 from allcores.pool.crew import Outcome
+from allcores.pool.unasked import Unasked
 from allcores.start import STARTING
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Engine:
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
         self.broken: BaseException | None = None
+        self.unasked = Unasked()
         self._tasks: dict[int, Any] = {}
         self._count = itertools.count(1)
         self._inbox: list[tuple[int, int, Any]] = []
@@ -74,6 +77,8 @@ class Engine:
     def submit(self, task: Any, call: int, payload: Any) -> None:
         """Send a task; ``task`` gets its answer by ``succeed``, ``fail``, ``chunk_done`` or ``died``."""
         number = next(self._count)
+        if not number % _BETWEEN_LOOKS and 0 not in self._seat:
+            self._take_in()
         self._tasks[number] = task
         try:
             if self.broken is not None:
@@ -92,6 +97,17 @@ class Engine:
     def later(self, action: Callable[[], object]) -> None:
         """Have something of the user's run outside the seat."""
         self._later.append(action)
+
+    def _take_in(self) -> None:
+        """Take in what has come. Callbacks are for who waits: the caller may hold a lock that they want."""
+        me = threading.get_ident()
+        try:
+            if self._seat.setdefault(0, me) == me:
+                self._lead(_Never(), 0)
+        finally:
+            if self._seat.get(0) == me:
+                self._seat.pop(0, None)
+            self._tell_followers()
 
     # Waiting.
 
@@ -205,17 +221,17 @@ class Engine:
         elif outcome == Outcome.BROKEN:
             self.break_("the pool's initializer raised an error in a worker", self._error(body))
         elif outcome == Outcome.DIED:
-            pid, exitcode = body >> 32, (body & 0xFFFFFFFF) - ((body & 0x80000000) << 1)
+            death = Death(*body)
             if number == STARTING:
-                self._died_at_start(pid, exitcode)
+                self._died_at_start(death)
             elif number in self._tasks and self.broken is None:  # else it was we who ended the worker
-                self._tasks[number].died(pid, exitcode, item)
+                self._tasks[number].died(death, item)
                 self._tasks.pop(number, None)
 
-    def _died_at_start(self, pid: int, exitcode: int) -> None:
+    def _died_at_start(self, death: Death) -> None:
         self._deaths_at_start += 1
         if self._deaths_at_start > self.crew.size:
-            cause = WorkerDied(pid, exitcode, None, "the initializer")
+            cause = death.error(None, "the initializer")
             self.break_("the pool's workers keep dying in its initializer", cause)
 
     def break_(self, why: str, cause: BaseException) -> None:
@@ -282,6 +298,9 @@ class Engine:
 
 # In the info of a message: the body is an exception as it is.
 _UNPACKED = 1 << 61
+# Who only submits, and never waits, takes in what has come once in so many tasks: a look that finds nothing costs as
+# much as half a task, and what has come keeps its memory.
+_BETWEEN_LOOKS = 256
 
 
 def log(what: str) -> None:
@@ -300,6 +319,12 @@ class _Idle:
     @property
     def ready_(self) -> bool:
         return self._engine.idle()
+
+
+class _Never:
+    """Not to be waited for: only to take in what is there."""
+
+    ready_ = False
 
 
 class _Posted:
