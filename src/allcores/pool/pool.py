@@ -13,7 +13,7 @@ from allcores.pool.chunking import Chunker
 from allcores.pool.crew import Mode
 from allcores.pool.engine import Engine
 from allcores.pool.imap import IMapIterator
-from allcores.pool.results import AsyncResult, MapResult
+from allcores.pool.results import AsyncResult, MapResult, RetriedResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -84,35 +84,30 @@ class Pool:
         """Have ``func(*args, **kwds)`` called in a worker. Does not block.
 
         Args:
-            func: any function; lambdas and closures too.
+            func: any function; lambdas and closures too. UnpicklableError if it, or an argument, cannot travel.
             args: a tuple of arguments: write ``(x,)`` for one.
             kwds: named arguments.
-            callback: called with the result, in a background thread or in the thread that waits for a result of this
-                pool.
-            error_callback: likewise with the error. An error that nobody is told of, and nobody asks for by ``get`` or
-                ``successful``, is logged when the pool ends.
+            callback: called with the result, in a background thread or in one that waits for a result of the pool.
+            error_callback: likewise with the error. One that nobody is told of or asks for is logged at the pool's end.
             retries: how often the call runs again if its worker died.
-
-        Raises:
-            ValueError: the pool is closed.
-            UnpicklableError: the function or an argument cannot travel.
         """
-        if type(args) is not tuple or kwds:
+        if type(args) is not tuple or kwds or retries is not _NONE:
             args, kwds = check_call(args, kwds)
-        if retries is not _NONE:
             _check_retries(retries)
         known = self._learn(func)
-        asked = callback is not None or error_callback is not None
-        result = AsyncResult(self._engine, known, args, (callback, error_callback) if asked else None)
+        callbacks = None if callback is None and error_callback is None else (callback, error_callback)
+        call, payload = known.call, args
+        if kwds:
+            call, payload = call | Mode.KEYWORDS, (args, kwds)
+        result = AsyncResult(self._engine, known, args, callbacks)
+        if retries:
+            result = RetriedResult(self._engine, known, args, callbacks).sent_as(call, payload, retries)
         try:
-            call, payload = (known.call | Mode.KEYWORDS, (args, kwds)) if kwds else (known.call, args)
-            if retries:
-                result.retry(call, payload, retries)
             self._engine.submit(result, call, payload)
         except BaseException:
             self._crew.forget(known)
             raise
-        if asked:
+        if callbacks is not None:
             self._engine.drive(result)
         return result
 

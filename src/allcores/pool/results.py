@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from allcores import codec
 from allcores.errors import PoolTerminated
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from allcores.pool.crew import Known
     from allcores.pool.engine import Engine
 
-__all__ = ("AsyncResult", "ChunkTask", "Chunked", "MapResult")
+__all__ = ("AsyncResult", "ChunkTask", "Chunked", "MapResult", "RetriedResult")
 
 Callbacks = tuple[Any, Any]
 
@@ -32,7 +32,6 @@ class AsyncResult:
     _callbacks: Callbacks | None = None
     value: Any = None
     _unseen: Unseen | None = None
-    _retry: _Retry | None = None
 
     def __init__(self, engine: Engine, known: Known, what: Any, callbacks: Callbacks | None = None) -> None:
         self._engine = engine
@@ -40,10 +39,6 @@ class AsyncResult:
         self._what = what
         if callbacks is not None:
             self._callbacks = callbacks
-
-    def retry(self, call: int, payload: Any, retries: int) -> None:
-        """Before it is sent: so often it is to run again if its worker dies."""
-        self._retry = _Retry(self, call, payload, retries)
 
     def get(self, timeout: float | None = None) -> Any:
         """Wait for the result and return it, or raise what the call raised.
@@ -98,18 +93,14 @@ class AsyncResult:
         self.fail(error)
 
     def died(self, death: Death, _item: int) -> None:
-        retry = self._retry
-        if retry is None:
-            self.fail(death.error(None, codec.short_repr(self._what)))
-        elif not retry.after(death):
-            self.fail(death.error(None, codec.short_repr(self._what), len(retry.deaths)))
+        self.fail(death.error(None, codec.short_repr(self._what)))
 
     def settle(self, ok: bool, value: Any) -> None:
         if self._settled:
             return
         self._ok = ok
         self.value = value
-        self._what = self._retry = None
+        self._what = None
         self._settled = True
         if not ok:
             self._watch(value)
@@ -142,33 +133,33 @@ class AsyncResult:
             self._engine.tell()
 
 
-class _Retry:
-    """How to run a call again whose worker died, and how often that happened."""
+class RetriedResult(AsyncResult):
+    """The result of a call that is sent again when its worker died: so often, and no more."""
 
-    def __init__(self, result: AsyncResult, call: int, payload: Any, retries: int) -> None:
-        self.deaths: set[int] = set()  # pids: a death that is told twice counts once
-        self._how = (result, call, payload)
+    def sent_as(self, call: int, payload: Any, retries: int) -> Self:
+        """How it is sent; before it is."""
+        self._how = (call, payload)
         self._retries = retries
+        self._deaths: set[int] = set()  # pids: a death that is told twice counts once
         self._due = False
+        return self
 
-    def after(self, death: Death) -> bool:
-        """Whether the call runs again after this death."""
-        self.deaths.add(death.pid)
-        if len(self.deaths) > self._retries:
-            return False
+    def died(self, death: Death, _item: int) -> None:
+        self._deaths.add(death.pid)
+        if len(self._deaths) > self._retries:
+            self.fail(death.error(None, codec.short_repr(self._what), len(self._deaths)))
+            return
         self._due = True
-        self._how[0]._engine.later(self._again)
-        return True
+        self._engine.later(self._send_again)
 
-    def _again(self) -> None:
+    def _send_again(self) -> None:
         if not self._due:
             return
-        result, call, payload = self._how
         try:
             self._due = False
-            result._engine.submit(result, call, payload)
+            self._engine.submit(self, *self._how)
         except BaseException as error:
-            result.fail(error)
+            self.fail(error)
             if not isinstance(error, Exception):
                 raise
 
