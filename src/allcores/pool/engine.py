@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from allcores import codec
 from allcores.deaths import Death
-from allcores.errors import InitializerFailed, PoolTerminated
+from allcores.errors import InitializerFailed, PoolTerminated, UnpicklableError
 from allcores.pool.crew import Outcome
 from allcores.pool.unasked import Unasked
 from allcores.start import STARTING
@@ -197,6 +197,21 @@ class Engine:
     # Answers. Under the seat: nothing of the user's runs here.
 
     def _dispatch(self, number: int, info: int, body: Any) -> None:
+        try:
+            self._settle(number, info, body)
+        except Exception as error:  # noqa: BLE001 - it would come again and again
+            self._garbage(number, error)
+
+    def _garbage(self, number: int, why: Exception) -> None:
+        """A message that is none of ours, or damaged: it fails the task that it names, if there is one."""
+        log("a message to a pool makes no sense")
+        task = self._tasks.pop(number, None)
+        if task is not None:
+            error = UnpicklableError("a worker's answer arrived damaged")
+            error.__cause__ = why
+            task.fail(error)
+
+    def _settle(self, number: int, info: int, body: Any) -> None:
         outcome = info & 0xFF
         if outcome > Outcome.CHUNK:
             self._news(outcome, number, info >> 8, body)
@@ -306,6 +321,11 @@ _UNPACKED = 1 << 61
 # Who only submits, and never waits, takes in what has come once in so many tasks: a look that finds nothing costs as
 # much as half a task, and what has come keeps its memory.
 _BETWEEN_LOOKS = 256
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Whether an error in something of the user's that we run is no error of that, but Ctrl-C at this moment."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 
 
 def log(what: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from allcores import codec
 from allcores.errors import PoolTerminated
 from allcores.pool.crew import Mode
-from allcores.pool.engine import log
+from allcores.pool.engine import is_ctrl_c, log
 from allcores.pool.unasked import Unseen
 
 if TYPE_CHECKING:
@@ -126,8 +126,10 @@ class AsyncResult:
         try:
             if callback is not None:
                 callback(self.value)
-        except (Exception, SystemExit):  # noqa: BLE001 - it has no caller to raise to; the result stands
-            log("a pool callback raised")
+        except BaseException as error:
+            if is_ctrl_c(error):
+                raise
+            log("a pool callback raised")  # it has no caller to raise to; the result stands
         finally:
             self.ready_ = True
             self._engine.tell()
@@ -177,6 +179,8 @@ class ChunkTask:
         self.parts: list[ChunkTask] | None = None  # into which it was cut, and that are not sent yet
 
     def chunk_done(self, results: list[Any], errors: list[tuple[int, BaseException]], ns: int) -> None:
+        if len(results) != len(self.items):
+            raise ValueError(f"{len(results)} results for {len(self.items)} items")
         self.job.chunks.measured(len(self.items), ns)
         for i, error in errors:
             self._note(i, error)
@@ -261,8 +265,10 @@ class Chunked:
     def send(self, task: ChunkTask) -> None:
         try:
             self.engine.submit(task, self.call, task.items)
-        except Exception as error:  # noqa: BLE001 - an item that cannot travel
+        except BaseException as error:  # an item that cannot travel
             self.engine.fail_later(task, error)
+            if is_ctrl_c(error):
+                raise
 
     def proceed(self) -> None:
         """Send what the window has room for. If another thread is at it, that one does."""
@@ -270,8 +276,10 @@ class Chunked:
         while self._again and self._feeding.acquire(blocking=False):
             try:
                 self._again = False
-                self.feed(self.window)
-                self.fed()
+                try:
+                    self.feed(self.window)
+                finally:
+                    self.fed()
             finally:
                 self._feeding.release()
 
@@ -285,8 +293,10 @@ class Chunked:
                 task = ChunkTask(self, *chunk)
                 self.pending.add(task)
                 self.send(task)
-        except Exception as error:  # noqa: BLE001 - the caller's iterator raised: after the results before it
+        except BaseException as error:  # the caller's iterator raised: after the results before it
             self._input_error, self.exhausted = error, True
+            if is_ctrl_c(error):
+                raise
 
     def ahead(self) -> int:
         """Chunks that are done and not asked for."""
