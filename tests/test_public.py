@@ -38,7 +38,7 @@ EXAMPLES: list[Exception] = [
     errors.NotSupported("not here"),
     errors.WouldBlockForever("get() on an empty queue"),
     errors.UnpicklableError("cannot send it"),
-    errors.WorkerDied(17, -9, 3, "'item'"),
+    errors.WorkerDied(17, -9, 3, "'item'", 1 << 30, True, "the last line", 2),
     errors.OwnerDied(17),
     errors.InitializerFailed("the initializer raised"),
     errors.PoolTerminated("too late"),

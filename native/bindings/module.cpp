@@ -6,6 +6,9 @@
 #include <nanobind/stl/vector.h>
 
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include <csignal>
 #include <thread>
@@ -135,18 +138,23 @@ void attach(int fd, bool worker) {
     c.seg.participant(c.seg.me).is_template.store(1);
 }
 
-// To the pool of a worker that died: (task, died | item << 8, pid << 32 | status).
-void report_death(u64 crew, u64 task, u32 item, u32 pid, u32 status, u32 died) {
+// To the pool of a worker that died: (task, died | item << 8, body), the body a tuple that may be cut at its end.
+void report_death(u64 crew, u64 task, u32 item, nb::tuple body, u32 died) {
     Core& c = core();
     Message m{};
     m.a = task;
     m.b = died | static_cast<u64>(item) << 8;
-    encode(nb::int_(static_cast<u64>(pid) << 32 | status), m);
+    try {
+        encode(body, m);
+    } catch (nb::python_error&) {  // no block is left for what it said last; the rest needs none
+        m.size = 0;
+        encode(nb::steal(PyTuple_GetSlice(body.ptr(), 0, 4)), m);
+    }
     ChannelView(c.seg, c.arena, c.seg.at<Channel>(crew)).try_put(m);
 }
 
 // Settles the death of the process `pid`, and tells its pool, if it worked for one. True if it did.
-bool recover_process(u32 pid, u32 status, u32 died, bool take_over) {
+bool recover_process(u32 pid, nb::tuple body, u32 died, bool take_over) {
     Core& c = core();
     const Recovering one_at_a_time(c.seg);
     const Slot dead = slot_of(c.seg, pid);
@@ -158,11 +166,20 @@ bool recover_process(u32 pid, u32 status, u32 died, bool take_over) {
     bool reported = false;
     recover(c.seg, c.arena, dead, [&](const LastWords& words) {
         if (words.crew == 0) return;
-        report_death(words.crew, words.task, words.item, pid, status, died);
+        report_death(words.crew, words.task, words.item, body, died);
         reported = true;
     }, status != 0);
     free_slot(c.seg, dead);
     return reported;
+}
+
+// The most memory that a child of this process had, in bytes. It has ended, and is not waited for yet.
+u64 peak_memory(int pid) {
+    siginfo_t info{};
+    rusage used{};
+    // The C library's waitid() leaves out what the kernel's tells.
+    const long failed = syscall(SYS_waitid, P_PID, pid, &info, WEXITED | WNOWAIT, &used);
+    return failed != 0 ? 0 : static_cast<u64>(used.ru_maxrss) << 10;
 }
 
 // The pids of participants that the kernel says are dead: those that no template will settle, or all.
@@ -231,10 +248,11 @@ NB_MODULE(_native, m) {
     m.def("before_fork", &before_fork);
     m.def("after_fork_parent", &after_fork_parent);
     m.def("after_fork_child", &after_fork_child);
-    m.def("recover_process", &recover_process, nb::arg("pid"), nb::arg("status"), nb::arg("died"),
+    m.def("recover_process", &recover_process, nb::arg("pid"), nb::arg("body"), nb::arg("died"),
           nb::arg("take_over") = false);
-    m.def("report_death", &report_death, nb::arg("crew"), nb::arg("task"), nb::arg("item"), nb::arg("pid"),
-          nb::arg("status"), nb::arg("died"));
+    m.def("report_death", &report_death, nb::arg("crew"), nb::arg("task"), nb::arg("item"), nb::arg("body"),
+          nb::arg("died"));
+    m.def("peak_memory", &peak_memory, nb::arg("pid"));
     m.def("dead_pids", &dead_pids, nb::arg("all"));
     m.def("on_long_wait", [](nb::object f) { bare_core().look_around = f.release().ptr(); }, nb::arg("callback"));
     // For a child of the template: the kernel kills it when the template ends; if that has happened, it does so itself.

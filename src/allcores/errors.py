@@ -88,13 +88,18 @@ def describe_exit(exitcode: int | None) -> str:
     if exitcode is None:
         return "for an unknown reason"
     if exitcode >= 0:
-        return f"with exit code {exitcode}"
+        return f"exit code {exitcode}"
     try:
         name = signal.Signals(-exitcode).name
     except ValueError:
         name = f"signal {-exitcode}"
-    hint = " (often the out-of-memory killer)" if -exitcode == signal.SIGKILL else ""
-    return f"killed by {name}{hint}"
+    return f"killed by {name}"
+
+
+def describe_bytes(count: int) -> str:
+    """``1.2 GiB``."""
+    unit, size = min(count.bit_length() // 10, 4), float(count)
+    return f"{size / 1024**unit:.1f} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
 
 
 class WorkerDied(RuntimeError):
@@ -105,19 +110,52 @@ class WorkerDied(RuntimeError):
         exitcode: its exit code, ``-N`` for signal N, None if unknown.
         index: index of the item in the input of ``map`` and its kin; None for a single call.
         item: short repr of the item, empty for a process of its own.
+        peak_memory: the most memory it had at any time, in bytes; None if unknown.
+        oom: whether it was probably the out-of-memory killer: its cgroup's count of victims rose.
+        stderr: the last lines that it wrote to ``sys.stderr``, and of a crash (SIGSEGV and its kin) the Python
+            traceback. Not what C code wrote to descriptor 2 by itself.
+        attempts: how many workers have died in this call: more than 1 with ``retries``.
     """
 
-    def __init__(self, pid: int, exitcode: int | None = None, index: int | None = None, item: str = "") -> None:
+    def __init__(
+        self,
+        pid: int,
+        exitcode: int | None = None,
+        index: int | None = None,
+        item: str = "",
+        peak_memory: int | None = None,
+        oom: bool = False,
+        stderr: str = "",
+        attempts: int = 1,
+    ) -> None:
         self.pid = pid
         self.exitcode = exitcode
         self.index = index
         self.item = item
-        at = "" if index is None else f" item {index}"
-        what = f" while it was running{at}{' ' if item else ''}{item}" if at or item else " before it returned"
-        super().__init__(f"process {pid} died{what}: {describe_exit(exitcode)}")
+        self.peak_memory = peak_memory
+        self.oom = oom
+        self.stderr = stderr
+        self.attempts = attempts
+        super().__init__(self._describe())
 
-    def __reduce__(self) -> tuple[type[WorkerDied], tuple[int, int | None, int | None, str]]:
-        return type(self), (self.pid, self.exitcode, self.index, self.item)
+    def _describe(self) -> str:
+        at = "" if self.index is None else f" item {self.index}"
+        item = f" {self.item}" if self.item else ""
+        what = f" while it was running{at}{item}" if at or item else " before it returned"
+        text = f"process {self.pid} died{what}: {describe_exit(self.exitcode)}"
+        if self.oom:
+            text += " (probably the out-of-memory killer)"
+        if self.attempts > 1:
+            text += f"; it was attempt {self.attempts}"
+        if self.peak_memory is not None:
+            text += f"; peak memory {describe_bytes(self.peak_memory)}"
+        if self.stderr:
+            text += "; its last lines on stderr:\n  " + self.stderr.replace("\n", "\n  ")
+        return text
+
+    def __reduce__(self) -> tuple[type[WorkerDied], tuple[object, ...]]:
+        fields = (self.pid, self.exitcode, self.index, self.item)
+        return type(self), (*fields, self.peak_memory, self.oom, self.stderr, self.attempts)
 
 
 class OwnerDied(RuntimeError):

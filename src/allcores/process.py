@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from allcores import _native, codec, start
 from allcores.base import BaseProcess, MainProcess, current_process
-from allcores.errors import WorkerDied
+from allcores.deaths import MOST, Death
 
 if TYPE_CHECKING:
     pass
@@ -43,6 +43,7 @@ class Process(BaseProcess):
         self._parent_pid = os.getpid()
         self._sentinel: int | None = None
         self._exitcode: int | None = None
+        self._death: Death | None = None
         self._mailbox: _native.Channel | None = None
         self._outcome: tuple[int, Any] | None = None
         self._closed = False
@@ -90,8 +91,10 @@ class Process(BaseProcess):
 
     def _reap(self) -> None:
         assert self._sentinel is not None
-        status = os.read(self._sentinel, start.STATUS.size)
-        self._exitcode = start.STATUS.unpack(status)[0] if status else _UNTOLD
+        told = os.read(self._sentinel, MOST)
+        assert self._pid is not None
+        self._death = Death.unpack(self._pid, told) if told else Death(self._pid, None)
+        self._exitcode = self._death.exitcode if told else _UNTOLD
         _children.discard(self)
         self._take_outcome()
 
@@ -122,8 +125,8 @@ class Process(BaseProcess):
 
             raise TimeoutError(f"{self._name} has not ended within {timeout} s; it goes on")
         if self._outcome is None:
-            assert self._pid is not None
-            raise WorkerDied(self._pid, None if self._exitcode == _UNTOLD else self._exitcode)
+            assert self._death is not None
+            raise self._death.error()
         kind, body = self._outcome
         if kind == RETURNED:
             return body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import signal
@@ -16,13 +17,12 @@ from allcores import _native, segment
 __all__ = ("request_start", "send_signal", "stop_template", "template_pid")
 
 # File descriptors of the template and of every child: the segment, and the socket to the template.
-SEGMENT_FD, CONTROL_FD, FIRST_FREE_FD = 3, 4, 5
+SEGMENT_FD, CONTROL_FD, FIRST_FREE_FD = 3, 4, 6  # 5: lastwords.py
 
 START, SIGNAL = 1, 2
 # Verb, running number, pid or count of descriptors, signal number or mailbox, pool or 0.
 REQUEST = struct.Struct("<BIiQQ")
 REPLY = struct.Struct("<Ii")  # number of the request, pid or -errno
-STATUS = struct.Struct("<i")  # exit code as Process.exitcode has it
 
 # The task number of a pool worker that has not begun: it is starting, or in its initializer.
 STARTING = (1 << 64) - 1
@@ -79,6 +79,9 @@ def request_start(mailbox: int, crew: int = 0) -> tuple[int, int]:
                 pid, fds = _reply_to(number, sock)
             except (BrokenPipeError, ConnectionResetError):
                 pid, fds = 0, []
+            if pid > 0 and not fds:  # it was sent, and no descriptor was free to receive it with
+                send_signal(pid, signal.SIGKILL)
+                pid = -errno.EMFILE
             if pid > 0:
                 os.set_inheritable(fds[0], False)
                 return pid, fds[0]

@@ -15,13 +15,15 @@ main process ends, in whatever way, all are.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
 import socket
 from typing import TYPE_CHECKING, NoReturn
 
-from allcores import _native
+from allcores import _native, lastwords
+from allcores.deaths import Death, OomWatch
 from allcores.start import (
     CONTROL_FD,
     DIED,
@@ -30,8 +32,8 @@ from allcores.start import (
     REQUEST,
     SEGMENT_FD,
     SIGNAL,
+    START,
     STARTING,
-    STATUS,
     adopt_link,
 )
 
@@ -47,12 +49,15 @@ _IDLE_MS = 100
 class _Child:
     """A process that the template forked."""
 
-    def __init__(self, pid: int, parent: int, crew: int, control: socket.socket, sentinel: int) -> None:
+    def __init__(
+        self, pid: int, parent: int, crew: int, control: socket.socket, sentinel: int, words: int | None
+    ) -> None:
         self.pid = pid
         self.parent = parent
         self.crew = crew
         self.control = control
         self.sentinel = sentinel
+        self.words = words  # its region of the last words
         self.pidfd = os.pidfd_open(pid)
 
 
@@ -61,6 +66,8 @@ class _Template:
         self.main_pid = main_pid
         self.control = socket.socket(fileno=CONTROL_FD)
         self.children: dict[int, _Child] = {}
+        self.words = lastwords.LastWords()
+        self.oom = OomWatch()
         self.poller = select.poll()
         self.actions: dict[int, Callable[[], None]] = {}
         self.watch(os.pidfd_open(main_pid), self.end)
@@ -79,7 +86,8 @@ class _Template:
             ready = self.poller.poll(idle_ms)
             if not ready:
                 # The first starts are not kept waiting for what only some functions need.
-                import allcores.byvalue  # noqa: F401 - once here instead of once in every worker
+                with contextlib.suppress(OSError, ImportError):  # no descriptor free: then each worker does it
+                    import allcores.byvalue  # noqa: F401 - once here instead of once in every worker
 
                 idle_ms = None
             for fd, _events in ready:
@@ -88,7 +96,7 @@ class _Template:
                     action()
             for pid in _native.dead_pids(all=False):
                 if pid not in self.children:  # forked by the user; nobody's status to report
-                    _native.recover_process(pid=pid, status=0, died=DIED)
+                    _native.recover_process(pid=pid, body=(pid, None), died=DIED)
 
     def serve_request(self, sock: socket.socket, client: int) -> None:
         try:
@@ -104,6 +112,8 @@ class _Template:
                 os.kill(number, argument)
             return
         try:
+            if verb == START and len(fds) < number:
+                raise OSError(errno.EMFILE, "no descriptor is free to receive the caller's with")
             self.start(sock, client, asked, argument, crew, fds)
         except OSError as error:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -113,31 +123,42 @@ class _Template:
                 os.close(fd)
 
     def start(self, sock: socket.socket, client: int, asked: int, mailbox: int, crew: int, standard: list[int]) -> None:
-        sentinel_read, sentinel_write = os.pipe()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        template = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            _become_child(template, client, mailbox, theirs, standard)
-        theirs.close()
-        child = _Child(pid, client, crew, ours, sentinel_write)
-        self.children[pid] = child
-        self.watch(child.pidfd, lambda: self.settle(child))
-        self.listen(ours, pid)
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            socket.send_fds(sock, [REPLY.pack(asked, pid)], [sentinel_read])
-        os.close(sentinel_read)
+        """Fork a child. Should anything fail, nothing of it stays."""
+        self.oom.look()
+        with contextlib.ExitStack() as anyhow, contextlib.ExitStack() as failed:
+            sentinel_read, sentinel_write = os.pipe()
+            anyhow.callback(os.close, sentinel_read)
+            failed.callback(os.close, sentinel_write)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            anyhow.callback(theirs.close)
+            failed.callback(ours.close)
+            words = self.words.reserve()
+            failed.callback(self.words.release, words)
+            template = os.getpid()
+            pid = os.fork()
+            if pid == 0:
+                _become_child(template, client, mailbox, theirs, standard, words)
+            failed.callback(_unmake, pid)
+            theirs.close()  # before the next descriptor is wanted
+            child = _Child(pid, client, crew, ours, sentinel_write, words)
+            failed.pop_all()
+            self.children[pid] = child
+            self.watch(child.pidfd, lambda: self.settle(child))
+            self.listen(ours, pid)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                socket.send_fds(sock, [REPLY.pack(asked, pid)], [sentinel_read])
 
     def settle(self, child: _Child) -> None:
         """A child has died: repair what it left in the segment, end its own children, then say so."""
         info = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         assert info is not None
         exitcode = info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
-        status = exitcode & 0xFFFFFFFF
-        reported = _native.recover_process(pid=child.pid, status=status, died=DIED)
+        oom, peak_memory = self.oom.explains(exitcode), _native.peak_memory(child.pid) or None
+        death = Death(child.pid, exitcode, peak_memory, oom, self.words.release(child.words))
+        reported = _native.recover_process(pid=child.pid, body=tuple(death), died=DIED)
         if child.crew and exitcode and not reported and child.parent in (*self.children, self.main_pid):
             # It died before it could say whom it works for. Its pool is there: it waits for this worker's end.
-            _native.report_death(crew=child.crew, task=STARTING, item=0, pid=child.pid, status=status, died=DIED)
+            _native.report_death(crew=child.crew, task=STARTING, item=0, body=tuple(death), died=DIED)
         os.waitpid(child.pid, 0)
         del self.children[child.pid]
         self.kill_children_of(child.pid)
@@ -146,7 +167,7 @@ class _Template:
         os.close(child.pidfd)
         child.control.close()
         with contextlib.suppress(BrokenPipeError):
-            os.write(child.sentinel, STATUS.pack(exitcode))
+            os.write(child.sentinel, death.packed())
         os.close(child.sentinel)
 
     def forget(self, fd: int) -> None:
@@ -182,13 +203,13 @@ def serve(main_pid: int, with_numpy: bool, take_over: bool) -> NoReturn:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    os.closerange(FIRST_FREE_FD, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(lastwords.FD, os.sysconf("SC_OPEN_MAX"))
     for fd in (SEGMENT_FD, CONTROL_FD):
         os.set_inheritable(fd, False)
     _native.attach(fd=SEGMENT_FD, worker=False)
     if take_over:
         for pid in _native.dead_pids(all=True):
-            _native.recover_process(pid=pid, status=-signal.SIGKILL & 0xFFFFFFFF, died=DIED, take_over=True)
+            _native.recover_process(pid=pid, body=(pid, -signal.SIGKILL), died=DIED, take_over=True)
     try:
         template = _Template(main_pid)
     except ProcessLookupError:  # it has ended meanwhile
@@ -203,17 +224,33 @@ def serve(main_pid: int, with_numpy: bool, take_over: bool) -> NoReturn:
     template.run()
 
 
-def _become_child(template: int, parent: int, mailbox: int, control: socket.socket, standard: list[int]) -> NoReturn:
+def _unmake(pid: int) -> None:
+    """End a child that was forked, and cannot be watched."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    _native.recover_process(pid=pid, body=(pid, -signal.SIGKILL), died=DIED)
+    os.waitpid(pid, 0)
+
+
+def _become_child(
+    template: int, parent: int, mailbox: int, control: socket.socket, standard: list[int], words: int | None
+) -> NoReturn:
     """In the fork: keep nothing of the template but its modules, then do the job in the mailbox."""
     code = 1
     try:
         _native.die_with(template)
         for fd, target in zip(standard, (1, 2), strict=False):
             os.dup2(fd, target)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(control.fileno(), CONTROL_FD, inheritable=False)
         control.detach()
-        os.closerange(FIRST_FREE_FD, os.sysconf("SC_OPEN_MAX"))
+        os.closerange(FIRST_FREE_FD if words is not None else lastwords.FD, os.sysconf("SC_OPEN_MAX"))
+        # From here on there are descriptors to be had.
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        if nothing != 0:
+            os.dup2(nothing, 0)
+            os.close(nothing)
+        if words is not None and lastwords.adopt():
+            lastwords.keep(words)
         adopt_link(CONTROL_FD)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         from allcores.child import run_child

@@ -184,7 +184,7 @@ def _keep(crew: _Crew, engine_ref: weakref.ref[Engine]) -> None:
             if outcome == Outcome.RETIRED:
                 crew.replace(body)
             elif outcome == Outcome.DIED:
-                crew.replace(body >> 32)
+                crew.replace(body[0])
         except Exception as error:  # noqa: BLE001 - no process or descriptor to be had
             if not crew._workers:
                 engine.break_("no worker is left, and none can be started", error)

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
+from allcores.pool.engine import is_ctrl_c
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -38,6 +40,20 @@ class Chunker:
         self._most = most
         self._size = 1
         self._next = 0
+        self._error: BaseException | None = None
+
+    def _pull(self, size: int) -> list[Any]:
+        """The next items of the iterator. If it raises in the middle, what came before still counts; then the error."""
+        if self._error is not None:
+            raise self._error
+        chunk: list[Any] = []
+        try:
+            chunk.extend(itertools.islice(self._items, size))
+        except BaseException as error:
+            if not chunk or is_ctrl_c(error):
+                raise
+            self._error = error
+        return chunk
 
     def measured(self, items: int, ns: int) -> None:
         """Learn that a chunk of so many items took so many nanoseconds of a worker."""
@@ -50,10 +66,7 @@ class Chunker:
         if self._fixed is None and self._left is not None:
             size = min(size, max(1, self._left // (2 * self._workers)))
         start = self._next
-        if self._sequence is not None:
-            chunk = list(self._sequence[start : start + size])
-        else:
-            chunk = list(itertools.islice(self._items, size))
+        chunk = self._pull(size) if self._sequence is None else list(self._sequence[start : start + size])
         if not chunk:
             return None
         self._next += len(chunk)

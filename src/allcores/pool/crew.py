@@ -40,7 +40,7 @@ class Outcome:
     VALUE = 0  # body is what the call returned
     ERROR = 1  # body is what it raised, packed
     CHUNK = 2  # body is (results, [(index, error), ...]); info is nanoseconds
-    DIED = 3  # the worker died in this task (0: in none); body is pid << 32 | status
+    DIED = 3  # the worker died in this task (0: in none); body is its Death as a tuple
     STARTED = 4  # a worker is ready; body is its pid
     BROKEN = 5  # the initializer raised; body is the error, packed
     RETIRED = 6  # a worker has ended after maxtasksperchild tasks; body is its pid

@@ -22,8 +22,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from allcores import codec
-from allcores.errors import InitializerFailed, PoolTerminated, WorkerDied
+from allcores.deaths import Death
+from allcores.errors import InitializerFailed, PoolTerminated, UnpicklableError
 from allcores.pool.crew import Outcome
+from allcores.pool.unasked import Unasked
 from allcores.start import STARTING
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Engine:
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
         self.broken: BaseException | None = None
+        self.unasked = Unasked()
         self._tasks: dict[int, Any] = {}
         self._count = itertools.count(1)
         self._inbox: list[tuple[int, int, Any]] = []
@@ -74,6 +77,8 @@ class Engine:
     def submit(self, task: Any, call: int, payload: Any) -> None:
         """Send a task; ``task`` gets its answer by ``succeed``, ``fail``, ``chunk_done`` or ``died``."""
         number = next(self._count)
+        if not number % _BETWEEN_LOOKS and 0 not in self._seat:
+            self._take_in()
         self._tasks[number] = task
         try:
             if self.broken is not None:
@@ -92,6 +97,22 @@ class Engine:
     def later(self, action: Callable[[], object]) -> None:
         """Have something of the user's run outside the seat."""
         self._later.append(action)
+
+    def _take_in(self) -> None:
+        """Take in what has come. Callbacks are for who waits: the caller may hold a lock that they want."""
+        me = threading.get_ident()
+        try:
+            if self._seat.setdefault(0, me) == me:
+                inbox, receive_into = self._inbox, self.crew.receive_into
+                for _ in range(2 * _BETWEEN_LOOKS):  # other threads may go on submitting
+                    if not inbox and not receive_into(inbox, 0):
+                        break
+                    self._dispatch(*inbox[0])
+                    del inbox[0]
+        finally:
+            if self._seat.get(0) == me:
+                self._seat.pop(0, None)
+            self._tell_followers()
 
     # Waiting.
 
@@ -176,6 +197,21 @@ class Engine:
     # Answers. Under the seat: nothing of the user's runs here.
 
     def _dispatch(self, number: int, info: int, body: Any) -> None:
+        try:
+            self._settle(number, info, body)
+        except Exception as error:  # noqa: BLE001 - it would come again and again
+            self._garbage(number, error)
+
+    def _garbage(self, number: int, why: Exception) -> None:
+        """A message that is none of ours, or damaged: it fails the task that it names, if there is one."""
+        log("a message to a pool makes no sense")
+        task = self._tasks.pop(number, None)
+        if task is not None:
+            error = UnpicklableError("a worker's answer arrived damaged")
+            error.__cause__ = why
+            task.fail(error)
+
+    def _settle(self, number: int, info: int, body: Any) -> None:
         outcome = info & 0xFF
         if outcome > Outcome.CHUNK:
             self._news(outcome, number, info >> 8, body)
@@ -205,17 +241,17 @@ class Engine:
         elif outcome == Outcome.BROKEN:
             self.break_("the pool's initializer raised an error in a worker", self._error(body))
         elif outcome == Outcome.DIED:
-            pid, exitcode = body >> 32, (body & 0xFFFFFFFF) - ((body & 0x80000000) << 1)
+            death = Death(*body)
             if number == STARTING:
-                self._died_at_start(pid, exitcode)
+                self._died_at_start(death)
             elif number in self._tasks and self.broken is None:  # else it was we who ended the worker
-                self._tasks[number].died(pid, exitcode, item)
+                self._tasks[number].died(death, item)
                 self._tasks.pop(number, None)
 
-    def _died_at_start(self, pid: int, exitcode: int) -> None:
+    def _died_at_start(self, death: Death) -> None:
         self._deaths_at_start += 1
         if self._deaths_at_start > self.crew.size:
-            cause = WorkerDied(pid, exitcode, None, "the initializer")
+            cause = death.error(None, "the initializer")
             self.break_("the pool's workers keep dying in its initializer", cause)
 
     def break_(self, why: str, cause: BaseException) -> None:
@@ -282,6 +318,14 @@ class Engine:
 
 # In the info of a message: the body is an exception as it is.
 _UNPACKED = 1 << 61
+# Who only submits, and never waits, takes in what has come once in so many tasks: a look that finds nothing costs as
+# much as half a task, and what has come keeps its memory.
+_BETWEEN_LOOKS = 256
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Whether an error in something of the user's that we run is no error of that, but Ctrl-C at this moment."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 
 
 def log(what: str) -> None:

@@ -12,7 +12,8 @@ from allcores.base import check_call
 from allcores.pool.chunking import Chunker
 from allcores.pool.crew import Mode
 from allcores.pool.engine import Engine
-from allcores.pool.results import AsyncResult, IMapIterator, MapResult
+from allcores.pool.imap import IMapIterator
+from allcores.pool.results import AsyncResult, MapResult, RetriedResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -59,9 +60,16 @@ class Pool:
         self._end.atexit = False  # _at_exit does it, in order
         _open_pools.add(self)
 
-    def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None) -> Any:
+    def apply(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] | None = None,
+        *,
+        retries: int = 0,
+    ) -> Any:
         """Call ``func(*args, **kwds)`` in a worker and return its result. Blocks."""
-        return self.apply_async(func, args, kwds).get()
+        return self.apply_async(func, args, kwds, retries=retries).get()
 
     def apply_async(
         self,
@@ -70,58 +78,73 @@ class Pool:
         kwds: Mapping[str, Any] | None = None,
         callback: Callable[[Any], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        retries: int = 0,
     ) -> AsyncResult:
         """Have ``func(*args, **kwds)`` called in a worker. Does not block.
 
         Args:
-            func: any function; lambdas and closures too.
+            func: any function; lambdas and closures too. UnpicklableError if it, or an argument, cannot travel.
             args: a tuple of arguments: write ``(x,)`` for one.
             kwds: named arguments.
-            callback: called with the result, in a background thread or in the thread that waits for a result of this
-                pool.
-            error_callback: likewise with the error.
-
-        Raises:
-            ValueError: the pool is closed.
-            UnpicklableError: the function or an argument cannot travel.
+            callback: called with the result, in a background thread or in one that waits for a result of the pool.
+            error_callback: likewise with the error. One that nobody is told of or asks for is logged at the pool's end.
+            retries: how often the call runs again if its worker died.
         """
-        if type(args) is not tuple or kwds:
+        if type(args) is not tuple or kwds or retries is not _NONE:
             args, kwds = check_call(args, kwds)
+            _check_retries(retries)
         known = self._learn(func)
-        asked = callback is not None or error_callback is not None
-        result = AsyncResult(self._engine, known, args, (callback, error_callback) if asked else None)
+        callbacks = None if callback is None and error_callback is None else (callback, error_callback)
+        call, payload = known.call, args
+        if kwds:
+            call, payload = call | Mode.KEYWORDS, (args, kwds)
+        result = AsyncResult(self._engine, known, args, callbacks)
+        if retries:
+            result = RetriedResult(self._engine, known, args, callbacks).sent_as(call, payload, retries)
         try:
-            if kwds:
-                self._engine.submit(result, known.call | Mode.KEYWORDS, (args, kwds))
-            else:
-                self._engine.submit(result, known.call, args)
+            self._engine.submit(result, call, payload)
         except BaseException:
             self._crew.forget(known)
             raise
-        if asked:
+        if callbacks is not None:
             self._engine.drive(result)
         return result
 
-    def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+    def map(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        *,
+        retries: int = 0,
+    ) -> list[Any]:
         """Call ``func`` with each item; the results in order. Blocks.
 
         Args:
             func: a function of one argument.
             iterable: any iterable; consumed as the work proceeds.
             chunksize: items per task; by default as many as take about a millisecond, by measured time.
+            retries: how often an item runs again whose worker died: killed from outside, say, or out of memory. What it
+                had done till then stays done. An error that the function raised is not tried again.
 
         Raises:
             BaseException: the error of the first item that failed, as itself, once all items are done; a note names
                 the item.
-            WorkerDied: likewise for an item whose worker died.
+            WorkerDied: likewise for an item whose worker died, ``retries`` + 1 times.
         """
-        return self._map(func, iterable, chunksize, star=False).run()  # type: ignore[no-any-return]
+        return self._map(func, iterable, chunksize, False, retries).run()  # type: ignore[no-any-return]
 
     def starmap(
-        self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        *,
+        retries: int = 0,
     ) -> list[Any]:
         """``map`` for functions of several arguments: ``func(*item)`` for each item."""
-        return self._map(func, iterable, chunksize, star=True).run()  # type: ignore[no-any-return]
+        return self._map(func, iterable, chunksize, True, retries).run()  # type: ignore[no-any-return]
 
     def map_async(
         self,
@@ -130,9 +153,11 @@ class Pool:
         chunksize: int | None = None,
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        retries: int = 0,
     ) -> MapResult:
         """``map`` that does not block: ``get()`` of what it returns has the list."""
-        return self._map_async(func, iterable, chunksize, False, callback, error_callback)
+        return self._map_async(func, iterable, chunksize, False, retries, (callback, error_callback))
 
     def starmap_async(
         self,
@@ -141,33 +166,53 @@ class Pool:
         chunksize: int | None = None,
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        retries: int = 0,
     ) -> MapResult:
         """``starmap`` that does not block: ``get()`` of what it returns has the list."""
-        return self._map_async(func, iterable, chunksize, True, callback, error_callback)
+        return self._map_async(func, iterable, chunksize, True, retries, (callback, error_callback))
 
-    def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> Iterator[Any]:
+    def imap(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        *,
+        retries: int = 0,
+    ) -> Iterator[Any]:
         """Results in order, as they are asked for, from an input of any length: never more than a bounded window ahead.
 
         An item that failed raises at its place; asking on gives the results after it. ``next(timeout)`` waits at most
         so long.
         """
-        return self._imap(func, iterable, chunksize, ordered=True)
+        return self._imap(func, iterable, chunksize, True, retries)
 
     def imap_unordered(
-        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        *,
+        retries: int = 0,
     ) -> Iterator[Any]:
         """``imap`` in the order in which results arrive."""
-        return self._imap(func, iterable, chunksize, ordered=False)
+        return self._imap(func, iterable, chunksize, False, retries)
 
     def close(self) -> None:
-        """Take no more work. What was submitted is finished."""
+        """Take no more work. What was submitted is finished.
+
+        Errors of calls whose result was dropped are logged, here and at the other ends of a pool: ``logging``, name
+        "allcores", the first ten one by one.
+        """
         self._closed = True
+        self._engine.unasked.close()
 
     def terminate(self) -> None:
         """End the workers now. What is not there yet raises ``PoolTerminated``. Can be called twice."""
         self._closed = True
         if self._end.detach() is not None:
             self._engine.terminate()
+        self._engine.unasked.close()
         _open_pools.discard(self)
 
     def join(self) -> None:
@@ -189,6 +234,7 @@ class Pool:
         self._engine.join_driver()
         self._crew.finish()
         self._end.detach()
+        self._engine.unasked.close()
         _open_pools.discard(self)
 
     def __enter__(self) -> Self:
@@ -231,24 +277,35 @@ class Pool:
         items: Iterable[Any],
         size: int | None,
         star: bool,
+        retries: int,
         callbacks: tuple[Any, Any] | None = None,
     ) -> MapResult:
+        _check_retries(retries)
         chunks = self._chunks(items, size, _MOST_OF_MAP)
-        return MapResult(self._engine, self._learn(func), chunks, star, callbacks)
+        return MapResult(self._engine, self._learn(func), chunks, star, retries, callbacks)
 
     def _map_async(
-        self, func: Callable[..., Any], items: Iterable[Any], size: int | None, star: bool, done: Any, failed: Any
+        self,
+        func: Callable[..., Any],
+        items: Iterable[Any],
+        size: int | None,
+        star: bool,
+        retries: int,
+        callbacks: tuple[Any, Any],
     ) -> MapResult:
         # The caller may change a list meanwhile; what was given counts.
         items = list(items) if isinstance(items, list) else items
-        result = self._map(func, items, size, star, None if done is None and failed is None else (done, failed))
-        result.begin()
+        result = self._map(func, items, size, star, retries, None if callbacks == (None, None) else callbacks)
+        result.proceed()
         self._engine.drive(result)
         return result
 
-    def _imap(self, func: Callable[..., Any], items: Iterable[Any], size: int | None, ordered: bool) -> IMapIterator:
+    def _imap(
+        self, func: Callable[..., Any], items: Iterable[Any], size: int | None, ordered: bool, retries: int
+    ) -> IMapIterator:
+        _check_retries(retries)
         chunks = self._chunks(list(items) if isinstance(items, list) else items, size, _MOST_OF_IMAP)
-        results = IMapIterator(self._engine, self._learn(func), chunks, ordered).begin()
+        results = IMapIterator(self._engine, self._learn(func), chunks, ordered, retries).begin()
         self._imaps.add(results)
         return results
 
@@ -271,6 +328,17 @@ def _check_items(items: Any, size: Any) -> None:
         )
     if size is not None and (not isinstance(size, int) or size < 1):
         raise ValueError(f"chunksize must be an int of at least 1, not {size!r}; leave it out to have it measured")
+
+
+# The default of `retries`: one object, which is quicker to tell from others than their type.
+_NONE = 0
+
+
+def _check_retries(retries: Any) -> None:
+    if not isinstance(retries, int) or isinstance(retries, bool):
+        raise TypeError(f"retries must be an int, how often an item runs again, not {codec.short_repr(retries)}")
+    if retries < 0:
+        raise ValueError(f"retries must be at least 0, not {retries}")
 
 
 # A forked child has the parent's pools in its memory and not their workers: they are no business of its.

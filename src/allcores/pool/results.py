@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import threading
-import weakref
-from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
 from allcores import codec
-from allcores.errors import PoolTerminated, WorkerDied
+from allcores.errors import PoolTerminated
 from allcores.pool.crew import Mode
-from allcores.pool.engine import deadline_after, left_until, log
+from allcores.pool.engine import is_ctrl_c, log
+from allcores.pool.unasked import Unseen
 
 if TYPE_CHECKING:
+    from allcores.deaths import Death
     from allcores.pool.chunking import Chunker
     from allcores.pool.crew import Known
     from allcores.pool.engine import Engine
 
-__all__ = ("AsyncResult", "IMapIterator", "MapResult")
+__all__ = ("AsyncResult", "ChunkTask", "Chunked", "MapResult", "RetriedResult")
 
 Callbacks = tuple[Any, Any]
 
@@ -32,6 +31,7 @@ class AsyncResult:
     _ok = False
     _callbacks: Callbacks | None = None
     value: Any = None
+    _unseen: Unseen | None = None
 
     def __init__(self, engine: Engine, known: Known, what: Any, callbacks: Callbacks | None = None) -> None:
         self._engine = engine
@@ -53,6 +53,7 @@ class AsyncResult:
             raise TimeoutError(f"no result within {timeout} s; the work goes on")
         if self._ok:
             return self.value
+        self._asked()
         raise self.value
 
     def wait(self, timeout: float | None = None) -> None:
@@ -72,7 +73,13 @@ class AsyncResult:
         """
         if not self.ready():
             raise ValueError("the result is not there yet: get() or wait() first")
+        self._asked()
         return self._ok
+
+    def _asked(self) -> None:
+        """Whoever asks knows of the error: it is not logged when the pool ends."""
+        if self._unseen is not None:
+            self._unseen.seen()
 
     # Called by the engine.
 
@@ -85,8 +92,8 @@ class AsyncResult:
     def abandon(self, error: BaseException) -> None:
         self.fail(error)
 
-    def died(self, pid: int, exitcode: int, _item: int) -> None:
-        self.fail(WorkerDied(pid, exitcode, None, codec.short_repr(self._what)))
+    def died(self, death: Death, _item: int) -> None:
+        self.fail(death.error(None, codec.short_repr(self._what)))
 
     def settle(self, ok: bool, value: Any) -> None:
         if self._settled:
@@ -95,11 +102,19 @@ class AsyncResult:
         self.value = value
         self._what = None
         self._settled = True
+        if not ok:
+            self._watch(value)
         self._forget()
         if self._callbacks is None:
             self.ready_ = True
         else:
             self._engine.later(self._call_back)
+
+    def _watch(self, error: BaseException) -> None:
+        """Unless an error_callback is told, or the program itself ended the pool, somebody should ask for the error."""
+        told = self._callbacks is not None and self._callbacks[1] is not None
+        if not told and not isinstance(error, PoolTerminated):
+            self._unseen = Unseen(self._engine.unasked, self._known.func, error)
 
     def _forget(self) -> None:
         self._engine.crew.forget(self._known)
@@ -111,24 +126,61 @@ class AsyncResult:
         try:
             if callback is not None:
                 callback(self.value)
-        except (Exception, SystemExit):  # noqa: BLE001 - it has no caller to raise to; the result stands
-            log("a pool callback raised")
+        except BaseException as error:
+            if is_ctrl_c(error):
+                raise
+            log("a pool callback raised")  # it has no caller to raise to; the result stands
         finally:
             self.ready_ = True
             self._engine.tell()
 
 
-class _ChunkTask:
+class RetriedResult(AsyncResult):
+    """The result of a call that is sent again when its worker died: so often, and no more."""
+
+    def sent_as(self, call: int, payload: Any, retries: int) -> Self:
+        """How it is sent; before it is."""
+        self._how = (call, payload)
+        self._retries = retries
+        self._deaths: set[int] = set()  # pids: a death that is told twice counts once
+        self._due = False
+        return self
+
+    def died(self, death: Death, _item: int) -> None:
+        self._deaths.add(death.pid)
+        if len(self._deaths) > self._retries:
+            self.fail(death.error(None, codec.short_repr(self._what), len(self._deaths)))
+            return
+        self._due = True
+        self._engine.later(self._send_again)
+
+    def _send_again(self) -> None:
+        if not self._due:
+            return
+        try:
+            self._due = False
+            self._engine.submit(self, *self._how)
+        except BaseException as error:
+            self.fail(error)
+            if not isinstance(error, Exception):
+                raise
+
+
+class ChunkTask:
     """One chunk on its way, and which items of the input it is."""
 
-    __slots__ = ("items", "job", "start")
+    __slots__ = ("deaths", "items", "job", "parts", "start")
 
-    def __init__(self, job: _Chunked, start: int, items: list[Any]) -> None:
+    def __init__(self, job: Chunked, start: int, items: list[Any], deaths: int = 0) -> None:
         self.job = job
         self.start = start
         self.items = items
+        self.deaths = deaths  # in its only item
+        self.parts: list[ChunkTask] | None = None  # into which it was cut, and that are not sent yet
 
     def chunk_done(self, results: list[Any], errors: list[tuple[int, BaseException]], ns: int) -> None:
+        if len(results) != len(self.items):
+            raise ValueError(f"{len(results)} results for {len(self.items)} items")
         self.job.chunks.measured(len(self.items), ns)
         for i, error in errors:
             self._note(i, error)
@@ -136,9 +188,8 @@ class _ChunkTask:
 
     def fail(self, error: BaseException) -> None:
         """The chunk or its answer could not be carried: of several items one is to blame, so each goes alone."""
-        n = len(self.items)
-        if n > 1:
-            self._again([(i, i + 1) for i in range(n)])
+        if len(self.items) > 1:
+            self._each_alone()
             return
         self._note(0, error)
         self._finish([None], {0: error})
@@ -147,16 +198,22 @@ class _ChunkTask:
         self.job.pending.clear()
         self.job.abandon(error)
 
-    def died(self, pid: int, exitcode: int, item: int) -> None:
-        """Only the item that was running fails. The others of its chunk had not answered: they run again."""
+    def died(self, death: Death, item: int) -> None:
+        """Only the item that was running is to blame. The others of its chunk had not answered: they run again."""
         n = len(self.items)
-        if item >= n:  # in the middle of answering, not of an item
-            self.fail(WorkerDied(pid, exitcode, self.start, codec.short_repr(self.items[0])))
+        if item >= n > 1:  # in the middle of answering, not of an item
+            self._each_alone()
             return
-        self._again([(0, item), (item + 1, n)])
-        one = _ChunkTask(self.job, self.start + item, self.items[item : item + 1])
+        item = min(item, n - 1)
+        parts = [self._part(0, item), self._part(item + 1, n)]
+        one = self._part(item, item + 1, self.deaths + 1)
+        assert one is not None
+        if one.deaths <= self.job.retries:
+            self._cut_into([*parts, one])
+            return
+        self._cut_into(parts)
         self.job.pending.add(one)
-        one._finish([None], {0: WorkerDied(pid, exitcode, one.start, codec.short_repr(one.items[0]))})
+        one._finish([None], {0: death.error(one.start, codec.short_repr(one.items[0]), one.deaths)})
 
     def _note(self, i: int, error: BaseException) -> None:
         note = f"item {self.start + i} of the input: {codec.short_repr(self.items[i])}"
@@ -167,37 +224,51 @@ class _ChunkTask:
         self.job.chunk_done(self, results, errors)
         self.job.pending.discard(self)
 
-    def _again(self, parts: list[tuple[int, int]]) -> None:
-        tasks = [_ChunkTask(self.job, self.start + a, self.items[a:b]) for a, b in parts if a < b]
-        self.job.pending |= set(tasks)
+    def _part(self, a: int, b: int, deaths: int = 0) -> ChunkTask | None:
+        return ChunkTask(self.job, self.start + a, self.items[a:b], deaths) if a < b else None
+
+    def _each_alone(self) -> None:
+        self._cut_into([self._part(i, i + 1) for i in range(len(self.items))])
+
+    def _cut_into(self, parts: list[ChunkTask | None]) -> None:
+        if self.parts is None:  # else told twice
+            self.parts = [part for part in parts if part is not None]
+        self.job.pending |= set(self.parts)
         self.job.pending.discard(self)
-        for task in tasks:
-            self.job.send(task)
+        self.job.engine.later(self._send_parts)
+
+    def _send_parts(self) -> None:
+        while self.parts:
+            self.job.send(self.parts[0])
+            del self.parts[0]
 
 
-class _Chunked:
+class Chunked:
     """What map and imap have in common: an input that is fed in chunks, a bounded number of them on the way.
 
     ``chunk_done`` comes under the engine's seat; ``proceed`` runs the user's iterator, outside of it, in one thread
     at a time.
     """
 
-    def __init__(self, engine: Engine, known: Known, chunks: Chunker, star: bool) -> None:
+    def __init__(self, engine: Engine, known: Known, chunks: Chunker, star: bool, retries: int) -> None:
         self.engine = engine
+        self.retries = retries  # of an item whose worker died
         self.call = known.call | Mode.CHUNK | (Mode.STAR if star else 0)
         self.chunks = chunks
         self.window = 2 * engine.crew.size + 1
-        self.pending: set[_ChunkTask] = set()
+        self.pending: set[ChunkTask] = set()
         self.exhausted = False
         self._input_error: BaseException | None = None
         self._feeding = threading.Lock()
         self._again = False
 
-    def send(self, task: _ChunkTask) -> None:
+    def send(self, task: ChunkTask) -> None:
         try:
             self.engine.submit(task, self.call, task.items)
-        except Exception as error:  # noqa: BLE001 - an item that cannot travel
+        except BaseException as error:  # an item that cannot travel
             self.engine.fail_later(task, error)
+            if is_ctrl_c(error):
+                raise
 
     def proceed(self) -> None:
         """Send what the window has room for. If another thread is at it, that one does."""
@@ -205,8 +276,10 @@ class _Chunked:
         while self._again and self._feeding.acquire(blocking=False):
             try:
                 self._again = False
-                self.feed(self.window)
-                self.fed()
+                try:
+                    self.feed(self.window)
+                finally:
+                    self.fed()
             finally:
                 self._feeding.release()
 
@@ -217,11 +290,13 @@ class _Chunked:
                 if chunk is None:
                     self.exhausted = True
                     return
-                task = _ChunkTask(self, *chunk)
+                task = ChunkTask(self, *chunk)
                 self.pending.add(task)
                 self.send(task)
-        except Exception as error:  # noqa: BLE001 - the caller's iterator raised: after the results before it
+        except BaseException as error:  # the caller's iterator raised: after the results before it
             self._input_error, self.exhausted = error, True
+            if is_ctrl_c(error):
+                raise
 
     def ahead(self) -> int:
         """Chunks that are done and not asked for."""
@@ -233,36 +308,39 @@ class _Chunked:
     def abandon(self, error: BaseException) -> None:
         raise NotImplementedError
 
-    def chunk_done(self, task: _ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
+    def chunk_done(self, task: ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
         raise NotImplementedError
 
 
-class MapResult(AsyncResult, _Chunked):
+class MapResult(AsyncResult, Chunked):
     """The result of ``map`` and ``starmap``: a list in the order of the input, or the error of the lowest index."""
 
     def __init__(
-        self, engine: Engine, known: Known, chunks: Chunker, star: bool, callbacks: Callbacks | None = None
+        self,
+        engine: Engine,
+        known: Known,
+        chunks: Chunker,
+        star: bool,
+        retries: int,
+        callbacks: Callbacks | None = None,
     ) -> None:
         AsyncResult.__init__(self, engine, known, None, callbacks)
-        _Chunked.__init__(self, engine, known, chunks, star)
+        Chunked.__init__(self, engine, known, chunks, star, retries)
         self._results: dict[int, list[Any]] = {}
         self._errors: dict[int, BaseException] = {}
         self._forgotten = False
         engine.maps.add(self)
 
-    def begin(self) -> Self:
-        self.proceed()
-        return self
-
     def run(self) -> Any:
         """Begin, and wait for the result. Broken off by Ctrl-C, it is given up: nobody else could ask for it."""
         try:
-            return self.begin().get()
+            self.proceed()
+            return self.get()
         finally:
             if not self.ready_:
                 self.abandon(PoolTerminated("the call of map was interrupted"))
 
-    def chunk_done(self, task: _ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
+    def chunk_done(self, task: ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
         self._results[task.start] = results
         self._errors |= {task.start + i: error for i, error in errors.items()}
         self.engine.later(self.proceed)
@@ -294,106 +372,3 @@ class MapResult(AsyncResult, _Chunked):
 
     def _forget(self) -> None:
         """Not when it is settled, but when no chunk is out: ``fed``."""
-
-
-class IMapIterator(_Chunked):
-    """Results as they are asked for, in order or as they come.
-
-    An item that failed raises at its place; the next ``next()`` goes on. Never more than a bounded window of chunks
-    ahead of the consumer, however long the input.
-    """
-
-    def __init__(self, engine: Engine, known: Known, chunks: Chunker, ordered: bool) -> None:
-        super().__init__(engine, known, chunks, star=False)
-        self._ordered = ordered
-        self._waiting: dict[int, tuple[list[Any], dict[int, BaseException]]] = {}
-        self._next = 0  # index of the first item not yet in _current
-        self._current: deque[Any] = deque()
-        self._errors: dict[int, BaseException] = {}  # by how many of _current are left when it is its turn
-        self._one_at_a_time = threading.RLock()
-        self.ready_ = False
-        # Not at the last result: nobody need ask for that one. Its chunks keep it alive while they are out.
-        weakref.finalize(self, engine.crew.forget, known).atexit = False
-
-    def begin(self) -> Self:
-        self.proceed()
-        return self
-
-    def ahead(self) -> int:
-        return len(self._waiting)
-
-    def finish(self, whatever_length: bool) -> None:
-        """The pool is closing: submit the rest now, or cut an input of unknown length, which may be endless."""
-        if whatever_length or self.chunks.sized:
-            self.window = math.inf  # type: ignore[assignment] # a number of chunks all the same
-            self.proceed()
-        elif not self.exhausted:
-            self.exhausted = True
-            self._input_error = PoolTerminated("the pool was closed before this input was used up: read it before that")
-        self.ready_ = True
-        self.engine.tell()
-
-    def chunk_done(self, task: _ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
-        self._waiting[task.start] = (results, errors)
-        self.ready_ = True
-
-    def abandon(self, error: BaseException) -> None:
-        self._input_error, self.exhausted, self.ready_ = error, True, True
-
-    def _take(self) -> bool:
-        """Make the next finished chunk the current one, if it is there."""
-        start = self._next if self._ordered else next(iter(self._waiting), None)
-        if start not in self._waiting:
-            return False
-        results, errors = self._waiting.pop(start)
-        self._next = start + len(results)
-        self._current.extend(results)
-        self._errors = {len(results) - i: e for i, e in errors.items()}
-        self.proceed()
-        return True
-
-    def next(self, timeout: float | None = None) -> Any:
-        """The next result; waits for it at most ``timeout`` seconds.
-
-        Raises:
-            StopIteration: there are no more.
-            TimeoutError: it is not there in time; it can be asked for again.
-        """
-        deadline = deadline_after(timeout)
-        with self._one_at_a_time:
-            while True:
-                self.ready_ = False  # before the look: what arrives after it is not missed
-                if self._current or self._take():
-                    return self._pop()
-                if self.exhausted and not self.pending:
-                    self._end()
-                if not self.engine.wait(self, left_until(deadline)):
-                    from allcores.errors import TimeoutError
-
-                    raise TimeoutError(f"no result within {timeout} s; the work goes on")
-
-    def _pop(self) -> Any:
-        error = self._errors.pop(len(self._current), None)
-        result = self._current.popleft()
-        if isinstance(error, StopIteration):  # raised from here it would end the loop in silence
-            raise RuntimeError("the job raised StopIteration") from error
-        if error is not None:
-            raise error
-        return result
-
-    def _end(self) -> None:
-        if self._waiting:
-            return  # a chunk came between the looks
-        if self._input_error is not None:
-            error, self._input_error = self._input_error, None
-            raise error
-        raise StopIteration
-
-    def __next__(self) -> Any:
-        with self._one_at_a_time:
-            if self._current and not self._errors:
-                return self._current.popleft()
-        return self.next()
-
-    def __iter__(self) -> Self:
-        return self

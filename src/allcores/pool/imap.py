@@ -1,0 +1,123 @@
+"""What imap and imap_unordered return: results as they are asked for."""
+
+from __future__ import annotations
+
+import math
+import threading
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any, Self
+
+from allcores.errors import PoolTerminated
+from allcores.pool.engine import deadline_after, left_until
+from allcores.pool.results import Chunked, ChunkTask
+
+if TYPE_CHECKING:
+    from allcores.pool.chunking import Chunker
+    from allcores.pool.crew import Known
+    from allcores.pool.engine import Engine
+
+__all__ = ("IMapIterator",)
+
+
+class IMapIterator(Chunked):
+    """Results as they are asked for, in order or as they come.
+
+    An item that failed raises at its place; the next ``next()`` goes on. Never more than a bounded window of chunks
+    ahead of the consumer, however long the input.
+    """
+
+    def __init__(self, engine: Engine, known: Known, chunks: Chunker, ordered: bool, retries: int) -> None:
+        super().__init__(engine, known, chunks, False, retries)
+        self._ordered = ordered
+        self._waiting: dict[int, tuple[list[Any], dict[int, BaseException]]] = {}
+        self._next = 0  # index of the first item not yet in _current
+        self._current: deque[Any] = deque()
+        self._errors: dict[int, BaseException] = {}  # by how many of _current are left when it is its turn
+        self._one_at_a_time = threading.RLock()
+        self.ready_ = False
+        # Not at the last result: nobody need ask for that one. Its chunks keep it alive while they are out.
+        weakref.finalize(self, engine.crew.forget, known).atexit = False
+
+    def begin(self) -> Self:
+        self.proceed()
+        return self
+
+    def ahead(self) -> int:
+        return len(self._waiting)
+
+    def finish(self, whatever_length: bool) -> None:
+        """The pool is closing: submit the rest now, or cut an input of unknown length, which may be endless."""
+        if whatever_length or self.chunks.sized:
+            self.window = math.inf  # type: ignore[assignment] # a number of chunks all the same
+            self.proceed()
+        elif not self.exhausted:
+            self.exhausted = True
+            self._input_error = PoolTerminated("the pool was closed before this input was used up: read it before that")
+        self.ready_ = True
+        self.engine.tell()
+
+    def chunk_done(self, task: ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
+        self._waiting[task.start] = (results, errors)
+        self.ready_ = True
+
+    def abandon(self, error: BaseException) -> None:
+        self._input_error, self.exhausted, self.ready_ = error, True, True
+
+    def _take(self) -> bool:
+        """Make the next finished chunk the current one, if it is there."""
+        start = self._next if self._ordered else next(iter(self._waiting), None)
+        if start not in self._waiting:
+            return False
+        results, errors = self._waiting.pop(start)
+        self._next = start + len(results)
+        self._current.extend(results)
+        self._errors = {len(results) - i: e for i, e in errors.items()}
+        self.proceed()
+        return True
+
+    def next(self, timeout: float | None = None) -> Any:
+        """The next result; waits for it at most ``timeout`` seconds.
+
+        Raises:
+            StopIteration: there are no more.
+            TimeoutError: it is not there in time; it can be asked for again.
+        """
+        deadline = deadline_after(timeout)
+        with self._one_at_a_time:
+            while True:
+                self.ready_ = False  # before the look: what arrives after it is not missed
+                if self._current or self._take():
+                    return self._pop()
+                if self.exhausted and not self.pending:
+                    self._end()
+                if not self.engine.wait(self, left_until(deadline)):
+                    from allcores.errors import TimeoutError
+
+                    raise TimeoutError(f"no result within {timeout} s; the work goes on")
+
+    def _pop(self) -> Any:
+        error = self._errors.pop(len(self._current), None)
+        result = self._current.popleft()
+        if isinstance(error, StopIteration):  # raised from here it would end the loop in silence
+            raise RuntimeError("the job raised StopIteration") from error
+        if error is not None:
+            raise error
+        return result
+
+    def _end(self) -> None:
+        if self._waiting:
+            return  # a chunk came between the looks
+        if self._input_error is not None:
+            error, self._input_error = self._input_error, None
+            raise error
+        raise StopIteration
+
+    def __next__(self) -> Any:
+        with self._one_at_a_time:
+            if self._current and not self._errors:
+                return self._current.popleft()
+        return self.next()
+
+    def __iter__(self) -> Self:
+        return self
