@@ -39,7 +39,8 @@ EXAMPLES: list[Exception] = [
     errors.WouldBlockForever("get() on an empty queue"),
     errors.UnpicklableError("cannot send it"),
     errors.WorkerDied(17, -9, 3, "'item'", 1 << 30, True, "the last line", 2),
-    errors.OwnerDied(17),
+    errors.OwnerDied(17, "Process-3", 1_000_000.5, "Lock-4"),
+    errors.DeadlockError([(17, "A", 17, "Lock-1", "a.py:1", "b.py:2"), (18, "B", 19, "Lock-2", "", "")]),
     errors.InitializerFailed("the initializer raised"),
     errors.PoolTerminated("too late"),
     errors.RemoteTraceback("Traceback ..."),
@@ -56,7 +57,7 @@ def test_errors_travel_with_their_fields(error: Exception) -> None:
 
 
 def test_every_error_has_an_example() -> None:
-    defined = {getattr(errors, name) for name in errors.__all__}
+    defined = {getattr(errors, name) for name in errors.__all__} - {errors.BlockedThread}
     assert defined == {type(e) for e in EXAMPLES}
     assert all(inspect.getdoc(cls) for cls in defined)
 

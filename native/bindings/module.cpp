@@ -164,11 +164,13 @@ bool recover_process(u32 pid, nb::tuple body, u32 died, bool take_over) {
     if (!c.seg.participant(dead).stage.compare_exchange_strong(stage, settling) && stage == settling && !take_over)
         return false;
     bool reported = false;
+    const nb::object exitcode = body[1];  // None: nobody was there to be told
+    const bool killed = !exitcode.is_none() && nb::cast<int>(exitcode) != 0;
     recover(c.seg, c.arena, dead, [&](const LastWords& words) {
         if (words.crew == 0) return;
         report_death(words.crew, words.task, words.item, body, died);
         reported = true;
-    }, status != 0);
+    }, killed);
     free_slot(c.seg, dead);
     return reported;
 }
@@ -201,7 +203,7 @@ void settle_forks() {
     Core& c = bare_core();
     constexpr u32 kFilling = kMaxParticipants - kMaxParticipants / 8;
     if (c.seg.base == nullptr || c.seg.header().participants_used.load() < kFilling) return;
-    for (const u32 pid : dead_pids(false)) recover_process(pid, 0, 0, false);
+    for (const u32 pid : dead_pids(false)) recover_process(pid, nb::make_tuple(pid, nb::none()), 0, false);
 }
 
 // Before os.fork(): what this process holds must not end until the child holds it too.
