@@ -1,4 +1,4 @@
-"""How blocks travel, arena.hpp and ring.hpp of native/include/allcores as a model: each has one owner, or is on its way.
+"""How blocks travel, arena.hpp and ring.hpp of native/include/allcores as a model: each has one owner or is on its way.
 
     put:  reserve x2  fill  claim  commit  hand_over x2   publish      cell FREE -> WRITING -> COMMITTING -> READY
               block   OWNED(sender) ───▶ IN_FLIGHT
