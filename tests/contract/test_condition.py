@@ -142,10 +142,15 @@ def test_wait_for_what_is_true_already(cond: Handle) -> None:
 
 
 def test_wait_for_what_never_comes(cond: Handle, place: Any) -> None:
-    seen = []
+    seen: list[int] = []
+
+    def look() -> int:
+        seen.append(1)
+        return 0
+
     with cond:
         begin = time.monotonic()
-        assert cond.wait_for(lambda: seen.append(1) or 0, SHORT) == 0
+        assert cond.wait_for(look, SHORT) == 0
         assert not place.parallel or time.monotonic() - begin >= SHORT
     assert 1 <= len(seen) <= 3
 
