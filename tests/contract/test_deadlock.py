@@ -212,9 +212,10 @@ def test_a_member_that_dies_is_told_as_such(mp: Context, start: Start) -> None:
 
     gate = mp.Lock()
     with gate:
-        p, q = start(hold, a, b), start(hold, b, gate)
-        for _ in range(2):
-            assert held.acquire(timeout=PATIENCE)
+        q = start(hold, b, gate)
+        assert held.acquire(timeout=PATIENCE)
+        p = start(hold, a, b)
+        assert held.acquire(timeout=PATIENCE)
         p.join(SHORT)
         q.kill()
         with pytest.raises(allcores.OwnerDied) as caught:
