@@ -118,6 +118,9 @@ void bind_chunk(nb::module_& m);
 // lock.cpp: the lock inside a shared object, whichever kind it is.
 LockState& lock_of(u64 offset);
 
+// Since when, and where if that is traced, this thread has the lock.
+void note_acquired(LockState& lock);
+
 // Makes a lock's state anew, in memory that is all zeros.
 void name_lock(LockState& lock);
 

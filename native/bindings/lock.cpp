@@ -23,6 +23,7 @@ i64 coarse_now() {
 // Texts of this process for others to read, each once, in one block that ends with the process.
 struct Texts {
     static constexpr u64 kBytes = 64 << 10;
+    const pid_t owner = getpid();
     BlockId block = 0;
     u64 used = 0;
     std::unordered_map<std::string, u64> offsets;
@@ -47,19 +48,26 @@ u64 here() {
     static Texts* texts = new Texts;
     nb::object line = nb::handle(python_name(line_of_caller, "allcores.sync", "_line_of_caller"))();
     std::lock_guard guard(c.mutex);
+    if (texts->owner != getpid()) texts = new Texts;  // those are the parent's, which goes on writing to its block
     return texts->offset(nb::cast<std::string>(line));
 }
 
-std::string text_at(u64 offset) {
-    Core& c = core();
-    if (offset < kBlocksAt || offset + 256 > c.seg.bytes) return "";
-    const char* text = &c.seg.at<char>(offset);
-    return std::string(text, strnlen(text, 255));
+// Text from shared memory: cut in the middle of a character, or of a process that has ended, it may be no UTF-8.
+nb::str as_str(const char* text, u64 most) {
+    PyObject* made = PyUnicode_DecodeUTF8(text, static_cast<Py_ssize_t>(strnlen(text, most)), "ignore");
+    if (made == nullptr) throw nb::python_error();
+    return nb::steal<nb::str>(made);
 }
 
-std::string process_name(Slot slot) {
+nb::str text_at(u64 offset) {
+    Core& c = core();
+    if (offset < kBlocksAt || offset + 256 > c.seg.bytes) return nb::str("");
+    return as_str(&c.seg.at<char>(offset), 255);
+}
+
+nb::str name_in(const Name& name) {
     char text[33];
-    return core().seg.participant(slot).name.get(text);
+    return as_str(name.get(text), 32);
 }
 
 nb::str name_of(const LockState& lock) {
@@ -71,7 +79,7 @@ nb::object describe(const Blocked& b) {
     const Segment& seg = core().seg;
     const Slot slot = static_cast<Slot>(b.thread);
     const LockState& lock = seg.at<LockState>(b.lock);
-    return nb::make_tuple(seg.participant(slot).pid.load(), process_name(slot), static_cast<u32>(b.thread >> 32),
+    return nb::make_tuple(seg.participant(slot).pid.load(), name_in(seg.participant(slot).name), static_cast<u32>(b.thread >> 32),
                           name_of(lock), text_at(b.where), text_at(lock.where.load()));
 }
 
@@ -109,27 +117,34 @@ void check_alone(LockState& state, u64 where) {
 
 }  // namespace
 
+void note_acquired(LockState& lock) {
+    lock.since.store(coarse_now(), std::memory_order_relaxed);
+    if (core().trace_locks) lock.where.store(here(), std::memory_order_relaxed);
+}
+
 void name_lock(LockState& lock) { lock.number = core().seg.header().locks_made.fetch_add(1) + 1; }
 
 void raise_owner_died(LockState& state) {
-    char name[33];
     const i64 since = state.since.load();
     nb::object held = nb::none();
     if (since != 0) held = nb::float_(static_cast<double>(now_ns() - since) / 1e9);
     nb::handle type(python_name(owner_died, "allcores.errors", "OwnerDied"));
-    nb::object error = type.attr("_of")(LockView(core().seg, state).died_pid(), state.dead.get(name), held, name_of(state));
+    nb::object error = type.attr("_of")(LockView(core().seg, state).died_pid(), name_in(state.dead), held, name_of(state));
     PyErr_SetObject(type.ptr(), error.ptr());
     throw nb::python_error();
 }
 
 bool wait_for_lock(LockState& state, i64 deadline, u64 flags) {
-    if (deadline == 0) return false;
     const Segment& seg = core().seg;
     LockView lock(seg, state);
+    Acquire got = Acquire::busy;
+    if (lock.settle_if_thread_ended()) got = lock.try_acquire(flags);
+    if (got == Acquire::owner_died) raise_owner_died(state);
+    if (got == Acquire::ok || deadline == 0) return got == Acquire::ok;
     WaitRecord record(seg);
     Cycle cycle;
     bool deadlock = false;
-    Acquire got = Acquire::busy;
+    bool sleeps = false;
     const u64 where = here();
     const auto look = [&] {
         if (deadline == kNever) check_alone(state, where);
@@ -139,11 +154,12 @@ bool wait_for_lock(LockState& state, i64 deadline, u64 flags) {
         state.parking, deadline,
         [&] {
             if ((got = lock.try_acquire(flags)) != Acquire::busy) return true;
-            if (!record.announced()) return false;
+            if (!sleeps) return false;
             return (deadlock = record.closes(cycle)) || (lock.settle_if_thread_ended() && (got = lock.try_acquire(flags)) != Acquire::busy);
         },
         [&] { return lock.is_free(); },
         [&] {
+            sleeps = true;
             if (deadline == kNever && !record.announced()) record.announce(state, where);
         },
         look);
@@ -186,8 +202,7 @@ public:
         if (got == Acquire::busy && !wait_for_lock(state_, deadline_for(block, timeout), 0)) return false;
         if (got == Acquire::owner_died) raise_owner_died(state_);
         if (state_.depth > 1) return true;
-        state_.since.store(coarse_now(), std::memory_order_relaxed);
-        if (core().trace_locks) state_.where.store(here(), std::memory_order_relaxed);
+        note_acquired(state_);
         return true;
     }
 
@@ -259,7 +274,12 @@ PyObject* lock_release(PyObject* self, PyObject*) {
     }, nullptr);
 }
 
-PyObject* lock_exit(PyObject* self, PyObject* const*, Py_ssize_t) { return lock_release(self, nullptr); }
+// An error that a Condition's wait() left behind without the lock, as OwnerDied is, must not free it for somebody else, nor end
+// the poison.
+PyObject* lock_exit(PyObject* self, PyObject* const* error, Py_ssize_t n) {
+    if (n > 0 && error[0] != Py_None && !self_of(self).held_by_me()) return Py_NewRef(Py_None);
+    return lock_release(self, nullptr);
+}
 
 PyMethodDef lock_methods[] = {
     {"acquire", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(lock_acquire)), METH_FASTCALL | METH_KEYWORDS,

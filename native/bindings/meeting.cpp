@@ -22,18 +22,26 @@ public:
         Condition::Cell* cell = view().enter();
         if (cell == nullptr) raise_python(PyExc_RuntimeError, "1024 threads wait for this condition already: let some go on first");
         const u32 depth = lock.let_go_of();
-        bool notified = false;
+        bool woken = false;
         try {
-            wait_python(cell->parking, deadline, [&] { return ConditionView::is_notified(*cell); }, [] { return false; });
-            notified = ConditionView::leave(*cell);
+            // Whoever was to notify may have died with the lock: recovery lets all here look again.
+            woken = wait_python(
+                cell->parking, deadline, [&] { return ConditionView::is_notified(*cell) || lock.died_pid() != 0; },
+                [] { return false; }, [] {}, [&] { lock.settle_if_thread_ended(); });
         } catch (nb::python_error&) {
-            // Broken off by Ctrl-C: a notification that came meanwhile is for another.
-            if (ConditionView::leave(*cell)) view().notify(1);
+            pass_on(*cell);
             take_back(lock, state, depth);
             throw;
         }
-        take_back(lock, state, depth);
-        return notified;
+        const bool notified = !ConditionView::give_up(*cell);
+        try {
+            take_back(lock, state, depth);
+        } catch (nb::python_error&) {
+            if (notified) pass_on(*cell);
+            throw;
+        }
+        if (notified) ConditionView::leave(*cell);
+        return notified || woken;
     }
 
     void notify(u64 n) { view().notify(n); }
@@ -56,10 +64,15 @@ private:
         become_object(c.seg, c.arena, made.object, block, Kind::condition);
         return c.seg.offset_of(&made);
     }
+    // Leaves; a notification that came is for another, since this wait ends by an error.
+    void pass_on(Condition::Cell& cell) const {
+        if (ConditionView::leave(cell)) view().notify(1);
+    }
     static void take_back(LockView& lock, LockState& state, u32 depth) {
         const Acquire got = lock.try_acquire();
         if (got == Acquire::busy) wait_for_lock(state, kNever, 0);
         if (got == Acquire::owner_died) raise_owner_died(state);
+        note_acquired(state);
         lock.take_back(depth);
     }
     ConditionView view() const { return {core().seg, core().seg.at<Condition>(held_.offset())}; }
@@ -72,15 +85,21 @@ public:
     PyBarrier(u32 parties, u64 offset) : held_(offset != 0 ? checked(offset) : make(parties)) {}
 
     // Which of the parties this one is; the one that gets `parties` or more is the last: it runs the action and calls trip().
-    u32 wait(nb::handle timeout) {
+    // The action is called here, not by the caller: an interrupt that came in between would leave the others waiting.
+    u32 wait(nb::handle timeout, nb::handle action) {
         const i64 deadline = deadline_for(true, timeout);
         BarrierView b = view();
         auto arrived = BarrierView::Arrived::busy;
         u64 word = 0;
         u32 index = 0;
-        wait_python(state().parking, deadline,
+        // The timeout is for those of its own phase: the one before it ends without this party.
+        wait_python(state().parking, kNever,
                     [&] { return (arrived = b.arrive(word, index)) != BarrierView::Arrived::busy; }, [] { return false; });
-        if (arrived == BarrierView::Arrived::last) return state().parties + index;
+        if (arrived == BarrierView::Arrived::last) {
+            run(action, word);
+            if (!b.trip(word)) raise_broken();
+            return index;
+        }
         bool well = false;
         if (arrived == BarrierView::Arrived::yes) {
             try {
@@ -100,9 +119,6 @@ public:
         return index;
     }
 
-    void trip() {
-        if (!view().trip(state().phase.load())) raise_broken();
-    }
     void abort() { view().break_it(); }
     void reset() { view().reset(); }
     bool broken() const { return view().is_broken(); }
@@ -119,6 +135,15 @@ private:
         Barrier& b = make_object<Barrier>(Kind::barrier, Barrier::bytes_for(parties));
         b.parties = parties;
         return core().seg.offset_of(&b);
+    }
+    void run(nb::handle action, u64 word) const {
+        if (action.is_none()) return;
+        try {
+            action();
+        } catch (...) {
+            view().break_tripping(word);
+            throw;
+        }
     }
     [[noreturn]] void raise_broken() const {
         Barrier& b = state();
@@ -146,8 +171,7 @@ void bind_meeting(nb::module_& m) {
         .def_prop_ro("offset", &PyCondition::offset);
     nb::class_<PyBarrier>(m, "Barrier", nb::is_weak_referenceable())
         .def(nb::init<u32, u64>(), nb::arg("parties") = 1, nb::arg("offset") = 0)
-        .def("_wait", &PyBarrier::wait, nb::arg("timeout").none())
-        .def("_trip", &PyBarrier::trip)
+        .def("_wait", &PyBarrier::wait, nb::arg("timeout").none(), nb::arg("action").none())
         .def("abort", &PyBarrier::abort)
         .def("reset", &PyBarrier::reset)
         .def_prop_ro("broken", &PyBarrier::broken)

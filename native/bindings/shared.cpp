@@ -60,6 +60,7 @@ private:
         const Acquire got = lock.try_acquire(flags);
         if (got == Acquire::busy) wait_for_lock(*guard_, kNever, flags);
         if (got == Acquire::owner_died) raise_owner_died(*guard_);
+        if (flags == 0) note_acquired(*guard_);
     }
 
     const Code& code_;

@@ -50,8 +50,8 @@ public:
     }
     void release(i64 n) {
         if (n < 1) raise_python(PyExc_ValueError, "n must be at least 1: release(n) gives back n permits");
-        const i64 out = static_cast<i64>(state().permits) - value();
-        if (n > out) raise_python(PyExc_ValueError, "semaphore released more often than it was acquired");
+        // All or none; one alone finds out by itself.
+        if (n > 1 && n > static_cast<i64>(state().permits) - value()) raise_python(PyExc_ValueError, "semaphore released more often than it was acquired");
         for (auto v = view(); n > 0 && v.release();) --n;
         if (n > 0) raise_python(PyExc_ValueError, "semaphore released more often than it was acquired");
     }

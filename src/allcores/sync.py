@@ -6,6 +6,7 @@ the permits of a BoundedSemaphore are free again, a Condition's notification goe
 
 from __future__ import annotations
 
+import operator
 import os
 import sys
 import threading
@@ -227,17 +228,7 @@ class Barrier(_Travels, _native.Barrier):
             BrokenBarrierError: the barrier is or was broken, by ``abort()``, a timeout, an action that failed or a
                 death; or ``reset()`` came meanwhile.
         """
-        arrived = self._wait(self._timeout if timeout is None else timeout)
-        if arrived < self.parties:
-            return arrived
-        try:
-            if self._action is not None:
-                self._action()
-        except BaseException:
-            self.abort()
-            raise
-        self._trip()
-        return arrived - self.parties
+        return self._wait(self._timeout if timeout is None else timeout, self._action)
 
     def __repr__(self) -> str:
         state = "broken" if self.broken else f"{self.n_waiting} of {self.parties} waiting"
@@ -245,9 +236,10 @@ class Barrier(_Travels, _native.Barrier):
 
 
 def _number(value: Any, name: str, what: str) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, the number {what}, not {codec.short_repr(value)}")
-    return value
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, the number {what}, not {codec.short_repr(value)}") from None
 
 
 # Asked by the core.
@@ -255,12 +247,14 @@ def _number(value: Any, name: str, what: str) -> int:
 
 def _others_here() -> bool:
     """Whether anything else in this process could release a lock: another thread, or a handler of a signal."""
-    if any(t is not threading.current_thread() and t.name not in SERVICE_THREADS for t in threading.enumerate()):
+    ours = {t.ident for t in threading.enumerate() if t.name in SERVICE_THREADS}
+    # Not only those that the threading module knows: a thread of _thread's or of an extension may release it as well.
+    if len(sys._current_frames().keys() - ours) > 1:
         return True
     import signal
 
-    handlers = (signal.getsignal(s) for s in signal.valid_signals() - {signal.SIGINT})
-    return any(callable(handler) for handler in handlers)
+    handlers = (signal.getsignal(number) for number in signal.valid_signals())
+    return any(callable(handler) and handler is not signal.default_int_handler for handler in handlers)
 
 
 def _line_of_caller() -> str:

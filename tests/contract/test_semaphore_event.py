@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from . import jobs
 from .kit import IMPATIENT, PATIENCE, SHORT, Context, Handle
 
 Start = Callable[..., Handle]
@@ -145,3 +146,151 @@ def test_an_event_again_and_again(mp: Context, start: Start) -> None:
         back.clear()
     p.join(PATIENCE)
     assert p.exitcode == 0
+
+
+def test_how_many_permits_are_left(mp: Context, kind: Handle) -> None:
+    semaphore = kind(3)
+    assert semaphore.get_value() == 3
+    semaphore.acquire()
+    semaphore.acquire()
+    assert semaphore.get_value() == 1
+    assert "value=1" in repr(semaphore)
+    semaphore.release(2)
+    assert semaphore.get_value() == 3
+
+
+def test_a_bounded_release_of_several_is_all_or_none(mp: Context) -> None:
+    semaphore = mp.BoundedSemaphore(3)
+    semaphore.acquire()
+    semaphore.acquire()
+    with pytest.raises(ValueError, match="more often"):
+        semaphore.release(3)
+    assert semaphore.get_value() == 1
+    semaphore.release(2)
+    for n in (0, -1):
+        with pytest.raises(ValueError, match="n must be"):
+            semaphore.release(n)
+
+
+@pytest.mark.parametrize("value", [1.0, "2", None])
+def test_no_number_of_permits(kind: Handle, value: object) -> None:
+    with pytest.raises(TypeError, match="value must be an int"):
+        kind(value)
+
+
+def test_without_permits_nobody_enters(kind: Handle) -> None:
+    assert kind(0).acquire(timeout=SHORT) is False
+
+
+def test_a_thousand_permits(mp: Context, start: Start) -> None:
+    semaphore = mp.BoundedSemaphore(1_000)
+    for _ in range(600):
+        semaphore.acquire()
+    assert start(lambda: [semaphore.acquire(False) for _ in range(401)]).result(PATIENCE) == [True] * 400 + [False]
+    for _ in range(600):
+        semaphore.release()
+    assert semaphore.get_value() >= 600
+    with pytest.raises(ValueError, match="1048576"):
+        mp.BoundedSemaphore((1 << 20) + 1)
+
+
+# The permits of the dead.
+
+
+@pytest.fixture
+def take_and_wait(mp: Context, start: Start) -> Callable[..., Handle]:
+    def start_holder(semaphore: Handle, n: int = 1) -> Handle:
+        held = mp.Event()
+
+        def hold() -> None:
+            for _ in range(n):
+                semaphore.acquire()
+            held.set()
+            jobs.wait_for(mp.Event())
+
+        holder = start(hold)
+        assert held.wait(PATIENCE)
+        return holder
+
+    return start_holder
+
+
+def kill(process: Handle) -> None:
+    process.kill()
+    process.join(PATIENCE)
+
+
+@pytest.mark.needs("kills")
+def test_permits_of_the_dead_are_free(mp: Context, take_and_wait: Callable[..., Handle]) -> None:
+    semaphore = mp.BoundedSemaphore(1_000)
+    semaphore.acquire()
+    holder = take_and_wait(semaphore, 500)
+    assert semaphore.get_value() == 499
+    kill(holder)
+    assert semaphore.get_value() == 999
+    for _ in range(999):
+        assert semaphore.acquire(False) is True
+    assert semaphore.acquire(False) is False
+    semaphore.release(1_000)
+    with pytest.raises(ValueError, match="more often"):
+        semaphore.release()
+
+
+@pytest.mark.needs("kills")
+def test_permits_of_the_dead_for_those_who_wait(
+    mp: Context, start: Start, take_and_wait: Callable[..., Handle]
+) -> None:
+    semaphore, ready = mp.BoundedSemaphore(3), mp.Semaphore(0)
+    holder = take_and_wait(semaphore, 3)
+
+    def enter() -> str:
+        ready.release()
+        with semaphore:
+            return "in"
+
+    waiting = [start(enter) for _ in range(4)]
+    for _ in waiting:
+        assert ready.acquire(timeout=PATIENCE)
+    waiting[0].join(SHORT)
+    kill(holder)
+    assert [p.result(PATIENCE) for p in waiting] == ["in"] * 4
+    assert semaphore.get_value() == 3
+
+
+@pytest.mark.needs("kills")
+def test_a_waiter_that_is_killed_takes_no_permit(mp: Context, start: Start) -> None:
+    semaphore, ready = mp.BoundedSemaphore(1), mp.Semaphore(0)
+
+    def enter() -> bool:
+        ready.release()
+        return bool(semaphore.acquire())
+
+    semaphore.acquire()
+    victim, other = start(enter), start(enter)
+    for _ in range(2):
+        assert ready.acquire(timeout=PATIENCE)
+    victim.join(SHORT)
+    kill(victim)
+    semaphore.release()
+    assert other.result(PATIENCE) is True
+
+
+@pytest.mark.needs("kills")
+def test_a_permit_released_by_another_is_not_freed_twice(mp: Context, take_and_wait: Callable[..., Handle]) -> None:
+    semaphore = mp.BoundedSemaphore(2)
+    holder = take_and_wait(semaphore)
+    semaphore.release()  # for the holder
+    assert semaphore.get_value() == 2
+    kill(holder)
+    assert semaphore.get_value() == 2
+    with pytest.raises(ValueError, match="more often"):
+        semaphore.release()
+
+
+@pytest.mark.needs("kills")
+def test_permits_of_a_plain_semaphore_die_with_their_holder(mp: Context, take_and_wait: Callable[..., Handle]) -> None:
+    semaphore = mp.Semaphore(2)
+    kill(take_and_wait(semaphore))
+    assert semaphore.get_value() == 1
+    semaphore.release()  # as the standard says: by whoever knows
+    assert semaphore.get_value() == 2

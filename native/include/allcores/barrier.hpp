@@ -1,11 +1,13 @@
 // A barrier: all of a number of parties wait for each other. It breaks when one of them dies, so that the others do not wait for
 // ever; reset() mends it.
 //
-//   phase word   = phase:32 | state:16 | owner:16      arrival word = thread:32 | phase:16 | owner:16
+//   phase word   = phase:32 | history:8 | state:8 | owner:16      arrival word = thread:32 | phase:16 | owner:16
 //
 //   arrive:  filling: an arrival word of an earlier phase -> mine, of this phase
-//   trip:    whoever sees all arrived: filling -> tripping(me), runs the action, -> filling of phase + 2
-//   reset:   filling or broken -> filling of phase + 1: its waiters see that their phase ended in an odd way
+//   trip:    whoever sees all arrived: filling -> tripping(me), runs the action, -> filling of phase + 1, history << 1 | 1
+//   reset:   filling or broken -> filling of phase + 1, history << 1
+//
+// The history says how each of the last 8 phases ended: a waiter that wakes late still learns of its own.
 #pragma once
 
 #include "lock.hpp"
@@ -55,14 +57,15 @@ public:
     bool ended(u64 word, bool& well) const {
         const u64 now = b_.phase.load();
         const u32 on = phase(now) - phase(word);
-        well = on != 0 && on % 2 == 0;
+        // So many phases without this party: others than its own parties pass here. Resets are rare: it ended well.
+        well = on > 8 || (on != 0 && (now >> (24 + on - 1) & 1) != 0);
         return on != 0 || state(now) == BarrierState::broken;
     }
 
     // All go on. False: it was broken meanwhile.
     bool trip(u64 word) {
         u64 tripping = with(word, BarrierState::tripping, seg_.me);
-        if (!b_.phase.compare_exchange_strong(tripping, next(word, 2))) return false;
+        if (!b_.phase.compare_exchange_strong(tripping, next(word, true))) return false;
         notify_all(b_.parking);
         return true;
     }
@@ -75,15 +78,25 @@ public:
             return;
         }
     }
-    // Only if the phase of `word` has not ended.
+    // Only if the phase of `word` is still filling.
     void break_phase(u64 word) {
         if (b_.phase.compare_exchange_strong(word, with(word, BarrierState::broken, 0))) notify_all(b_.parking);
     }
+    // By the one that runs the action of the phase of `word`, if nobody has broken it yet.
+    void break_tripping(u64 word) { break_phase(with(word, BarrierState::tripping, seg_.me)); }
 
+    // A phase in which all have arrived is left alone: it ends by itself.
     void reset() {
-        b_.died_pid.store(0);
         u64 w = b_.phase.load();
-        while (!b_.phase.compare_exchange_weak(w, next(w, 1))) {
+        do {
+            if (state(w) == BarrierState::tripping) return;
+        } while (!b_.phase.compare_exchange_weak(w, next(w, false)));
+        b_.died_pid.store(0);
+        // Places of the phase that ended, and of those before: after very many resets they would look like later ones.
+        for (u32 i = 0; i < b_.parties; ++i) {
+            u64 a = b_.arrival()[i].load();
+            const auto after = static_cast<std::int16_t>(static_cast<u16>(a >> 16) - static_cast<u16>(phase(w)));
+            if (a != 0 && after <= 0) b_.arrival()[i].compare_exchange_strong(a, 0);
         }
         notify_all(b_.parking);
     }
@@ -109,9 +122,12 @@ public:
 
 private:
     static u64 with(u64 w, BarrierState s, Slot owner) {
-        return (w & ~u64{0xffffffff}) | static_cast<u64>(s) << 16 | owner;
+        return (w & ~u64{0xffffff}) | static_cast<u64>(s) << 16 | owner;
     }
-    static u64 next(u64 w, u32 by) { return with(static_cast<u64>(phase(w) + by) << 32, BarrierState::filling, 0); }
+    static u64 next(u64 w, bool well) {
+        const u64 history = (w >> 24 << 1 | (well ? 1 : 0)) & 0xff;
+        return static_cast<u64>(phase(w) + 1) << 32 | history << 24;
+    }
     static bool of_phase(u64 arrival, u64 word) {
         return arrival != 0 && static_cast<u16>(arrival >> 16) == static_cast<u16>(phase(word));
     }

@@ -123,6 +123,7 @@ private:
             if (now.word == 0 || now.word != owner_of(now.word) || signal) return false;
             cycle.member[cycle.size++] = now;
             const u64 owner = now.word;
+            if (seg_.is_dead(static_cast<Slot>(owner))) return false;  // its lock is poisoned any moment
             if (owner == cycle.member[0].thread) return cycle.size > 1;
             if (!find(owner, now)) return false;
             for (u32 i = 0; i < cycle.size; ++i) {

@@ -61,7 +61,7 @@ public:
     }
 
     // Permits have no names: any thread may give one back. One of its own if it has one, else of its process, else anybody's.
-    // False: none is out.
+    // Not one of the dead: that is free already. False: none is out.
     bool release() {
         const u64 me = this_thread(seg_);
         const auto of = [&](auto&& fits) {
@@ -75,12 +75,15 @@ public:
             return false;
         };
         return of([&](u64 w) { return w == me; }) || of([&](u64 w) { return static_cast<Slot>(w) == seg_.me; }) ||
-               of([](u64) { return true; });
+               of([&](u64 w) { return !seg_.is_dead(static_cast<Slot>(w)); });
     }
 
     i64 value() {
         i64 free = 0;
-        for (u64 i = 0; i < s_.permits; ++i) free += s_.permit()[i].load() == 0 ? 1 : 0;
+        for (u64 i = 0; i < s_.permits; ++i) {
+            const u64 w = s_.permit()[i].load();
+            free += w == 0 || seg_.is_dead(static_cast<Slot>(w)) ? 1 : 0;
+        }
         return free;
     }
 

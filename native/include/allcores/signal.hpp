@@ -23,7 +23,7 @@ inline void set(Event& e) {
 //
 //   cell word = ticket:32 | state:16 | owner:16        0: free
 //
-//   wait:    free -> waiting(me), lock released  ...  notified(me) -> free, lock acquired again
+//   wait:    free -> waiting(me), lock released  ...  notified(me), lock acquired again, -> free
 //   notify:  the waiting cells with the lowest tickets -> notified
 //   death:   waiting(dead) -> free;  notified(dead) -> free, and another is notified in its place
 enum class CellOfCondition : u8 { free, waiting, notified };
@@ -65,6 +65,13 @@ public:
     }
 
     static bool is_notified(const Condition::Cell& cell) { return state(cell.word.load()) == CellOfCondition::notified; }
+
+    // Gives the cell back, unless it was notified: then it is kept until the lock is acquired again, so that the notification
+    // of one that dies before goes to another.
+    static bool give_up(Condition::Cell& cell) {
+        u64 w = cell.word.load();
+        return state(w) == CellOfCondition::waiting && cell.word.compare_exchange_strong(w, 0);
+    }
 
     // Gives the cell back. True: it had been notified.
     static bool leave(Condition::Cell& cell) { return state(cell.word.exchange(0)) == CellOfCondition::notified; }

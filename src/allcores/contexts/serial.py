@@ -122,6 +122,10 @@ class Condition(sync.Condition):
             raise WouldBlockForever("wait() for a condition")
         return False
 
+    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+        """The value of ``predicate()``: nobody else could change it meanwhile."""
+        return super().wait_for(predicate) if timeout is None else predicate()
+
 
 class Barrier(sync.Barrier):
     """A barrier; nobody else could come."""
