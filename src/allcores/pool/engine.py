@@ -59,7 +59,7 @@ class Engine:
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
         self.broken: BaseException | None = None
-        self.unasked = Unasked()
+        self.unasked = Unasked(crew.local)
         self._tasks: dict[int, Any] = {}
         self._count = itertools.count(1)
         self._inbox: list[tuple[int, int, Any]] = []
