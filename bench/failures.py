@@ -23,7 +23,8 @@ from bench.run import MARK, ROOT, sweep, wait_all
 HANG = "**HANG**"
 INTRODUCTION = """# Ordinary failures
 
-Made by `python -m bench.failures`. A pool of two workers gets eight calls, one by one; the fourth goes wrong as the row
+Made by `python -m bench.failures`. A pool of two workers gets eight calls, one by one (`apply_async`, `submit`,
+`schedule`); the fourth goes wrong as the row
 says. joblib is not among them: its calls fail or succeed as a whole; its workers are loky's.
 
 - **only it: X** the fourth call raised X, the other seven gave their results, and the pool took the next call.

@@ -1,5 +1,9 @@
 """Pool: an item whose worker died runs again, as often as was asked for."""
 
+import contextlib
+import os
+import random
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -166,6 +170,23 @@ def test_a_number_that_cannot_be(mp: Context, bad: Any, kind: type[Exception]) -
         for method in METHODS.values():
             with pytest.raises(kind, match="retries"):
                 method(pool, jobs.identity, range(3), bad)
+
+
+@pytest.mark.needs("kills")
+@pytest.mark.parametrize("chunksize", [None, 1, 5])
+def test_kills_at_any_moment_lose_nothing(mp: Context, chunksize: int | None) -> None:
+    """While a worker takes a task, runs it, writes its result, or starts."""
+    pool: Any
+    rest = random.Random(chunksize)
+    with mp.Pool(3) as pool:
+        results = []
+        for i, x in enumerate(pool.imap(jobs.square, range(600), chunksize, retries=1000)):
+            results.append(x)
+            if i % 40 == 0:
+                with contextlib.suppress(ProcessLookupError, IndexError):
+                    os.kill(rest.choice(list(pool._crew._workers)), signal.SIGKILL)
+        assert results == [x * x for x in range(600)]
+        assert pool.map(jobs.square, range(50)) == [x * x for x in range(50)]
 
 
 @pytest.mark.needs("kills")
