@@ -39,7 +39,8 @@ def run_child(mailbox_at: int, parent: int) -> int:
         mailbox.send(process.RETURNED, 0, me.run())
         code = 0
     except SystemExit as error:
-        code = _exit_code(error)
+        # That of a module which ends the program when it is imported is no end of this job: it has not begun.
+        code = _exit_code(error) or (1 if broken else 0)
         mailbox.send(process.RAISED, 0, codec.pack_error(error))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's to handle
         packed = codec.pack_error(error)

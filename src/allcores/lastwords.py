@@ -127,6 +127,7 @@ class _Tee(io.FileIO):
         super().__init__(2, "w", closefd=False)
         self.name = "<stderr>"
         self._at = at
+        self._file = _identity()
         self._last = b""
 
     def write(self, data: Any, /) -> int:
@@ -134,8 +135,15 @@ class _Tee(io.FileIO):
         if _keeping:
             self._last = (self._last + bytes(memoryview(data)[:count]))[-_KEPT:]
             with contextlib.suppress(OSError):  # no memory left for it
-                os.pwrite(FD, self._last, self._at)
+                if _identity() == self._file:  # else the user closed the descriptor, and it is something else now
+                    os.pwrite(FD, self._last, self._at)
         return count
+
+
+def _identity() -> tuple[int, int]:
+    """Which file the descriptor is open on."""
+    status = os.fstat(FD)
+    return status.st_dev, status.st_ino
 
 
 def _stop_keeping() -> None:

@@ -183,7 +183,7 @@ def _spawn_template(control: int) -> int:
 def _high_copy(fd: int) -> int:
     import fcntl
 
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64)
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_FD)
 
 
 def _interpreter_flags() -> list[str]:

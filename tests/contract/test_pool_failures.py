@@ -174,6 +174,32 @@ def test_a_failing_initializer(mp: Context, how: str) -> None:
         pool.terminate()
 
 
+class Ending:
+    """A module that ends the program when it is imported."""
+
+    def __init__(self, code: object) -> None:
+        self.code = code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return jobs.leave, (self.code,)
+
+
+@pytest.mark.needs("copies")
+@pytest.mark.parametrize("code", [None, 0, 1, "words"])
+def test_an_initializer_whose_module_ends_the_program(mp: Context, code: object) -> None:
+    with mp.Pool(2, print, (Ending(code),)) as pool, pytest.raises(allcores.InitializerFailed):
+        pool.map(jobs.square, range(8))
+
+
+@pytest.mark.needs("copies")
+def test_an_initializer_that_fails_to_unpickle(mp: Context) -> None:
+    """Its traceback is what the worker said last."""
+    with mp.Pool(2, print, (jobs.Grudging("the licence"),)) as pool:
+        with pytest.raises(allcores.InitializerFailed) as caught:
+            pool.map(jobs.square, range(8))
+        assert "the licence cannot be rebuilt" in str(caught.value.__cause__)
+
+
 @pytest.mark.needs("kills")
 @pytest.mark.parametrize("how", DEATHS)
 def test_workers_that_die_in_the_initializer_are_not_replaced_for_ever(mp: Context, how: str) -> None:

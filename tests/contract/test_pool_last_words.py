@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -145,6 +146,19 @@ def test_a_fork_of_the_workers_own_does_not_speak_for_it(mp: Context) -> None:
 
     with mp.Pool(1) as pool:
         assert death_of(pool, job).stderr == "the worker"
+
+
+def test_a_descriptor_that_the_user_closed_is_left_alone(mp: Context, tmp_path: Path) -> None:
+    """As programs do that become daemons: what they open then has the number of what was there."""
+
+    def job() -> str:
+        os.closerange(5, 20)
+        files = [open(tmp_path / str(i), "w+") for i in range(5)]  # noqa: SIM115
+        print("not for a file", file=sys.stderr)
+        return "".join(file.read() for file in files)
+
+    with mp.Pool(1) as pool:
+        assert pool.apply(job) == ""
 
 
 def test_where_no_descriptor_is_left_for_them_there_are_none() -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from allcores import codec
 from allcores.deaths import Death
-from allcores.errors import InitializerFailed, PoolTerminated, UnpicklableError
+from allcores.errors import InitializerFailed, PoolTerminated, UnpicklableError, WouldBlockForever
 from allcores.pool.crew import Outcome
 from allcores.pool.unasked import Unasked
 from allcores.start import STARTING
@@ -59,12 +59,12 @@ class Engine:
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
         self.broken: BaseException | None = None
-        self.unasked = Unasked()
+        self.unasked = Unasked(crew.local)
         self._tasks: dict[int, Any] = {}
         self._count = itertools.count(1)
         self._inbox: list[tuple[int, int, Any]] = []
         self._later: deque[Callable[[], object]] = deque()
-        self.maps: set[Any] = set()  # not done yet; one may have no task out while its iterator is slow
+        self.maps: set[Any] = set()  # not done yet, though it may have no task out: its iterator is slow, or it retries
         self._seat: dict[int, int] = {}  # at 0: the thread that has it
         self._changed = threading.Condition()
         self._followers = 0
@@ -304,11 +304,11 @@ class Engine:
                 job = self._background[0]
             try:
                 self.wait(job)
-            except BaseException:  # noqa: BLE001 - it has no caller; whoever waits for the job meets the same
-                log("the background thread of a pool failed; results are still there for who asks")
-                with self._driving:
-                    self._driver = None
-                return
+            except BaseException as error:  # noqa: BLE001 - it has no caller; whoever waits for the job meets the same
+                # In the serial context, nothing is to come: then another thread is running its callback just now.
+                if not isinstance(error, WouldBlockForever):
+                    log("the background thread of a pool failed; results are still there for who asks")
+                self._background.popleft()
 
     def join_driver(self) -> None:
         driver = self._driver

@@ -105,6 +105,7 @@ class Pool:
         try:
             self._engine.submit(result, call, payload)
         except BaseException:
+            self._engine.maps.discard(result)
             self._crew.forget(known)
             raise
         if callbacks is not None:

@@ -144,7 +144,12 @@ class RetriedResult(AsyncResult):
         self._retries = retries
         self._deaths: set[int] = set()  # pids: a death that is told twice counts once
         self._due = False
+        self._engine.maps.add(self)
         return self
+
+    def settle(self, ok: bool, value: Any) -> None:
+        super().settle(ok, value)
+        self._engine.maps.discard(self)
 
     def died(self, death: Death, _item: int) -> None:
         self._deaths.add(death.pid)
@@ -233,6 +238,7 @@ class ChunkTask:
     def _cut_into(self, parts: list[ChunkTask | None]) -> None:
         if self.parts is None:  # else told twice
             self.parts = [part for part in parts if part is not None]
+        self.job.engine.maps.add(self)  # until they are out
         self.job.pending |= set(self.parts)
         self.job.pending.discard(self)
         self.job.engine.later(self._send_parts)
@@ -241,6 +247,7 @@ class ChunkTask:
         while self.parts:
             self.job.send(self.parts[0])
             del self.parts[0]
+        self.job.engine.maps.discard(self)
 
 
 class Chunked:

@@ -10,6 +10,7 @@ when the program ends. Results that succeed know nothing of all this.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ class Unseen:
         self._unasked: Unasked | None = unasked
         self._func = func
         self._error = error
-        _held.add(self)
+        unasked.held.add(self)
 
     def seen(self) -> None:
         """Somebody asked."""
@@ -50,7 +51,9 @@ class Unseen:
 class Unasked:
     """The errors of one pool that nobody asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, local: bool) -> None:
+        self.held: weakref.WeakSet[Unseen] = weakref.WeakSet()
+        self._local = local
         self._noted: list[tuple[str, BaseException]] = []
         self._count = 0
         self._last: BaseException | None = None
@@ -71,6 +74,9 @@ class Unasked:
     def close(self) -> None:
         """The pool ends: log what there is, and what comes at once."""
         self._closed = True
+        if self._local and self.held:
+            # An error raised in this very process has its frames, and one of them the result: the collector drops it.
+            gc.collect()
         self._log()
         if self._count > _MOST:
             _logger().error("and %d more calls of this pool failed unasked for", self._count - _MOST)
@@ -92,23 +98,23 @@ def _logger() -> Any:
     return logging.getLogger("allcores")
 
 
-_held: weakref.WeakSet[Unseen] = weakref.WeakSet()
 _pools: weakref.WeakSet[Unasked] = weakref.WeakSet()
 
 
 @atexit.register
 def _at_exit() -> None:
-    for unseen in list(_held):
-        unseen.dropped()
     for pool in list(_pools):
+        for unseen in list(pool.held):
+            unseen.dropped()
         pool.close()
 
 
 def _forget_all() -> None:
     """In a process that was forked from this one: they are its parent's to tell."""
-    for unseen in list(_held):
-        unseen.seen()
-    _held.clear()
+    for pool in list(_pools):
+        for unseen in list(pool.held):
+            unseen.seen()
+        pool.held.clear()
     _pools.clear()
 
 
