@@ -28,6 +28,7 @@ public:
         if (closed_) raise_python(PyExc_ValueError, "this queue is closed: put() after close()");
         Message m{};
         encode(object, m);
+        STEP("put.encoded");
         if (!put_message(m, deadline_for(block, timeout)))
             raise_python(python_name(queue_full, "queue", "Full"), "the queue is full");
     }
@@ -37,6 +38,7 @@ public:
         Message m;
         if (!take_message(m, deadline_for(block, timeout)))
             raise_python(python_name(queue_empty, "queue", "Empty"), "the queue is empty");
+        STEP("take.returned");
         return decode(m);
     }
 
@@ -149,7 +151,14 @@ private:
 
 }  // namespace
 
+#ifdef ALLCORES_STEPS
+void bind_steps(nb::module_& m);  // steps.cpp
+#endif
+
 void bind_channel(nb::module_& m) {
+#ifdef ALLCORES_STEPS
+    bind_steps(m);
+#endif
     m.attr("BROKEN") = kBroken;
     m.attr("ANSWERS_TASK") = kAnswersTask;
 

@@ -52,6 +52,12 @@ struct SizeClass {
     std::atomic<u32> extents[kExtentsPerClass];
 };
 
+// How much of a block this process has mapped, since when.
+struct Populated {
+    u32 generation = 0;
+    u64 bytes = 0;
+};
+
 inline constexpr u64 kExtentsAt = align_up(kClassesAt + kClasses * sizeof(SizeClass), 4096);
 inline constexpr u64 kBlocksAt = align_up(kExtentsAt + kMaxExtents * sizeof(Extent), 2 << 20);
 

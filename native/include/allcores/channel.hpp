@@ -44,6 +44,7 @@ public:
             arena.give_back(block);
             return 0;
         }
+        STEP("channel.ring_made");
         c.origin.store(ring);
         c.first.store(ring);
         c.last.store(ring);
@@ -66,6 +67,7 @@ public:
                     if (next == 0) return Sent::no_memory;
                     u64 expected = at;
                     channel_.last.compare_exchange_strong(expected, next);
+                    STEP("channel.producers_moved");
                 }
             }
         }
@@ -90,6 +92,7 @@ public:
                     if (next == 0) return false;
                     u64 expected = at;
                     channel_.first.compare_exchange_strong(expected, next);
+                    STEP("channel.consumers_moved");
                 }
             }
         }
@@ -130,10 +133,13 @@ public:
         // Each block is ours before the chain forgets it: killed in between, recovery ends the rest and frees what was ours.
         while (const u64 at = channel_.origin.load()) {
             view(at).discard();
+            STEP("channel.discarded");
             const BlockId block = ring(at).head_of_block.block;
             const u64 next = ring(at).next.load();
             arena_.set(block, BlockState::owned);
+            STEP("channel.ring_owned");
             channel_.origin.store(next);
+            STEP("channel.ring_forgotten");
             arena_.give_back(block);
         }
         arena_.give_back(channel_.object.head.block);
@@ -165,9 +171,12 @@ private:
         if (const u64 next = closed.next.load(std::memory_order_acquire)) return next;
         const u64 made = make_ring(std::min(closed.capacity * kRingGrowth, kLargestRing), true);
         if (made == 0) return 0;
+        STEP("channel.ring_made");
         u64 none = 0;
         if (closed.next.compare_exchange_strong(none, made)) {
+            STEP("channel.ring_linked");
             arena_.set(ring(made).head_of_block.block, BlockState::object);
+            STEP("channel.ring_shared");
             notify_all(channel_.items);
             return made;
         }

@@ -46,12 +46,14 @@ public:
         u64 w = 0;
         // SYNC POINT lock-handed-on
         if (lock_.word.compare_exchange_strong(w, mine() | flags)) {
+            STEP("acquire.taken");
             if (lock_.recursive != 0) lock_.depth = 1;
             return Acquire::ok;
         }
         if ((w & kPoisoned) != 0) return Acquire::owner_died;
         if (lock_.recursive != 0 && (w & ~kAtomicUpdate) == mine()) {
             ++lock_.depth;
+            STEP("acquire.deeper");
             return Acquire::ok;
         }
         const Slot owner = static_cast<Slot>(w);
@@ -70,7 +72,9 @@ public:
         // A poisoned plain lock too: acquired by a process that has ended, released by another, it was a signal.
         if (w == 0) return Release::not_held;
         // SYNC POINT lock-handed-on; SYNC POINT change-then-look
+        STEP("release.begun");
         lock_.word.store(0, std::memory_order_seq_cst);
+        STEP("release.done");
         notify_one(lock_.parking);
         return Release::ok;
     }
@@ -97,7 +101,9 @@ private:
     void settle(u64 w) {
         if ((w & kPoisoned) != 0) return;
         if ((w & kAtomicUpdate) == 0) lock_.died_pid.store(seg_.participant(static_cast<Slot>(w)).pid.load());
+        STEP("poison.begun");
         if (lock_.word.compare_exchange_strong(w, (w & kAtomicUpdate) != 0 ? 0 : kPoisoned)) notify_all(lock_.parking);
+        STEP("poison.done");
     }
 
     u64 mine() const { return static_cast<u64>(my_thread()) << 32 | seg_.me; }

@@ -57,7 +57,10 @@ inline bool let_go(Arena& arena, Object& o, Slot slot) {
     const BlockId block = o.head.block;
     const BlockWord seen = arena.look(block);
     clear_hold(o, slot);
-    return !is_held(o) && arena.claim(block, seen.with(BlockState::object, 0));
+    STEP("object.let_go");
+    if (is_held(o) || !arena.claim(block, seen.with(BlockState::object, 0))) return false;
+    STEP("object.claimed");
+    return true;
 }
 
 // Makes a fresh block, owned by this process, an object held by it.
@@ -67,7 +70,9 @@ inline void become_object(Segment& seg, Arena& arena, Object& o, BlockId block, 
     for (auto& word : o.holders) word.store(0);
     hold(o, seg.me);
     o.head.kind.store(static_cast<u32>(kind));
+    STEP("object.made");
     arena.set(block, BlockState::object);
+    STEP("object.shared");
 }
 
 }  // namespace allcores
