@@ -103,10 +103,13 @@ public:
             const u64 p = h & kPositionMask;
             Cell& cell = ring_.cell(p);
             const CellWord w{cell.word.load(std::memory_order_seq_cst)};
-            if (w.turns_after(ring_.turn(p)) > 0) return true;  // the head lags: look for yourself
-            if (w.turn() != ring_.turn(p) || w.state() != CellState::tomb)
+            if (w.turns_after(ring_.turn(p)) > 0) {
+                help_head(h);  // it lags, for ever if who freed the cell has died
+            } else if (w.turn() == ring_.turn(p) && w.state() == CellState::tomb) {
+                step_over(cell, w, h);
+            } else {
                 return w.turn() == ring_.turn(p) && w.state() != CellState::free && w.state() != CellState::sealed;
-            step_over(cell, w, h);
+            }
         }
     }
     bool has_room() const {
