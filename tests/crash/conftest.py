@@ -25,7 +25,7 @@ def newest(files: Iterator[Path]) -> float:
 def crash_build(root: Path) -> Path:
     """Where the test build is, for PYTHONPATH."""
     build = BUILDS / "crash"
-    made = newest(build.glob("allcores/_native*.so"))
+    made = newest(build.glob("built"))
     sources = newest(
         f for place in ("native/include", "native/bindings", "src") for f in (root / place).rglob("*.[chp]*")
     )

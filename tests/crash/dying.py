@@ -34,7 +34,7 @@ class Death:
 
 
 class Run:
-    """One round of a scenario. Its victim dies at step ``at`` of ``steps``; without them it lives, and notes its steps."""
+    """One round of a scenario. Its victim dies at step ``at`` of ``steps``; without them it lives, and notes them."""
 
     def __init__(self, note: Path, steps: list[str] | None = None, at: int = -1) -> None:
         self.note = note
@@ -108,9 +108,8 @@ def kill_at(note: Path, step: str, func: Callable[..., object], *args: object) -
     assert process.exitcode == -signal.SIGKILL
     assert note.read_text() == step
     note.unlink()
-    pid = process.pid
+    pid: int = process.pid
     process.close()
-    assert pid is not None
     return pid
 
 

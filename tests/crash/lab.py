@@ -22,8 +22,8 @@ from allcores import segment
 
 from .dying import Run, native
 
-# A warm limit of 4 MiB, so that large blocks give their memory back at once: that has a step of its own. Here, before what
-# comes next starts the template.
+# A warm limit of 4 MiB, so that large blocks give their memory back at once: that has a step of its own. Here,
+# before what comes next starts the template.
 native.create(size=64 << 30, cpus=segment.cpu_count(), program=1, warm=4 << 20)
 
 from .scenarios import SCENARIOS

@@ -1,7 +1,7 @@
 """What a victim is doing when it dies, and what must be so afterwards.
 
-A scenario is a function of a Run: it prepares, has ``run.victim`` do something, and checks what is left, given how far the
-victim came. test_steps.py runs each once for every step that its victim comes to.
+A scenario is a function of a Run: it prepares, has ``run.victim`` do something, and checks what is left, given how far
+the victim came. test_steps.py runs each once for every step that its victim comes to.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def cooling(run: Run) -> None:
 
 
 def pool_calls(run: Run, item: Any) -> None:
-    """The victim is a worker: it is armed by one task, and dies while it answers that, or takes or does the next two."""
+    """The victim is a worker: armed by one task, it dies while it answers that, or takes or does the next two."""
     with allcores.Pool(1) as pool:
         results = [
             pool.apply_async(begin, (run.order(),)),
@@ -218,7 +218,7 @@ def pool_calls(run: Run, item: Any) -> None:
         fate = ["answered" if death.passed("put.committing", n + 1) else fate[n] for n in range(3)]
         for n, result in enumerate(results):
             if fate[n] == "running" and not run.lives:
-                assert isinstance(error_of(lambda result=result: result.get(0)), allcores.WorkerDied)
+                assert isinstance(error_of(functools.partial(result.get, 0)), allcores.WorkerDied)
             else:
                 assert plain(result.get(0)) == (plain(item) if n == 1 else None)
         assert pool.map(identity, range(5)) == list(range(5))
@@ -239,13 +239,10 @@ def pool_map(run: Run) -> None:
             except allcores.WorkerDied as error:
                 got.append(error.index)
         death = run.death()
-    running = death.steps[: death.at + 1].count("task.item_begun")  # item 0 armed it, so it is this one's number
-    first, second = death.passed("task.computed"), death.passed("task.computed", 2)
-    taken = not death.passed("put.committing") or death.passed("take.freed")
-    if run.lives or first != second and not taken or (first and not death.passed("take.freed")) or second:
+    # Item 0 armed it. The second chunk is item 3 from the moment that it is taken; answering is nobody's item.
+    running = max(death.steps[: death.at + 1].count("task.item_begun"), 3 * death.passed("take.freed"))
+    if run.lives or (death.passed("task.computed") and not death.passed("take.freed")):
         running = -1
-    elif death.passed("take.freed") and running < 3:
-        running = 3  # taken, not begun
     assert got == [x if x == running else x * x for x in range(6)]
 
 

@@ -1,4 +1,4 @@
-"""The template dies while it settles a death: its successor settles that one, the template's own, and all that died with it."""
+"""The template dies while it settles a death: its successor settles that one, and all that died with the template."""
 
 from __future__ import annotations
 
