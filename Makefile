@@ -30,7 +30,7 @@ crash: $(VENV)/installed crash-build sanitize
 	ALLCORES_CRASH=1 $(BIN)/python -m pytest tests/crash -m "slow or not slow" -s
 
 sanitize: $(builds)/asan/built
-	$(BIN)/python -m tests.crash.sanitize $(builds)/asan
+	$(BIN)/python tests/crash/sanitize.py $(builds)/asan
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -105,7 +105,11 @@ public:
 
 private:
     static u64 checked(u64 offset) {
-        check_kind(offset, Kind::channel, Kind::channel);
+        Core& c = core();
+        if (is_object_at(c.seg, c.arena, offset)) check_kind(offset, Kind::channel, Kind::channel);
+        else check_kind(0, Kind::channel, Kind::channel);  // with its own words
+        if (!ChannelView(c.seg, c.arena, c.seg.at<Channel>(offset)).is_sound())
+            raise_python(PyExc_ValueError, "this queue is damaged: something wrote where it should not");
         return offset;
     }
     static PyObject* pack(u64 a, u64 b, nb::object& body) {

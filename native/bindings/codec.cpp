@@ -67,7 +67,9 @@ void copy(char* to, const void* from, u64 bytes) {
 }
 
 Root& make_root(Message& m, u64 pickle_bytes, u32 buffers) {
+    static std::atomic<u16> tags{0};
     m.size = 0;
+    m.tag = static_cast<u16>(tags.fetch_add(1, std::memory_order_relaxed) ^ core().seg.me * 40503U);  // two count alike
     m.root = take_block(Root::bytes_for(pickle_bytes, buffers));
     Root& root = root_of(core().arena, m.root);
     root.pickle_bytes = pickle_bytes;
@@ -267,7 +269,7 @@ void bind_codec(nb::module_& m) {
         Arena& arena = core().arena;
         for (const BlockId each : stored[id]) {
             // Not in a fork of who stored it.
-            if (arena.travels(each, core().seg.me)) arena.give_back(each);
+            if (arena.travels(each, 0, core().seg.me)) arena.give_back(each);
         }
         stored.erase(id);
     }, nb::arg("block"));

@@ -58,9 +58,9 @@ public:
         hint(id);
     }
 
-    void set(BlockId id, BlockState state) {
+    void set(BlockId id, BlockState state, u16 tag = 0) {
         auto& word = word_of(id);
-        const Slot owner = state == BlockState::owned ? seg_.me : Slot{0};
+        const u16 owner = state == BlockState::owned ? seg_.me : tag;
         word.store(BlockWord{word.load()}.with(state, owner).raw, std::memory_order_release);
     }
 
@@ -77,12 +77,12 @@ public:
         const u32 e = id / kBlocksPerExtent;
         return e != 0 && e < seg_.header().extents_used.load() && id % kBlocksPerExtent < blocks_of(e);
     }
-    // Whether it is on its way, or the owner's: all that a message may name. Asked before the blocks of a message are touched,
-    // so that damaged bytes harm no other block.
-    bool travels(BlockId id, Slot owner) const {
+    // Whether it is on its way with a message of this tag, or the owner's: all that the message may name. Asked before its
+    // blocks are touched, so that damaged bytes harm no other block.
+    bool travels(BlockId id, u16 tag, Slot owner) const {
         if (!exists(id)) return false;
         const BlockWord w = look(id);
-        return w.state() == BlockState::in_flight || (w.state() == BlockState::owned && w.owner() == owner);
+        return (w.state() == BlockState::in_flight && w.owner() == tag) || (w.state() == BlockState::owned && w.owner() == owner);
     }
     u64 offset(BlockId id) const {
         const Extent& e = extent(id / kBlocksPerExtent);

@@ -13,7 +13,7 @@ using BlockId = u32;
 enum class BlockState : u8 {
     free,
     owned,      // by the process in the word
-    in_flight,  // by the ring cell that names it
+    in_flight,  // by the ring cell that names it; in the place of an owner is the tag of its message
     object,     // by its holders (object.hpp) or by the ring chain it is part of
     claimed,    // an object that the process in the word ends, or looks at for the dead
 };

@@ -29,7 +29,8 @@ struct Message {
     BlockId root;   // or the block with the body
     u8 kind;        // how the body is encoded (codec of the bindings)
     u8 flags;
-    u8 pad[6];
+    u16 tag;        // also in the words of its blocks while they are on their way: they are this message's
+    u8 pad[4];
     char body[kInline];
 };
 
@@ -86,12 +87,12 @@ bool is_whole(Arena& arena, BlockId id, F&& good) {
 // last, since the others are read in it.
 template <class F>
 void for_each_block(Arena& arena, const Message& m, Slot owner, F&& f) {
-    if (m.root == 0 || !arena.travels(m.root, owner)) return;
+    if (m.root == 0 || !arena.travels(m.root, m.tag, owner)) return;
     Root& root = root_of(arena, m.root);
     const u64 n = std::min<u64>(root.buffers, Root::most_buffers(arena.size(m.root)));
     for (u64 i = 0; i < n; ++i) {
         const BlockId id = root.buffer()[i].block;
-        if (id != m.root && arena.travels(id, owner)) f(id);
+        if (id != m.root && arena.travels(id, m.tag, owner)) f(id);
     }
     f(m.root);
 }
@@ -99,7 +100,7 @@ void for_each_block(Arena& arena, const Message& m, Slot owner, F&& f) {
 // Each can be done again after a death in the middle.
 inline void hand_over_blocks(Arena& arena, const Message& m, Slot sender) {
     for_each_block(arena, m, sender, [&](BlockId id) {
-        arena.set(id, BlockState::in_flight);
+        arena.set(id, BlockState::in_flight, m.tag);
         STEP("handover.block");
     });
 }
@@ -107,7 +108,7 @@ inline void hand_over_blocks(Arena& arena, const Message& m, Slot sender) {
 inline void accept_blocks(Arena& arena, Message& m) {
     if (m.root == 0) return;
     u64 accepted = 0;
-    if (is_whole(arena, m.root, [&](BlockId id) { return arena.travels(id, 0); })) {
+    if (is_whole(arena, m.root, [&](BlockId id) { return arena.travels(id, m.tag, 0); })) {
         for_each_block(arena, m, 0, [&](BlockId id) {
             arena.set(id, BlockState::owned);
             ++accepted;

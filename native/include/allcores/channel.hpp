@@ -107,6 +107,20 @@ public:
         }
         return false;
     }
+    // Whether every ring of the chain lies whole in a block of its own. For who is given a handle: afterwards it is trusted.
+    bool is_sound() {
+        u64 seen = 0;  // producers and consumers must be in the chain
+        for (u64 at = channel_.origin.load(); at != 0; at = ring(at).next.load()) {
+            if (at % alignof(Ring) != 0 || at < kBlocksAt || at > seg_.bytes - sizeof(Ring)) return false;
+            const BlockId id = ring(at).head_of_block.block;
+            if (!arena_.exists(id) || arena_.offset(id) != at) return false;
+            const u64 cells = ring(at).capacity;
+            if (cells == 0 || cells > (arena_.size(id) - sizeof(Ring)) / sizeof(Cell)) return false;
+            seen += (at == channel_.first.load()) + (at == channel_.last.load());
+            if (ring(at).next.load() == at) return false;
+        }
+        return seen == 2;
+    }
     bool has_room() { return view(channel_.last.load()).has_room(); }
     u64 length() {
         u64 n = 0;

@@ -26,6 +26,13 @@ struct Object {
 
 static_assert(sizeof(Object) == 152);
 
+// Whether an object begins here: what a handle says may be damaged, or old.
+inline bool is_object_at(const Segment& seg, const Arena& arena, u64 offset) {
+    if (offset % 64 != 0 || offset < kBlocksAt || offset > seg.bytes - kLeastBlock) return false;
+    const BlockId id = seg.at<ObjectHead>(offset).block;
+    return arena.exists(id) && arena.offset(id) == offset && arena.look(id).state() >= BlockState::object;
+}
+
 inline void hold(Object& o, Slot slot) { o.holders[(slot - 1U) / 64].fetch_or(u64{1} << ((slot - 1U) % 64)); }
 
 inline void pin(Object& o) { o.pins.fetch_add(1 | u64{1} << 32); }
