@@ -2,9 +2,9 @@
 
     python tests/crash/sanitize.py build/asan [pytest's arguments]
 
-ThreadSanitizer cannot be had this way: its shadow must be mapped before everything else, so the interpreter itself would have
-to be built with it; the core alone runs under it in native/tests. Leaks are not looked for: what a module or type object holds
-lives until the process ends.
+ThreadSanitizer cannot be had this way: its shadow must be mapped before everything else, so the interpreter itself
+would have to be built with it; the core alone runs under it in native/tests. Leaks are not looked for: what a module
+or a type holds lives until the process ends.
 """
 
 from __future__ import annotations
