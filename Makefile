@@ -4,13 +4,33 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find native/include native/bindings src -name '*.[ch]pp' -o -name '*.py' -o -name '*.pyi' 2>/dev/null)
 
-.PHONY: demo test check bench native-test clean
+.PHONY: demo test check bench native-test crash-build crash sanitize clean
 
 demo: $(VENV)/installed
 	$(BIN)/allcores demo
 
-test: $(VENV)/installed
-	$(BIN)/python -m pytest
+# Two more builds of the core, for the tests only: one that can be made to die at named steps, one with sanitizers.
+builds := build
+variant = $(BIN)/pip install --quiet --no-deps --upgrade --target $(builds)/$(1) \
+	-C build-dir=$(builds)/$(1)-cmake -C cmake.define.$(2)=ON . && touch $@
+
+$(builds)/crash/built: $(VENV)/installed
+	$(call variant,crash,ALLCORES_STEPS)
+
+$(builds)/asan/built: $(VENV)/installed
+	$(call variant,asan,ALLCORES_SANITIZE)
+
+crash-build: $(builds)/crash/built
+
+test: $(VENV)/installed crash-build
+	ALLCORES_CRASH=1 $(BIN)/python -m pytest
+
+# The long forms: minutes of kills, millions of messages, every step each time, and the sanitizers.
+crash: $(VENV)/installed crash-build sanitize
+	ALLCORES_CRASH=1 $(BIN)/python -m pytest tests/crash -m "slow or not slow" -s
+
+sanitize: $(builds)/asan/built
+	$(BIN)/python tests/crash/sanitize.py $(builds)/asan
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -28,6 +28,7 @@ public:
         if (closed_) raise_python(PyExc_ValueError, "this queue is closed: put() after close()");
         Message m{};
         encode(object, m);
+        STEP("put.encoded");
         if (!put_message(m, deadline_for(block, timeout)))
             raise_python(python_name(queue_full, "queue", "Full"), "the queue is full");
     }
@@ -37,6 +38,7 @@ public:
         Message m;
         if (!take_message(m, deadline_for(block, timeout)))
             raise_python(python_name(queue_empty, "queue", "Empty"), "the queue is empty");
+        STEP("take.returned");
         return decode(m);
     }
 
@@ -103,7 +105,11 @@ public:
 
 private:
     static u64 checked(u64 offset) {
-        check_kind(offset, Kind::channel, Kind::channel);
+        Core& c = core();
+        if (is_object_at(c.seg, c.arena, offset)) check_kind(offset, Kind::channel, Kind::channel);
+        else check_kind(0, Kind::channel, Kind::channel);  // with its own words
+        if (!ChannelView(c.seg, c.arena, c.seg.at<Channel>(offset)).is_sound())
+            raise_python(PyExc_ValueError, "this queue is damaged: something wrote where it should not");
         return offset;
     }
     static PyObject* pack(u64 a, u64 b, nb::object& body) {
@@ -149,7 +155,14 @@ private:
 
 }  // namespace
 
+#ifdef ALLCORES_STEPS
+void bind_steps(nb::module_& m);  // steps.cpp
+#endif
+
 void bind_channel(nb::module_& m) {
+#ifdef ALLCORES_STEPS
+    bind_steps(m);
+#endif
     m.attr("BROKEN") = kBroken;
     m.attr("ANSWERS_TASK") = kAnswersTask;
 

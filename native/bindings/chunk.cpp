@@ -44,6 +44,7 @@ nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record) {
     const i64 start = now_ns();
     for (Py_ssize_t i = 0; i < n; ++i) {
         if (at != nullptr) at->store(static_cast<u32>(i), std::memory_order_relaxed);
+        STEP("task.item_begun");
         nb::object result = call(func, PySequence_Fast_GET_ITEM(fast.ptr(), i), star);
         if (!result.is_valid()) {
             errors.append(nb::make_tuple(i, take_error()));
@@ -53,6 +54,7 @@ nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record) {
     }
     const i64 spent = now_ns() - start;
     if (at != nullptr) at->store(kAnswering, std::memory_order_relaxed);
+    STEP("task.computed");
     return nb::make_tuple(results, errors, spent);
 }
 

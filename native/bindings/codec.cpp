@@ -2,6 +2,8 @@
 // hold functions, classes, arrays or handles goes through allcores.codec, which knows cloudpickle and buffers.
 #include "core.hpp"
 
+#include <vector>
+
 namespace allcores::bindings {
 
 namespace {
@@ -50,12 +52,7 @@ struct Draft {
     bool done = false;
     ~Draft() {
         if (done || message.root == 0) return;
-        Core& c = core();
-        Root& root = *reinterpret_cast<Root*>(c.arena.data(message.root));
-        for (u32 i = 0; i < root.buffers; ++i) {
-            if (root.buffer()[i].block != 0) c.arena.give_back(root.buffer()[i].block);
-        }
-        c.arena.give_back(message.root);
+        give_back_blocks(core().arena, message, core().seg.me);
         message.root = 0;
     }
 };
@@ -70,12 +67,15 @@ void copy(char* to, const void* from, u64 bytes) {
 }
 
 Root& make_root(Message& m, u64 pickle_bytes, u32 buffers) {
+    static std::atomic<u16> tags{0};
     m.size = 0;
+    m.tag = static_cast<u16>(tags.fetch_add(1, std::memory_order_relaxed) ^ core().seg.me * 40503U);  // two count alike
     m.root = take_block(Root::bytes_for(pickle_bytes, buffers));
-    Root& root = *reinterpret_cast<Root*>(core().arena.data(m.root));
+    Root& root = root_of(core().arena, m.root);
     root.pickle_bytes = pickle_bytes;
     root.buffers = buffers;
     for (u32 i = 0; i < buffers; ++i) root.buffer()[i].block = 0;
+    STEP("encode.root_made");
     return root;
 }
 
@@ -108,12 +108,23 @@ void set_rich(Message& m, nb::tuple made) {
         const BlockId block = core().arena.take(size);
         if (block != 0) {
             root.buffer()[i] = {size, block, 0};
+            STEP("encode.buffer_taken");
             copy(core().arena.data(block), view.buf, size);
         }
         PyBuffer_Release(&view);
         if (block == 0) raise_no_memory(size);
     }
     draft.done = true;
+}
+
+// What this process stored, and the blocks of it: known here, whatever becomes of the bytes there.
+std::unordered_map<BlockId, std::vector<BlockId>> stored;
+
+void remember_stored(BlockId id) {
+    Root& root = root_of(core().arena, id);
+    std::vector<BlockId>& blocks = stored[id];
+    for (u32 i = 0; i < root.buffers; ++i) blocks.push_back(root.buffer()[i].block);
+    blocks.push_back(id);
 }
 
 // A block that this process owns, as a writable buffer: an array that was sent is this block, not a copy of it.
@@ -142,10 +153,15 @@ nb::object loads(nb::handle data, nb::handle buffers) {
     return buffers.is_valid() ? f(data, nb::arg("buffers") = buffers) : f(data);
 }
 
+[[noreturn]] void raise_damaged() {
+    raise_python(PyExc_ValueError, "damaged message: its bytes in shared memory are not what was sent; something wrote where it "
+                                   "should not, such as native code with a stray pointer");
+}
+
 // The body in a root block. With `keep` (a stored object, read by many) buffers are copied, and nothing is given back.
 nb::object decode_root(Message& m, bool keep) {
     Core& c = core();
-    Root& root = *reinterpret_cast<Root*>(c.arena.data(m.root));
+    Root& root = root_of(c.arena, m.root);
     const char* data = root.pickle();
     const u64 bytes = root.pickle_bytes;
     nb::list buffers;
@@ -203,6 +219,7 @@ void encode(nb::handle object, Message& m) {
 
 nb::object decode(Message& m) {
     if (m.root != 0) return decode_root(m, false);
+    if ((m.flags & kDamaged) != 0 || m.size > kInline || m.kind > static_cast<u8>(Body::bytes)) raise_damaged();
     switch (static_cast<Body>(m.kind)) {
         case Body::none: return nb::none();
         case Body::yes: return nb::bool_(true);
@@ -237,17 +254,24 @@ void bind_codec(nb::module_& m) {
         } else {
             std::memcpy(make_root(msg, pickle.size(), 0).pickle(), pickle.c_str(), pickle.size());
         }
+        remember_stored(msg.root);
         return msg.root;
     }, nb::arg("made"));
     m.def("load_stored", [](BlockId id) {
         Message msg{};
         msg.root = id;
+        Arena& arena = core().arena;
+        const auto good = [&](BlockId b) { return arena.exists(b) && arena.look(b).state() == BlockState::owned; };
+        if (!is_whole(arena, id, good)) raise_damaged();
         return decode_root(msg, true);
     }, nb::arg("block"));
     m.def("drop_stored", [](BlockId id) {
-        Message msg{};
-        msg.root = id;
-        Draft draft{msg};
+        Arena& arena = core().arena;
+        for (const BlockId each : stored[id]) {
+            // Not in a fork of who stored it.
+            if (arena.travels(each, 0, core().seg.me)) arena.give_back(each);
+        }
+        stored.erase(id);
     }, nb::arg("block"));
 }
 

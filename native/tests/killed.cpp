@@ -1,7 +1,7 @@
 // Killed at every instruction: what was committed arrives, what was not is gone, and nobody is held up or leaks.
 #include "steps.hpp"
 
-#ifdef ALLCORES_STEPS
+#ifdef ALLCORES_TRAPS
 
 using namespace check;
 

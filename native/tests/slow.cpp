@@ -1,7 +1,7 @@
 // Held up at every instruction, not dead: the others go on around it, and it finds its way when it comes back.
 #include "steps.hpp"
 
-#ifdef ALLCORES_STEPS
+#ifdef ALLCORES_TRAPS
 
 using namespace check;
 

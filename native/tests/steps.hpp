@@ -1,13 +1,13 @@
 // Every single instruction: an operation is killed, or held up, after its first instruction, its second, and so on, and
 // what is left must be right each time. The processor's trap flag does it: a SIGTRAP after each instruction.
 //
-// Sanitizers put their own instructions between, and other processors trap otherwise: for them ALLCORES_STEPS is not set.
+// Sanitizers put their own instructions between, and other processors trap otherwise: for them ALLCORES_TRAPS is not set.
 #pragma once
 
 #include "messages.hpp"
 
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-#define ALLCORES_STEPS
+#define ALLCORES_TRAPS
 
 #include <x86intrin.h>
 

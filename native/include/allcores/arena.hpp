@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "block.hpp"
+#include "step.hpp"
 
 namespace allcores {
 
@@ -19,11 +20,9 @@ public:
     // A block of at least `bytes`, owned by this process, its first `bytes` backed by memory. 0: there is no room.
     BlockId take(u64 bytes) {
         const BlockId id = take_sparse(bytes);
-        if (id != 0 && !populate(id, bytes)) {
-            give_back(id);
-            return 0;
-        }
-        return id;
+        if (id == 0 || populate(id, bytes)) return id;
+        give_back(id);
+        return 0;
     }
 
     // Likewise, but memory comes only where it is touched.
@@ -47,6 +46,7 @@ public:
             if (h.warm_bytes.load() + size > h.warm_limit) {
                 fallocate(seg_.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset(id)),
                           static_cast<off_t>(size));
+                STEP("arena.cooled");
                 w = w.chilled();
             } else {
                 h.warm_bytes.fetch_add(size);
@@ -54,12 +54,13 @@ public:
         }
         // SYNC POINT block-handed-on: all use of the block is over before it can be taken.
         word.store(w.used_again().with(BlockState::free, 0).raw | (w.cold() ? u64{1} << 24 : 0), std::memory_order_release);
+        STEP("arena.given_back");
         hint(id);
     }
 
-    void set(BlockId id, BlockState state) {
+    void set(BlockId id, BlockState state, u16 tag = 0) {
         auto& word = word_of(id);
-        const Slot owner = state == BlockState::owned ? seg_.me : Slot{0};
+        const u16 owner = state == BlockState::owned ? seg_.me : tag;
         word.store(BlockWord{word.load()}.with(state, owner).raw, std::memory_order_release);
     }
 
@@ -76,14 +77,20 @@ public:
         const u32 e = id / kBlocksPerExtent;
         return e != 0 && e < seg_.header().extents_used.load() && id % kBlocksPerExtent < blocks_of(e);
     }
+    // Whether it is on its way with a message of this tag, or the owner's: all that the message may name. Asked before its
+    // blocks are touched, so that damaged bytes harm no other block.
+    bool travels(BlockId id, u16 tag, Slot owner) const {
+        if (!exists(id)) return false;
+        const BlockWord w = look(id);
+        return (w.state() == BlockState::in_flight && w.owner() == tag) || (w.state() == BlockState::owned && w.owner() == owner);
+    }
     u64 offset(BlockId id) const {
         const Extent& e = extent(id / kBlocksPerExtent);
         return e.offset + (id % kBlocksPerExtent) * class_bytes(e.size_class);
     }
     u64 size(BlockId id) const { return class_bytes(extent(id / kBlocksPerExtent).size_class); }
     char* data(BlockId id) const { return seg_.base + offset(id); }
-    // No page of it was ever touched: it reads as zeros.
-    bool untouched(BlockId id) const { return fresh_ == id; }
+    bool untouched(BlockId id) const { return fresh_ == id; }  // no page of it ever was: it reads as zeros
 
     // Maps the block's pages into this process in one call instead of one fault each. False: no memory.
     bool populate(BlockId id, u64 bytes) {
@@ -103,9 +110,8 @@ public:
 
     // Frees what the dead owned, after the rings have settled what was on its way.
     void recover(Slot dead) {
-        const u32 used = seg_.header().extents_used.load();
         u64 warm = 0;
-        for (u32 e = 1; e < used; ++e) {
+        for (u32 e = 1; e < seg_.header().extents_used.load(); ++e) {
             for (u32 b = 0; b < blocks_of(e); ++b) {
                 const BlockId id = e * kBlocksPerExtent + b;
                 const BlockWord w = look(id);
@@ -119,29 +125,21 @@ public:
     }
 
     struct Usage {
-        u64 blocks = 0;
-        u64 bytes = 0;
-        u64 free_blocks = 0;
+        u64 blocks = 0, bytes = 0, free_blocks = 0;
     };
     Usage usage() const {
         Usage u;
-        const u32 used = seg_.header().extents_used.load();
-        for (u32 e = 1; e < used; ++e) {
+        for (u32 e = 1; e < seg_.header().extents_used.load(); ++e) {
             for (u32 b = 0; b < blocks_of(e); ++b) {
                 const bool free = look(e * kBlocksPerExtent + b).state() == BlockState::free;
-                free ? ++u.free_blocks : ++u.blocks;
-                if (!free) u.bytes += class_bytes(extent(e).size_class);
+                ++(free ? u.free_blocks : u.blocks);
+                u.bytes += free ? 0 : class_bytes(extent(e).size_class);
             }
         }
         return u;
     }
 
 private:
-    struct Populated {
-        u32 generation = 0;
-        u64 bytes = 0;
-    };
-
     // SYNC POINT extent-visible
     u32 blocks_of(u32 e) const { return extent(e).blocks.load(std::memory_order_acquire); }
     Extent& extent(u32 e) const { return seg_.at<Extent>(kExtentsAt + e * sizeof(Extent)); }
@@ -192,6 +190,7 @@ private:
                 if (BlockWord{expected}.state() == BlockState::free) ext.free_hint.fetch_or(bit);
                 continue;
             }
+            STEP("arena.taken");
             const u64 size = class_bytes(ext.size_class);
             if (size >= kGiveBackFrom && !w.cold()) seg_.header().warm_bytes.fetch_sub(size);
             fresh_ = w.cold() ? e * kBlocksPerExtent + b : 0;
@@ -211,6 +210,7 @@ private:
         do {
             if (e >= kMaxExtents) return 0;
         } while (!h.extents_used.compare_exchange_weak(e, e + 1));
+        STEP("arena.extent_claimed");
         const u64 offset = h.next_byte.fetch_add(bytes);
         if (offset + bytes > seg_.bytes) return 0;
         Extent& ext = extent(e);
@@ -219,6 +219,7 @@ private:
         ext.words[0].store(BlockWord{0}.with(BlockState::owned, seg_.me).raw);
         ext.free_hint.store((blocks == 64 ? ~u64{0} : (u64{1} << blocks) - 1) & ~u64{1});
         ext.blocks.store(blocks, std::memory_order_release);
+        STEP("arena.extent_made");
         fresh_ = e * kBlocksPerExtent;
         if (!publish(size_class(c), e)) return 0;
         return fresh_;
@@ -232,6 +233,7 @@ private:
             u32 n = i;
             sc.used.compare_exchange_strong(n, i + 1);  // help on whoever was there first
             if (!mine) continue;
+            STEP("arena.extent_listed");
             sc.free_hint[i / 64].fetch_or(u64{1} << (i % 64));
             return true;
         }

@@ -13,7 +13,7 @@ using BlockId = u32;
 enum class BlockState : u8 {
     free,
     owned,      // by the process in the word
-    in_flight,  // by the ring cell that names it
+    in_flight,  // by the ring cell that names it; in the place of an owner is the tag of its message
     object,     // by its holders (object.hpp) or by the ring chain it is part of
     claimed,    // an object that the process in the word ends, or looks at for the dead
 };
@@ -50,6 +50,12 @@ struct SizeClass {
     alignas(kCacheLine) std::atomic<u32> used;                 // extents below this index exist
     std::atomic<u64> free_hint[kExtentsPerClass / 64];         // bit per extent: may have a free block
     std::atomic<u32> extents[kExtentsPerClass];
+};
+
+// How much of a block this process has mapped, since when.
+struct Populated {
+    u32 generation = 0;
+    u64 bytes = 0;
 };
 
 inline constexpr u64 kExtentsAt = align_up(kClassesAt + kClasses * sizeof(SizeClass), 4096);

@@ -1,4 +1,4 @@
-// The cells of a ring, and what they carry.
+// How a ring lies in memory: its positions, its cells, and what they carry. What is done with it is in ring.hpp.
 #pragma once
 
 #include "object.hpp"
@@ -29,13 +29,15 @@ struct Message {
     BlockId root;   // or the block with the body
     u8 kind;        // how the body is encoded (codec of the bindings)
     u8 flags;
-    u8 pad[6];
+    u16 tag;        // also in the words of its blocks while they are on their way: they are this message's
+    u8 pad[4];
     char body[kInline];
 };
 
 // Message flags.
 inline constexpr u8 kAnswersTask = 1;  // publishing it ends the task that its sender was running
 inline constexpr u8 kIsTask = 2;       // taking it makes it the task that its receiver is running
+inline constexpr u8 kDamaged = 4;      // only in a copy: the bytes that arrived cannot be what was sent
 
 struct Cell {
     std::atomic<u64> word;
@@ -56,7 +58,94 @@ struct Root {
     };
     Buffer* buffer() { return reinterpret_cast<Buffer*>(this + 1); }
     char* pickle() { return reinterpret_cast<char*>(buffer() + buffers); }
+    static u64 most_buffers(u64 block_bytes) { return (block_bytes - sizeof(Root)) / sizeof(Buffer); }
+    bool fits(u64 block_bytes) const {
+        return buffers <= most_buffers(block_bytes) && pickle_bytes <= block_bytes - bytes_for(0, buffers);
+    }
     static u64 bytes_for(u64 pickle, u32 buffers) { return sizeof(Root) + buffers * sizeof(Buffer) + pickle; }
 };
+
+inline void copy_message(Message& to, const Message& from) {
+    std::memcpy(&to, &from, offsetof(Message, body) + (from.root != 0 ? 0 : std::min(from.size, kInline)));
+}
+
+inline Root& root_of(Arena& arena, BlockId root) { return *reinterpret_cast<Root*>(arena.data(root)); }
+
+// Whether a root block and those it names are good(), and what is said to be in them fits.
+template <class F>
+bool is_whole(Arena& arena, BlockId id, F&& good) {
+    if (!good(id) || !root_of(arena, id).fits(arena.size(id))) return false;
+    Root& root = root_of(arena, id);
+    for (u32 i = 0; i < root.buffers; ++i) {
+        const Root::Buffer& b = root.buffer()[i];
+        if (!good(b.block) || b.bytes > arena.size(b.block)) return false;
+    }
+    return true;
+}
+
+// Of the blocks that a message names, those that are in flight or the owner's: damaged bytes may name any. The root comes
+// last, since the others are read in it.
+template <class F>
+void for_each_block(Arena& arena, const Message& m, Slot owner, F&& f) {
+    if (m.root == 0 || !arena.travels(m.root, m.tag, owner)) return;
+    Root& root = root_of(arena, m.root);
+    const u64 n = std::min<u64>(root.buffers, Root::most_buffers(arena.size(m.root)));
+    for (u64 i = 0; i < n; ++i) {
+        const BlockId id = root.buffer()[i].block;
+        if (id != m.root && arena.travels(id, m.tag, owner)) f(id);
+    }
+    f(m.root);
+}
+
+// Each can be done again after a death in the middle.
+inline void hand_over_blocks(Arena& arena, const Message& m, Slot sender) {
+    for_each_block(arena, m, sender, [&](BlockId id) {
+        arena.set(id, BlockState::in_flight, m.tag);
+        STEP("handover.block");
+    });
+}
+// Of damaged bytes nothing is accepted: what they name may be on its way to others. It stays to the end of the program.
+inline void accept_blocks(Arena& arena, Message& m) {
+    if (m.root == 0) return;
+    u64 accepted = 0;
+    if (is_whole(arena, m.root, [&](BlockId id) { return arena.travels(id, m.tag, 0); })) {
+        for_each_block(arena, m, 0, [&](BlockId id) {
+            arena.set(id, BlockState::owned);
+            ++accepted;
+            STEP("take.block_accepted");
+        });
+    }
+    // A block that was named twice is accepted once.
+    if (accepted != 0 && accepted == root_of(arena, m.root).buffers + u64{1}) return;
+    m.flags |= kDamaged;
+    m.root = 0;
+}
+inline void give_back_blocks(Arena& arena, const Message& m, Slot owner) {
+    for_each_block(arena, m, owner, [&](BlockId id) {
+        if (arena.look(id).state() == BlockState::owned) arena.give_back(id);
+    });
+}
+
+inline constexpr u64 kClosed = u64{1} << 63;
+
+// head = version:16 | position:48. The version makes a stale help_head fail after recovery has lowered the head.
+inline constexpr u64 kPositionBits = 48;
+inline constexpr u64 kPositionMask = (u64{1} << kPositionBits) - 1;
+
+struct Ring {
+    ObjectHead head_of_block;
+    u64 capacity;
+    u32 grows;                                            // closes when full, and goes on in `next`
+    u32 pad;
+    alignas(kCacheLine) std::atomic<u64> tail;            // position | kClosed
+    alignas(kCacheLine) std::atomic<u64> head;
+    alignas(kCacheLine) std::atomic<u64> next;            // offset of the ring that follows; 0: none yet
+
+    Cell& cell(u64 position) { return reinterpret_cast<Cell*>(this + 1)[position % capacity]; }
+    u32 turn(u64 position) const { return static_cast<u32>(position / capacity); }
+    static u64 bytes_for(u64 capacity) { return sizeof(Ring) + capacity * sizeof(Cell); }
+};
+
+static_assert(sizeof(Ring) == 4 * kCacheLine);
 
 }  // namespace allcores

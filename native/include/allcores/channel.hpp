@@ -44,6 +44,7 @@ public:
             arena.give_back(block);
             return 0;
         }
+        STEP("channel.ring_made");
         c.origin.store(ring);
         c.first.store(ring);
         c.last.store(ring);
@@ -66,6 +67,7 @@ public:
                     if (next == 0) return Sent::no_memory;
                     u64 expected = at;
                     channel_.last.compare_exchange_strong(expected, next);
+                    STEP("channel.producers_moved");
                 }
             }
         }
@@ -90,6 +92,7 @@ public:
                     if (next == 0) return false;
                     u64 expected = at;
                     channel_.first.compare_exchange_strong(expected, next);
+                    STEP("channel.consumers_moved");
                 }
             }
         }
@@ -103,6 +106,20 @@ public:
             if (some) return true;
         }
         return false;
+    }
+    // Whether every ring of the chain lies whole in a block of its own. For who is given a handle: afterwards it is trusted.
+    bool is_sound() {
+        u64 seen = 0;  // producers and consumers must be in the chain
+        for (u64 at = channel_.origin.load(); at != 0; at = ring(at).next.load()) {
+            if (at % alignof(Ring) != 0 || at < kBlocksAt || at > seg_.bytes - sizeof(Ring)) return false;
+            const BlockId id = ring(at).head_of_block.block;
+            if (!arena_.exists(id) || arena_.offset(id) != at) return false;
+            const u64 cells = ring(at).capacity;
+            if (cells == 0 || cells > (arena_.size(id) - sizeof(Ring)) / sizeof(Cell)) return false;
+            seen += (at == channel_.first.load()) + (at == channel_.last.load());
+            if (ring(at).next.load() == at) return false;
+        }
+        return seen == 2;
     }
     bool has_room() { return view(channel_.last.load()).has_room(); }
     u64 length() {
@@ -130,10 +147,13 @@ public:
         // Each block is ours before the chain forgets it: killed in between, recovery ends the rest and frees what was ours.
         while (const u64 at = channel_.origin.load()) {
             view(at).discard();
+            STEP("channel.discarded");
             const BlockId block = ring(at).head_of_block.block;
             const u64 next = ring(at).next.load();
             arena_.set(block, BlockState::owned);
+            STEP("channel.ring_owned");
             channel_.origin.store(next);
+            STEP("channel.ring_forgotten");
             arena_.give_back(block);
         }
         arena_.give_back(channel_.object.head.block);
@@ -165,9 +185,12 @@ private:
         if (const u64 next = closed.next.load(std::memory_order_acquire)) return next;
         const u64 made = make_ring(std::min(closed.capacity * kRingGrowth, kLargestRing), true);
         if (made == 0) return 0;
+        STEP("channel.ring_made");
         u64 none = 0;
         if (closed.next.compare_exchange_strong(none, made)) {
+            STEP("channel.ring_linked");
             arena_.set(ring(made).head_of_block.block, BlockState::object);
+            STEP("channel.ring_shared");
             notify_all(channel_.items);
             return made;
         }

@@ -58,12 +58,14 @@ public:
         u64 w = 0;
         // SYNC POINT lock-handed-on
         if (lock_.word.compare_exchange_strong(w, mine() | flags)) {
+            STEP("acquire.taken");
             if (lock_.recursive != 0) lock_.depth = 1;
             return Acquire::ok;
         }
         if ((w & kPoisoned) != 0) return Acquire::owner_died;
         if (lock_.recursive != 0 && owner_of(w) == mine()) {
             ++lock_.depth;
+            STEP("acquire.deeper");
             return Acquire::ok;
         }
         const Slot owner = static_cast<Slot>(w);
@@ -137,7 +139,9 @@ public:
 private:
     void free() {
         // SYNC POINT lock-handed-on; SYNC POINT change-then-look
+        STEP("release.begun");
         lock_.word.store(0, std::memory_order_seq_cst);
+        STEP("release.done");
         notify_one(lock_.parking);
     }
 
@@ -149,7 +153,9 @@ private:
         const bool sound = (w & kAtomicUpdate) != 0 || lock_.released_on_death != 0;
         const u64 poisoned = static_cast<u64>(p.pid.load()) << 32 | kPoisoned;
         if (!sound) lock_.dead.set(p.name);
+        STEP("poison.begun");
         if (lock_.word.compare_exchange_strong(w, sound ? 0 : poisoned)) notify_all(lock_.parking);
+        STEP("poison.done");
     }
 
     u64 mine() const { return this_thread(seg_); }

@@ -26,6 +26,13 @@ struct Object {
 
 static_assert(sizeof(Object) == 152);
 
+// Whether an object begins here: what a handle says may be damaged, or old.
+inline bool is_object_at(const Segment& seg, const Arena& arena, u64 offset) {
+    if (offset % 64 != 0 || offset < kBlocksAt || offset > seg.bytes - kLeastBlock) return false;
+    const BlockId id = seg.at<ObjectHead>(offset).block;
+    return arena.exists(id) && arena.offset(id) == offset && arena.look(id).state() >= BlockState::object;
+}
+
 inline void hold(Object& o, Slot slot) { o.holders[(slot - 1U) / 64].fetch_or(u64{1} << ((slot - 1U) % 64)); }
 
 inline void pin(Object& o) { o.pins.fetch_add(1 | u64{1} << 32); }
@@ -57,7 +64,10 @@ inline bool let_go(Arena& arena, Object& o, Slot slot) {
     const BlockId block = o.head.block;
     const BlockWord seen = arena.look(block);
     clear_hold(o, slot);
-    return !is_held(o) && arena.claim(block, seen.with(BlockState::object, 0));
+    STEP("object.let_go");
+    if (is_held(o) || !arena.claim(block, seen.with(BlockState::object, 0))) return false;
+    STEP("object.claimed");
+    return true;
 }
 
 // Makes a fresh block, owned by this process, an object held by it.
@@ -67,7 +77,9 @@ inline void become_object(Segment& seg, Arena& arena, Object& o, BlockId block, 
     for (auto& word : o.holders) word.store(0);
     hold(o, seg.me);
     o.head.kind.store(static_cast<u32>(kind));
+    STEP("object.made");
     arena.set(block, BlockState::object);
+    STEP("object.shared");
 }
 
 }  // namespace allcores

@@ -15,28 +15,6 @@
 
 namespace allcores {
 
-inline constexpr u64 kClosed = u64{1} << 63;
-
-// head = version:16 | position:48. The version makes a stale help_head fail after recovery has lowered the head.
-inline constexpr u64 kPositionBits = 48;
-inline constexpr u64 kPositionMask = (u64{1} << kPositionBits) - 1;
-
-struct Ring {
-    ObjectHead head_of_block;
-    u64 capacity;
-    u32 grows;                                            // closes when full, and goes on in `next`
-    u32 pad;
-    alignas(kCacheLine) std::atomic<u64> tail;            // position | kClosed
-    alignas(kCacheLine) std::atomic<u64> head;
-    alignas(kCacheLine) std::atomic<u64> next;            // offset of the ring that follows; 0: none yet
-
-    Cell& cell(u64 position) { return reinterpret_cast<Cell*>(this + 1)[position % capacity]; }
-    u32 turn(u64 position) const { return static_cast<u32>(position / capacity); }
-    static u64 bytes_for(u64 capacity) { return sizeof(Ring) + capacity * sizeof(Cell); }
-};
-
-static_assert(sizeof(Ring) == 4 * kCacheLine);
-
 enum class Put : u8 { ok, full, closed };
 enum class Take : u8 { ok, empty, drained };
 
@@ -58,18 +36,25 @@ public:
                 // claim
                 if (!cell.word.compare_exchange_strong(expected, CellWord::make(turn, CellState::writing, seg_.me).raw))
                     continue;
+                STEP("put.claimed");
                 help_tail(p);
-                write(cell.message, m);
+                copy_message(cell.message, m);
+                STEP("put.written");
                 // commit: from here on the message arrives, whatever happens to us.
                 cell.word.store(CellWord::make(turn, CellState::committing, seg_.me).raw, std::memory_order_release);
+                STEP("put.committing");
                 finish_commit(cell, seg_.me);
+                STEP("put.handed_over");
                 // publish. SYNC POINT change-then-look
                 cell.word.store(CellWord::make(turn, CellState::ready).raw, std::memory_order_seq_cst);
+                STEP("put.published");
                 return Put::ok;
             } else if (ring_.tail.load(std::memory_order_acquire) == p) {
                 if (ring_.grows == 0) return Put::full;
                 u64 expected = p;  // close: producers go on in the next ring
-                if (ring_.tail.compare_exchange_strong(expected, p | kClosed)) return Put::closed;
+                if (!ring_.tail.compare_exchange_strong(expected, p | kClosed)) continue;
+                STEP("ring.closed");
+                return Put::closed;
             }
         }
     }
@@ -89,10 +74,13 @@ public:
                 // take
                 if (!cell.word.compare_exchange_strong(expected, CellWord::make(turn, CellState::reading, seg_.me).raw))
                     continue;
+                STEP("take.claimed");
                 help_head(h);
                 copy_out(cell, m, begins_task);
+                STEP("take.accepted");
                 // free. SYNC POINT change-then-look
                 cell.word.store(CellWord::make(turn + 1, CellState::free).raw, std::memory_order_seq_cst);
+                STEP("take.freed");
                 return Take::ok;
             }
             if (now && w.state() == CellState::tomb) {
@@ -115,10 +103,13 @@ public:
             const u64 p = h & kPositionMask;
             Cell& cell = ring_.cell(p);
             const CellWord w{cell.word.load(std::memory_order_seq_cst)};
-            if (w.turns_after(ring_.turn(p)) > 0) return true;  // the head lags: look for yourself
-            if (w.turn() != ring_.turn(p) || w.state() != CellState::tomb)
+            if (w.turns_after(ring_.turn(p)) > 0) {
+                help_head(h);  // it lags, for ever if who freed the cell has died
+            } else if (w.turn() == ring_.turn(p) && w.state() == CellState::tomb) {
+                step_over(cell, w, h);
+            } else {
                 return w.turn() == ring_.turn(p) && w.state() != CellState::free && w.state() != CellState::sealed;
-            step_over(cell, w, h);
+            }
         }
     }
     bool has_room() const {
@@ -143,17 +134,22 @@ public:
             if (w.raw == 0 && ring_.turn(ring_.tail.load() & ~kClosed) == 0 && i > (ring_.tail.load() & ~kClosed)) break;
             if (w.owner() == dead && w.state() == CellState::writing) {
                 cell.word.store(CellWord::make(w.turn(), CellState::tomb).raw);
+                STEP("recover.tomb_made");
             } else if (w.owner() == dead && w.state() == CellState::committing) {
                 finish_commit(cell, dead);
+                STEP("recover.commit_finished");
                 cell.word.store(CellWord::make(w.turn(), CellState::ready).raw);
             } else if (w.owner() == dead && w.state() == CellState::reading) {
                 put_back(cell, dead);
+                STEP("recover.put_back");
                 cell.word.store(CellWord::make(w.turn(), CellState::ready).raw);
             }
             const CellWord now{cell.word.load(std::memory_order_acquire)};
             if (now.state() == CellState::ready) lowest = std::min(lowest, position_of(now, i));
         }
+        STEP("recover.cells_done");
         if (lowest != kPositionMask) lower_head(lowest);
+        STEP("recover.head_lowered");
         has_item();  // a tomb at the head may be all the room there is: no consumer need come first
     }
 
@@ -162,9 +158,7 @@ public:
         Message m;
         while (take(m, false) == Take::ok) free_blocks(m);
     }
-    void free_blocks(const Message& m) {
-        for_each_block(m, [&](BlockId id) { arena_.give_back(id); });
-    }
+    void free_blocks(const Message& m) { give_back_blocks(arena_, m, seg_.me); }
 
 private:
     // Where in the stream a cell's word belongs: at its turn, as near to the head as that turn can be.
@@ -178,42 +172,35 @@ private:
 
     void step_over(Cell& cell, CellWord w, u64 h) {
         cell.word.compare_exchange_strong(w.raw, CellWord::make(w.turn() + 1, CellState::free).raw);
+        STEP("tomb.freed");
         help_head(h);
+        STEP("tomb.stepped_over");
         stepped_over_tomb_ = true;
     }
 
-    static void write(Message& to, const Message& from) {
-        std::memcpy(&to, &from, offsetof(Message, body) + (from.root != 0 ? 0 : from.size));
-    }
-
-    // The children of a root are read before it is touched: a give_back of the root must come last.
-    template <class F>
-    void for_each_block(const Message& m, F&& f) {
-        if (m.root == 0) return;
-        Root& root = *reinterpret_cast<Root*>(arena_.data(m.root));
-        for (u32 i = 0; i < root.buffers; ++i) f(root.buffer()[i].block);
-        f(m.root);
-    }
-
     void finish_commit(Cell& cell, Slot sender) {
-        for_each_block(cell.message, [&](BlockId id) { arena_.set(id, BlockState::in_flight); });
+        hand_over_blocks(arena_, cell.message, sender);
         if ((cell.message.flags & kAnswersTask) == 0) return;
         u64 answered = cell.message.a;
+        STEP("answer.committed");
         seg_.participant(sender).task.compare_exchange_strong(answered, 0);
+        STEP("answer.record_cleared");
     }
 
     void copy_out(Cell& cell, Message& m, bool begins_task) {
-        write(m, cell.message);
-        for_each_block(m, [&](BlockId id) { arena_.set(id, BlockState::owned); });
+        copy_message(m, cell.message);
+        STEP("take.copied");
+        accept_blocks(arena_, m);
         if (begins_task && (m.flags & kIsTask) != 0) {
             seg_.participant(seg_.me).item.store(0, std::memory_order_relaxed);
             seg_.participant(seg_.me).task.store(m.a, std::memory_order_release);
+            STEP("task.recorded");
         }
     }
 
     // The dead never saw it: it stays a message in the ring, and is no task that died.
     void put_back(Cell& cell, Slot dead) {
-        for_each_block(cell.message, [&](BlockId id) { arena_.set(id, BlockState::in_flight); });
+        hand_over_blocks(arena_, cell.message, dead);
         auto& task = seg_.participant(dead).task;
         if ((cell.message.flags & kIsTask) != 0 && task.load() == cell.message.a) task.store(0);
     }
@@ -239,6 +226,7 @@ private:
         u64 expected = CellWord::make(turn, CellState::free).raw;
         // seal
         ring_.cell(closed).word.compare_exchange_strong(expected, CellWord::make(turn, CellState::sealed).raw);
+        STEP("ring.sealed");
         for (u64 i = 0; i < ring_.capacity; ++i) {
             const CellWord w{ring_.cell(i).word.load(std::memory_order_acquire)};
             const bool over = w.state() == CellState::free && position_of(w, i) > closed;

@@ -1,0 +1,274 @@
+"""What a victim is doing when it dies, and what must be so afterwards.
+
+A scenario is a function of a Run: it prepares, has ``run.victim`` do something, and checks what is left, given how far
+the victim came. test_steps.py runs each once for every step that its victim comes to.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import allcores
+
+from .dying import PATIENCE, Run, begin, finish, kill_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .dying import Death
+
+# Inline by its tag; inline as a pickle; in one block; in one block and two more that it names.
+ITEMS: dict[str, Any] = {
+    "inline": 7,
+    "pickled": [1, "two", 3.0],
+    "block": "x" * 5000,
+    "buffers": [np.arange(2_000), np.ones(131_072)],
+}
+FIRST_RING = 64  # kFirstRing
+
+
+def plain(item: Any) -> Any:
+    """The item as something that can be compared."""
+    return [x.tolist() if isinstance(x, np.ndarray) else x for x in item] if isinstance(item, list) else item
+
+
+def drain(queue: allcores.Queue) -> list[Any]:
+    items = []
+    while not queue.empty():
+        items.append(plain(queue.get(timeout=PATIENCE)))
+    return items
+
+
+def error_of(func: Callable[[], object]) -> Exception | None:
+    """What the call raises. Instead of pytest, whose import would cost every victim more than all else."""
+    try:
+        func()
+    except Exception as error:  # noqa: BLE001 - the caller looks at it
+        return error
+    return None
+
+
+def putting(run: Run, item: Any) -> None:
+    queue = allcores.Queue(3)
+    queue.put("before")
+    death = run.victim(put_all, queue, [item])
+    queue.put("after", timeout=PATIENCE)
+    arrives = [plain(item)] if death.passed("put.committing") else []
+    assert drain(queue) == ["before", *arrives, "after"]
+    for x in range(3):
+        queue.put(x, timeout=PATIENCE)  # there is room for as many as ever
+    assert drain(queue) == [0, 1, 2]
+
+
+def put_all(queue: allcores.Queue, items: list[Any]) -> None:
+    for item in items:
+        queue.put(item)
+
+
+def getting(run: Run, item: Any) -> None:
+    queue = allcores.Queue()
+    put_all(queue, [item, "second"])
+    death = run.victim(get_one, queue)
+    queue.put("third")
+    stays = [] if death.passed("take.freed") else [plain(item)]
+    assert drain(queue) == [*stays, "second", "third"]
+
+
+def get_one(queue: allcores.Queue) -> None:
+    queue.get(timeout=PATIENCE)
+
+
+def growing(run: Run) -> None:
+    """A put that finds the ring full, closes it and makes the next."""
+    queue = allcores.Queue()
+    put_all(queue, list(range(FIRST_RING)))
+    death = run.victim(put_all, queue, ["more"])
+    queue.put("last")
+    arrives = ["more"] if death.passed("put.committing") else []
+    assert drain(queue) == [*range(FIRST_RING), *arrives, "last"]
+
+
+def leaving(run: Run) -> None:
+    """A get that finds the ring closed and empty, seals it and goes on to the next."""
+    queue = allcores.Queue()
+    put_all(queue, list(range(FIRST_RING + 1)))
+    for _ in range(FIRST_RING):
+        queue.get(timeout=PATIENCE)
+    death = run.victim(get_one, queue)
+    queue.put("last")
+    stays = [] if death.passed("take.freed") else [FIRST_RING]
+    assert drain(queue) == [*stays, "last"]
+
+
+def stepping_over(run: Run) -> None:
+    """A get that comes to the cell of a producer who died in it."""
+    queue = allcores.Queue(3)
+    queue.put("a")
+    kill_at(run.note, "put.claimed", put_all, queue, ["never"])
+    queue.put("b")
+    death = run.victim(get_two, queue)
+    assert drain(queue) == ["a", "b"][sum(death.passed("take.freed", nth) for nth in (1, 2)) :]
+    put_all(queue, [1, 2, 3])
+    assert drain(queue) == [1, 2, 3]
+
+
+def get_two(queue: allcores.Queue) -> None:
+    for _ in range(2):
+        queue.get(timeout=PATIENCE)
+
+
+def check_lock(lock: Any, death: Death) -> None:
+    """Whoever died with it is named until recover(); whoever did not leaves it free."""
+    if death.passed("acquire.taken") and not death.passed("release.done"):
+        for _ in range(2):
+            error = error_of(lambda: lock.acquire(timeout=PATIENCE))
+            assert isinstance(error, allcores.OwnerDied)
+            assert error.pid == death.pid
+        assert lock.recover()
+    assert lock.acquire(timeout=PATIENCE)
+    lock.release()
+
+
+def locking(run: Run, make: Callable[[], Any]) -> None:
+    lock = make()
+    check_lock(lock, run.victim(use, lock))
+
+
+def use(lock: Any) -> None:
+    with lock:
+        if lock.recursive:
+            lock.acquire()
+            lock.release()
+
+
+def adding(run: Run) -> None:
+    """One store under the lock leaves nothing half done: the lock is simply free."""
+    value = allcores.Value("q", 5)
+    death = run.victim(add_one, value)
+    assert value.value == 5 + death.passed("release.begun")
+    value += 1
+
+
+def add_one(value: Any) -> None:
+    value += 1
+
+
+def updating(run: Run) -> None:
+    """More than one store under the lock of a Value: who dies in it is named."""
+    value = allcores.Value("q", 5)
+    check_lock(value.get_lock(), run.victim(update, value))
+    value.value += 1
+
+
+def update(value: Any) -> None:
+    with value.get_lock():
+        value.value = value.value + 1
+
+
+def making(run: Run) -> None:
+    """Objects that begin and end in the victim, with something in them."""
+    run.victim(make_and_drop)
+
+
+def make_and_drop() -> None:
+    queue = allcores.Queue()
+    put_all(queue, [*range(FIRST_RING), ITEMS["buffers"]])
+    lock, value = allcores.Lock(), allcores.Value("d")
+    del queue, lock, value
+
+
+_classes = iter(range(1000))
+
+
+def extending(run: Run) -> None:
+    """A queue so large that its size has no block yet: each time another size, 8 MiB and up, never touched."""
+    k = next(_classes)
+    cells = ((8 << 20) * (4 + k % 4) // 4 << (k // 4)) // 256 - 2
+    run.victim(make_bounded, cells)
+
+
+def make_bounded(cells: int) -> None:
+    allcores.Queue(cells)
+
+
+def cooling(run: Run) -> None:
+    """A block too large to be kept warm gives its memory back."""
+    queue = allcores.Queue()
+    queue.put(np.zeros(1 << 20))
+    death = run.victim(get_one, queue)
+    assert len(drain(queue)) == (not death.passed("take.freed"))
+
+
+def pool_calls(run: Run, item: Any) -> None:
+    """The victim is a worker: armed by one task, it dies while it answers that, or takes or does the next two."""
+    with allcores.Pool(1) as pool:
+        results = [
+            pool.apply_async(begin, (run.order(),)),
+            pool.apply_async(identity, (item,)),
+            pool.apply_async(finish, (run.order(),)),
+        ]
+        for result in results:
+            result.wait(PATIENCE)
+        death = run.death()
+        fate = ["running" if death.passed("take.freed", n) or n == 0 else "waiting" for n in range(3)]
+        fate = ["answered" if death.passed("put.committing", n + 1) else fate[n] for n in range(3)]
+        for n, result in enumerate(results):
+            if fate[n] == "running" and not run.lives:
+                assert isinstance(error_of(functools.partial(result.get, 0)), allcores.WorkerDied)
+            else:
+                assert plain(result.get(0)) == (plain(item) if n == 1 else None)
+        assert pool.map(identity, range(5)) == list(range(5))
+
+
+def identity(x: Any) -> Any:
+    return x
+
+
+def pool_map(run: Run) -> None:
+    """The same in chunks of three: only the item that was running fails, the others of its chunk run again."""
+    with allcores.Pool(1) as pool:
+        got = []
+        items = pool.imap(functools.partial(item_of_a_chunk, run.order()), range(6), 3)
+        for _ in range(6):
+            try:
+                got.append(items.next(PATIENCE))
+            except allcores.WorkerDied as error:
+                got.append(error.index)
+        death = run.death()
+    # Item 0 armed it. The second chunk is item 3 from the moment that it is taken; answering is nobody's item.
+    running = max(death.steps[: death.at + 1].count("task.item_begun"), 3 * death.passed("take.freed"))
+    if run.lives or (death.passed("task.computed") and not death.passed("take.freed")):
+        running = -1
+    assert got == [x if x == running else x * x for x in range(6)]
+
+
+def item_of_a_chunk(order: tuple[str, str, int], x: int) -> int:
+    # Only in the first worker: those that come after it must live.
+    if x == 0 and not os.path.exists(order[0]):
+        begin(order)
+    if x == 5 and not order[1]:
+        finish(order)
+    return x * x
+
+
+SCENARIOS: dict[str, Callable[[Run], None]] = {
+    **{f"putting {name}": functools.partial(putting, item=item) for name, item in ITEMS.items()},
+    **{f"getting {name}": functools.partial(getting, item=item) for name, item in ITEMS.items()},
+    "growing": growing,
+    "leaving a ring": leaving,
+    "stepping over a tomb": stepping_over,
+    "lock": functools.partial(locking, make=allcores.Lock),
+    "rlock": functools.partial(locking, make=allcores.RLock),
+    "adding to a Value": adding,
+    "updating a Value": updating,
+    "making and ending objects": making,
+    "extending the arena": extending,
+    "cooling a block": cooling,
+    "pool calls": functools.partial(pool_calls, item=ITEMS["inline"]),
+    "pool calls with buffers": functools.partial(pool_calls, item=ITEMS["buffers"]),
+    "pool map": pool_map,
+}
