@@ -139,6 +139,7 @@ public:
 private:
     void free() {
         // SYNC POINT lock-handed-on; SYNC POINT change-then-look
+        lock_.since.store(0, std::memory_order_relaxed);
         STEP("release.begun");
         lock_.word.store(0, std::memory_order_seq_cst);
         STEP("release.done");
