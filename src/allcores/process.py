@@ -290,8 +290,15 @@ def end_children() -> None:
 
 
 def _at_exit() -> None:
-    if isinstance(current_process(), MainProcess):
+    if not isinstance(current_process(), MainProcess):
+        return
+    try:
         end_children()
+    except KeyboardInterrupt:
+        # One more Ctrl-C, while waiting for who did not end by the first: all end now. One traceback is enough.
+        if getattr(sys, "last_type", None) is not KeyboardInterrupt:
+            raise
+    finally:
         start.stop_template()
 
 

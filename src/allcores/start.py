@@ -76,7 +76,7 @@ def request_start(mailbox: int, crew: int = 0) -> tuple[int, int]:
                 standard = [fd for fd in (1, 2) if _is_open(fd)]
                 number = next(_link.requests) & 0xFFFFFFFF
                 socket.send_fds(sock, [REQUEST.pack(START, number, len(standard), mailbox, crew)], standard)
-                pid, fds = _reply_to(number, sock)
+                pid, fds = _reply_or_nothing(number, sock)
             except (BrokenPipeError, ConnectionResetError):
                 pid, fds = 0, []
             if pid > 0:
@@ -90,6 +90,22 @@ def request_start(mailbox: int, crew: int = 0) -> tuple[int, int]:
     raise RuntimeError("the template process of this program has died, and with it all workers; start anew")
 
 
+def _reply_or_nothing(number: int, sock: socket.socket) -> tuple[int, list[int]]:
+    """The answer to a request. If Ctrl-C comes meanwhile, nothing has been started: the answer is there in a moment."""
+    try:
+        return _reply_to(number, sock)
+    except BaseException:
+        _undo(*_reply_to(number, sock))
+        raise
+
+
+def _undo(pid: int, fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+    if pid > 0:
+        send_signal(pid, signal.SIGKILL)
+
+
 def _reply_to(number: int, sock: socket.socket) -> tuple[int, list[int]]:
     """The answer to a request; (0, []) if the template is gone. What a request broken off by Ctrl-C started, ends."""
     while True:
@@ -99,10 +115,7 @@ def _reply_to(number: int, sock: socket.socket) -> tuple[int, list[int]]:
         answered, pid = REPLY.unpack(reply)
         if answered == number:
             return pid, fds
-        for fd in fds:
-            os.close(fd)
-        if pid > 0:
-            send_signal(pid, signal.SIGKILL)
+        _undo(pid, fds)
 
 
 def send_signal(pid: int, signum: int) -> None:

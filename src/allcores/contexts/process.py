@@ -8,6 +8,7 @@ from allcores import start
 start.prepare()
 
 import itertools
+import signal
 import threading
 from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any
@@ -139,6 +140,13 @@ class _Crew:
             gone.close()
             if not self._over:
                 self._start()
+
+    def give_up(self, tasks: list[int]) -> list[int]:
+        dropped: list[int] = self._tasks.drop(tasks)
+        for pid in list(self._workers):
+            if _native.give_up_task(pid, tasks):
+                start.send_signal(pid, signal.SIGINT)
+        return dropped
 
     def wake(self) -> None:
         self._answers.send(0, Outcome.WAKE, None)

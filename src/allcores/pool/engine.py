@@ -89,6 +89,14 @@ class Engine:
         self._tasks[number] = task
         self.post((number, Outcome.ERROR, error), packed=False)
 
+    def give_up(self, job: Any) -> None:
+        """Ctrl-C broke off the call that made the job, and nobody else can ask for it: its workers become free."""
+        mine = [n for n, task in list(self._tasks.items()) if task is job or getattr(task, "job", None) is job]
+        for number in self.crew.give_up(mine):
+            task = self._tasks.pop(number, None)
+            if task is not None:
+                task.dropped()
+
     def later(self, action: Callable[[], object]) -> None:
         """Have something of the user's run outside the seat."""
         self._later.append(action)

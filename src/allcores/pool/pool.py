@@ -61,7 +61,12 @@ class Pool:
 
     def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None) -> Any:
         """Call ``func(*args, **kwds)`` in a worker and return its result. Blocks."""
-        return self.apply_async(func, args, kwds).get()
+        result = self.apply_async(func, args, kwds)
+        try:
+            return result.get()
+        finally:
+            if not result.ready_:  # Ctrl-C
+                self._engine.give_up(result)
 
     def apply_async(
         self,

@@ -85,6 +85,9 @@ class AsyncResult:
     def abandon(self, error: BaseException) -> None:
         self.fail(error)
 
+    def dropped(self) -> None:
+        self.fail(PoolTerminated("the call was interrupted"))
+
     def died(self, pid: int, exitcode: int, _item: int) -> None:
         self.fail(WorkerDied(pid, exitcode, None, codec.short_repr(self._what)))
 
@@ -147,6 +150,10 @@ class _ChunkTask:
         self.job.pending.clear()
         self.job.abandon(error)
 
+    def dropped(self) -> None:
+        self.job.pending.discard(self)
+        self.job.engine.later(self.job.proceed)
+
     def died(self, pid: int, exitcode: int, item: int) -> None:
         """Only the item that was running fails. The others of its chunk had not answered: they run again."""
         n = len(self.items)
@@ -168,7 +175,8 @@ class _ChunkTask:
         self.job.pending.discard(self)
 
     def _again(self, parts: list[tuple[int, int]]) -> None:
-        tasks = [_ChunkTask(self.job, self.start + a, self.items[a:b]) for a, b in parts if a < b]
+        wanted = [] if self.job.given_up else parts
+        tasks = [_ChunkTask(self.job, self.start + a, self.items[a:b]) for a, b in wanted if a < b]
         self.job.pending |= set(tasks)
         self.job.pending.discard(self)
         for task in tasks:
@@ -189,6 +197,7 @@ class _Chunked:
         self.window = 2 * engine.crew.size + 1
         self.pending: set[_ChunkTask] = set()
         self.exhausted = False
+        self.given_up = False
         self._input_error: BaseException | None = None
         self._feeding = threading.Lock()
         self._again = False
@@ -260,7 +269,9 @@ class MapResult(AsyncResult, _Chunked):
             return self.begin().get()
         finally:
             if not self.ready_:
+                self.given_up = True
                 self.abandon(PoolTerminated("the call of map was interrupted"))
+                self.engine.give_up(self)
 
     def chunk_done(self, task: _ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
         self._results[task.start] = results
