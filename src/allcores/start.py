@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
+import errno
 import itertools
 import os
 import signal
@@ -10,10 +12,11 @@ import socket
 import struct
 import sys
 import threading
+from typing import Any
 
 from allcores import _native, segment
 
-__all__ = ("request_start", "send_signal", "stop_template", "template_pid")
+__all__ = ("StartRequest", "send_signal", "stop_template", "template_pid")
 
 # File descriptors of the template and of every child: the segment, and the socket to the template.
 SEGMENT_FD, CONTROL_FD, FIRST_FREE_FD = 3, 4, 5
@@ -56,66 +59,102 @@ def prepare() -> None:
         _connected()
 
 
-def request_start(mailbox: int, crew: int = 0) -> tuple[int, int]:
-    """Fork a child that takes its job from the channel at ``mailbox``. Blocks for the fork: a millisecond or two.
+class StartRequest:
+    """Asks the template to fork a child. Once only.
+
+    Ctrl-C may come between any two lines. What was sent and what has come is kept by calls that it cannot split
+    (``extend`` of a ``map``: no line of Python between the system call and the list), so that ``cancel`` knows.
 
     Args:
         mailbox: offset of the channel with the child's job.
         crew: offset of the channel that its pool is told of its death by; 0 if it works for none.
-
-    Returns:
-        The child's pid, and a file descriptor that becomes readable when it has ended and its death is settled.
-
-    Raises:
-        OSError: no process or file descriptor is to be had.
     """
-    with _link.lock:
-        for attempt in (1, 2):
-            sock = _connected()
-            try:
-                standard = [fd for fd in (1, 2) if _is_open(fd)]
-                number = next(_link.requests) & 0xFFFFFFFF
-                socket.send_fds(sock, [REQUEST.pack(START, number, len(standard), mailbox, crew)], standard)
-                pid, fds = _reply_or_nothing(number, sock)
-            except (BrokenPipeError, ConnectionResetError):
-                pid, fds = 0, []
+
+    def __init__(self, mailbox: int, crew: int = 0) -> None:
+        self._where = (mailbox, crew)
+        self._number = 0
+        self._socket: socket.socket | None = None
+        self._sent: list[int] = []
+        self._come: list[tuple[Any, ...]] = []
+
+    def run(self) -> tuple[int, int]:
+        """Have the child forked. Blocks for that: a millisecond or two.
+
+        Returns:
+            The child's pid, and a file descriptor that becomes readable when it has ended and its death is settled.
+
+        Raises:
+            OSError: no process or file descriptor is to be had.
+        """
+        with _link.lock:
+            for _attempt in (1, 2):
+                try:
+                    self._send(_connected())
+                    pid, fds = self._answer()
+                except (BrokenPipeError, ConnectionResetError):
+                    pid, fds = 0, []
+                if pid > 0 and fds:
+                    return pid, fds[0]
+                if pid > 0:
+                    self.cancel()
+                    raise _no_room(errno.EMFILE)
+                if pid < 0:
+                    raise _no_room(-pid)
+                if _link.pid is None:
+                    break
+                _forget_template()  # somebody killed it: its children are gone with it; a new one starts
+        raise RuntimeError("the template process of this program has died, and with it all workers; start anew")
+
+    def cancel(self) -> None:
+        """After an exception: what was started, if anything was, ends."""
+        with _link.lock, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            if self._sent and self._socket is _link.socket:
+                # The mailbox must not become another's before the child is gone; broken off once more, it stays for good.
+                _native.pin(self._where[0])
+                pid, fds = self._answer()
+                if pid > 0:
+                    send_signal(pid, signal.SIGKILL)
+                for fd in fds:
+                    os.read(fd, STATUS.size)
+                    os.close(fd)
+                _native.unpin(self._where[0])
+
+    def _send(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._sent.clear()
+        self._come.clear()
+        standard = [fd for fd in (1, 2) if _is_open(fd)]
+        self._number = next(_link.requests) & 0xFFFFFFFF
+        request = REQUEST.pack(START, self._number, len(standard), *self._where)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", standard))
+        self._sent.extend(map(sock.sendmsg, ([request],), ([rights],)))
+
+    def _answer(self) -> tuple[int, list[int]]:
+        """The pid, or -errno, and the descriptors of the answer; (0, []) if the template is gone."""
+        assert self._socket is not None
+        while True:
+            if not self._come:
+                self._come.extend(map(self._socket.recvmsg, (REPLY.size,), (_FDS_SPACE,), (socket.MSG_CMSG_CLOEXEC,)))
+            data, ancillary, _flags, _address = self._come[0]
+            if not data:
+                return 0, []
+            number, pid = REPLY.unpack(data)
+            fds = array.array("i", b"".join(bytes(rights) for _level, _kind, rights in ancillary)).tolist()
+            if number == self._number:
+                return pid, fds
+            self._come.clear()  # of a request that nobody could cancel: Ctrl-C came twice
+            for fd in fds:
+                os.close(fd)
             if pid > 0:
-                os.set_inheritable(fds[0], False)
-                return pid, fds[0]
-            if pid < 0:
-                raise OSError(-pid, f"cannot start a process: {os.strerror(-pid)}")
-            if attempt == 2 or _link.pid is None:
-                break
-            _forget_template()  # somebody killed it: its children are gone with it; a new one starts
-    raise RuntimeError("the template process of this program has died, and with it all workers; start anew")
+                send_signal(pid, signal.SIGKILL)
 
 
-def _reply_or_nothing(number: int, sock: socket.socket) -> tuple[int, list[int]]:
-    """The answer to a request. If Ctrl-C comes meanwhile, nothing has been started: the answer is there in a moment."""
-    try:
-        return _reply_to(number, sock)
-    except BaseException:
-        _undo(*_reply_to(number, sock))
-        raise
+_FDS_SPACE = socket.CMSG_SPACE(array.array("i", [0]).itemsize)
 
 
-def _undo(pid: int, fds: list[int]) -> None:
-    for fd in fds:
-        os.close(fd)
-    if pid > 0:
-        send_signal(pid, signal.SIGKILL)
-
-
-def _reply_to(number: int, sock: socket.socket) -> tuple[int, list[int]]:
-    """The answer to a request; (0, []) if the template is gone. What a request broken off by Ctrl-C started, ends."""
-    while True:
-        reply, fds, _flags, _addr = socket.recv_fds(sock, REPLY.size, 1)
-        if not reply:
-            return 0, []
-        answered, pid = REPLY.unpack(reply)
-        if answered == number:
-            return pid, fds
-        _undo(pid, fds)
+def _no_room(number: int) -> OSError:
+    """That no process can be started, and what can be done about it."""
+    return OSError(number, f"cannot start a process: {os.strerror(number)}")
 
 
 def send_signal(pid: int, signum: int) -> None:
@@ -205,12 +244,22 @@ def _interpreter_flags() -> list[str]:
     return flags
 
 
+def template_died(pid: int | None) -> None:
+    """A sentinel was closed without a status: only the death of that template does that. A successor settles it."""
+    if pid is not None and pid == _link.pid:
+        _replace_template(0)
+
+
 def _check_template() -> None:
     """Called when a wait has lasted for seconds: has the template been killed? Its successor settles all deaths."""
+    _replace_template(os.WNOHANG)
+
+
+def _replace_template(how_to_wait: int) -> None:
     if _link.pid is None or _link.owner != os.getpid() or not _link.lock.acquire(blocking=False):
         return
     try:
-        if os.waitpid(_link.pid, os.WNOHANG)[0] == 0:
+        if _link.pid is None or os.waitpid(_link.pid, how_to_wait)[0] == 0:
             return
         assert _link.socket is not None
         _link.socket.close()
