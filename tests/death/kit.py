@@ -19,8 +19,9 @@ __all__ = ("PATIENCE", "PROMPT", "SCRIPTS", "Program", "gone", "started")
 SCRIPTS = Path(__file__).parent / "scripts"
 # Seconds within which what must happen has happened.
 PATIENCE = 30.0
-# Seconds that are promised for the end of all processes, and for KeyboardInterrupt.
-PROMPT = 1.0
+# Seconds that are promised for the end of all processes, and for KeyboardInterrupt. Where many times as many processes want
+# to run as there are CPUs, each step of an ending waits for its turn.
+PROMPT = max(1.0, 2 * os.getloadavg()[0] / len(os.sched_getaffinity(0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,10 @@ def started(errors: Path, script: str, *args: object, text: str | None = None) -
             try:
                 yield Program(process, stderr)
             finally:
-                family = [] if process.poll() is not None else psutil.Process(process.pid).children(recursive=True)
-                process.kill()
-                for each in family:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        each.kill()
+                for pid in psutil.pids():
+                    with contextlib.suppress(ProcessLookupError):
+                        if os.getsid(pid) == process.pid:
+                            os.kill(pid, signal.SIGKILL)
 
 
 def gone(processes: list[psutil.Process], within: float = PROMPT) -> bool:
