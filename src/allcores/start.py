@@ -21,7 +21,7 @@ __all__ = ("StartRequest", "send_signal", "stop_template", "template_pid")
 # File descriptors of the template and of every child: the segment, and the socket to the template.
 SEGMENT_FD, CONTROL_FD, FIRST_FREE_FD = 3, 4, 5
 
-START, SIGNAL = 1, 2
+START, SIGNAL, FORKED = 1, 2, 3
 # Verb, running number, pid or count of descriptors, signal number or mailbox, pool or 0.
 REQUEST = struct.Struct("<BIiQQ")
 REPLY = struct.Struct("<Ii")  # number of the request, pid or -errno
@@ -153,8 +153,25 @@ _FDS_SPACE = socket.CMSG_SPACE(array.array("i", [0]).itemsize)
 
 
 def _no_room(number: int) -> OSError:
-    """That no process can be started, and what can be done about it."""
-    return OSError(number, f"cannot start a process: {os.strerror(number)}")
+    """That no process can be started: what it needs, what there is, and the cure."""
+    import resource
+
+    files, processes = (resource.getrlimit(which)[0] for which in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
+    match number:
+        case errno.EMFILE | errno.ENFILE:
+            why = (
+                "it needs 1 file descriptor here and 4 in the template process, and one of the two has no more of the "
+                f"{files} that it may have: raise the limit (ulimit -n), run fewer processes at a time, or close() what has "
+                "ended"
+            )
+        case errno.EAGAIN:
+            limit = "the container's or system's limit" if processes == resource.RLIM_INFINITY else f"the limit of {processes}"
+            why = f"it needs one process more, and {limit} (ulimit -u, pids.max) is reached: raise it, or run fewer at a time"
+        case errno.ENOMEM:
+            why = "there is not enough memory for one more: run fewer processes at a time, or raise the container's limit"
+        case _:
+            why = "the system refuses"
+    return OSError(number, f"{os.strerror(number)}: cannot start a process: {why}")
 
 
 def send_signal(pid: int, signum: int) -> None:
@@ -204,9 +221,12 @@ def _connected() -> socket.socket:
     if _link.socket is None:
         segment.ensure()
         _link.owner = os.getpid()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            _link.pid = _spawn_template(theirs.fileno())
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                _link.pid = _spawn_template(theirs.fileno())
+        except OSError as error:
+            raise _no_room(error.errno or 0) from error
         _link.socket = ours
     return _link.socket
 
@@ -218,8 +238,10 @@ def _spawn_template(control: int) -> int:
     )
     # Past the two it is given, the template inherits nothing that is not meant for everybody: Python's descriptors
     # close on exec. Copies first: were the socket 3 itself, giving it the segment would close it.
-    high = [_high_copy(_native.segment_fd()), _high_copy(control)]
+    high: list[int] = []
     try:
+        high += [_high_copy(_native.segment_fd())]
+        high += [_high_copy(control)]
         actions = [(os.POSIX_SPAWN_DUP2, high[0], SEGMENT_FD), (os.POSIX_SPAWN_DUP2, high[1], CONTROL_FD)]
         argv = [sys.executable, *_interpreter_flags(), "-c", code]
         # Ctrl-C goes to all processes of the terminal: held back until the template ignores it.
@@ -232,7 +254,7 @@ def _spawn_template(control: int) -> int:
 def _high_copy(fd: int) -> int:
     import fcntl
 
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64)
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_FD)
 
 
 def _interpreter_flags() -> list[str]:
@@ -273,3 +295,14 @@ def _replace_template(how_to_wait: int) -> None:
 
 
 _native.on_long_wait(_check_template)
+
+
+def _forked() -> None:
+    """In a fork of the user's: the template is to hear of its death too, over the socket of its parent."""
+    _link.lock = threading.RLock()  # a thread that is not here may have held it
+    if _link.socket is not None:
+        with contextlib.suppress(OSError):
+            _link.socket.send(REQUEST.pack(FORKED, 0, os.getpid(), 0, 0), socket.MSG_DONTWAIT)
+
+
+os.register_at_fork(after_in_child=_forked)

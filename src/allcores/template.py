@@ -15,6 +15,7 @@ main process ends, in whatever way, all are.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -26,6 +27,7 @@ from allcores.start import (
     CONTROL_FD,
     DIED,
     FIRST_FREE_FD,
+    FORKED,
     REPLY,
     REQUEST,
     SEGMENT_FD,
@@ -99,11 +101,16 @@ class _Template:
             self.client_gone(sock, client)
             return
         verb, asked, number, argument, crew = REQUEST.unpack(request)
+        if verb == FORKED:
+            self.watch_fork(number)
+            return
         if verb == SIGNAL:
             if number in self.children:
                 os.kill(number, argument)
             return
         try:
+            if len(fds) < number:  # no room for all that was sent along
+                raise OSError(errno.EMFILE, "")
             self.start(sock, client, asked, argument, crew, fds)
         except OSError as error:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -113,13 +120,22 @@ class _Template:
                 os.close(fd)
 
     def start(self, sock: socket.socket, client: int, asked: int, mailbox: int, crew: int, standard: list[int]) -> None:
-        sentinel_read, sentinel_write = os.pipe()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        template = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            _become_child(template, client, mailbox, theirs, standard)
+        with contextlib.ExitStack() as undo:  # whatever is not to be had, what came before it is given back
+            sentinel_read, sentinel_write = os.pipe()
+            undo.callback(os.close, sentinel_read)
+            undo.callback(os.close, sentinel_write)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.callback(ours.close)
+            undo.callback(theirs.close)
+            room_for_pidfd = os.dup(CONTROL_FD)
+            undo.callback(os.close, room_for_pidfd)
+            template = os.getpid()
+            pid = os.fork()
+            if pid == 0:
+                _become_child(template, client, mailbox, theirs, standard)
+            undo.pop_all()
         theirs.close()
+        os.close(room_for_pidfd)
         child = _Child(pid, client, crew, ours, sentinel_write)
         self.children[pid] = child
         self.watch(child.pidfd, lambda: self.settle(child))
@@ -148,6 +164,17 @@ class _Template:
         with contextlib.suppress(BrokenPipeError):
             os.write(child.sentinel, STATUS.pack(exitcode))
         os.close(child.sentinel)
+
+    def watch_fork(self, pid: int) -> None:
+        """A fork of the user's: nobody's status to report, but what it leaves in the segment is settled (by `run`)."""
+        with contextlib.suppress(OSError):  # it has ended meanwhile, or there is no descriptor: some other event will do
+            pidfd = os.pidfd_open(pid)
+
+            def ended() -> None:
+                self.forget(pidfd)
+                os.close(pidfd)
+
+            self.watch(pidfd, ended)
 
     def forget(self, fd: int) -> None:
         if self.actions.pop(fd, None) is not None:
@@ -210,10 +237,10 @@ def _become_child(template: int, parent: int, mailbox: int, control: socket.sock
         _native.die_with(template)
         for fd, target in zip(standard, (1, 2), strict=False):
             os.dup2(fd, target)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(control.fileno(), CONTROL_FD, inheritable=False)
         control.detach()
         os.closerange(FIRST_FREE_FD, os.sysconf("SC_OPEN_MAX"))
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # only now: the template may have had no descriptor left
         adopt_link(CONTROL_FD)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         from allcores.child import run_child

@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "block.hpp"
+#include "memory.hpp"
 
 namespace allcores {
 
@@ -19,12 +20,15 @@ public:
     // A block of at least `bytes`, owned by this process, its first `bytes` backed by memory. 0: there is no room.
     BlockId take(u64 bytes) {
         const BlockId id = take_sparse(bytes);
-        if (id != 0 && !populate(id, bytes)) {
-            give_back(id);
-            return 0;
-        }
-        return id;
+        if (id == 0) return 0;
+        if (!(untouched(id) && bytes >= kAskFrom && !is_to_be_had(bytes)) && populate(id, bytes)) return id;
+        give_back(id);
+        return 0;
     }
+
+    // Before a fork, and after it in both: or the child might inherit the lock from a thread that it does not have.
+    void lock() { populated_mutex_.lock(); }
+    void unlock() { populated_mutex_.unlock(); }
 
     // Likewise, but memory comes only where it is touched.
     BlockId take_sparse(u64 bytes) {
@@ -141,6 +145,12 @@ private:
         u32 generation = 0;
         u64 bytes = 0;
     };
+
+    // A refusal here is an error with a text; later it would be the out-of-memory killer. Costs a tenth of a millisecond.
+    static bool is_to_be_had(u64 bytes) {
+        const u64 available = available_memory("");
+        return available > kReserve && available - kReserve >= bytes;
+    }
 
     // SYNC POINT extent-visible
     u32 blocks_of(u32 e) const { return extent(e).blocks.load(std::memory_order_acquire); }
