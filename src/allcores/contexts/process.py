@@ -8,6 +8,7 @@ from allcores import start
 start.prepare()
 
 import itertools
+import os
 import signal
 import threading
 from types import BuiltinFunctionType, FunctionType
@@ -99,6 +100,7 @@ class _Crew:
 
     def __init__(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> None:
         self.size = n
+        self._pid = os.getpid()
         self._tasks, self._answers, self._news = Queue(), Queue(), Queue()
         self._how = (self._tasks, self._answers, self._news, initializer, initargs, most)
         self._functions = _Functions()
@@ -161,6 +163,8 @@ class _Crew:
         self._end()
 
     def abort(self) -> None:
+        if self._pid != os.getpid():  # in a fork: the workers are its parent's
+            return
         with self._lock:
             self._over = True
             for each in self._workers.values():

@@ -15,6 +15,7 @@ dispatching twice does no harm, and the seat is one atomic entry that its owner 
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 import weakref
@@ -56,6 +57,7 @@ class Engine:
 
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
+        self._pid = os.getpid()
         self.broken: BaseException | None = None
         self._tasks: dict[int, Any] = {}
         self._count = itertools.count(1)
@@ -105,6 +107,8 @@ class Engine:
 
     def wait(self, job: Waitable, timeout: float | None = None) -> bool:
         """Wait until ``job.ready_``, receiving for all while the seat is free. False: the time is over."""
+        if self._pid != os.getpid():
+            raise RuntimeError("this pool belongs to the process that forked this one, and so do its results")
         deadline = deadline_after(timeout)
         me = threading.get_ident()
         while not job.ready_:

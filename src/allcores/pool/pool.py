@@ -171,6 +171,8 @@ class Pool:
     def terminate(self) -> None:
         """End the workers now. What is not there yet raises ``PoolTerminated``. Can be called twice."""
         self._closed = True
+        if self._pid != os.getpid():  # in a fork: the pool is its parent's
+            return
         if self._end.detach() is not None:
             self._engine.terminate()
         _open_pools.discard(self)
@@ -202,6 +204,8 @@ class Pool:
 
     def __exit__(self, kind: type[BaseException] | None, *_exc: object) -> None:
         self.close()
+        if self._pid != os.getpid():  # a fork that leaves its parent's block
+            return
         if kind is not None:
             self.terminate()
         if self._end.alive:
