@@ -89,6 +89,21 @@ public:
         return nb::none();
     }
 
+    // Takes out the messages of tasks that were given up, and puts the others back in their order. The numbers of those that
+    // are gone: where there is no memory to put one back, it is among them.
+    nb::list drop(const nb::list& numbers) {
+        nb::list dropped;
+        auto v = view();
+        Message m;
+        for (u64 n = v.length(); n > 0 && v.try_take(m, false); --n) {
+            const bool unwanted = PySequence_Contains(numbers.ptr(), nb::int_(m.a).ptr()) == 1;
+            if (!unwanted && v.try_put(m) == Sent::ok) continue;
+            v.free_blocks(m);
+            dropped.append(m.a);
+        }
+        return dropped;
+    }
+
     // See look_soon in park.hpp; kept by the next receive(), or by break_promise().
     void promise_look() { look_soon(core().seg, channel().items); }
     void break_promise() {
@@ -175,6 +190,7 @@ void bind_channel(nb::module_& m) {
         .def("receive", &PyChannel::receive, nb::arg("timeout") = nb::none())
         .def("receive_into", &PyChannel::receive_into, nb::arg("inbox"), nb::arg("timeout") = nb::none())
         .def("take_beyond", &PyChannel::take_beyond, nb::arg("a"))
+        .def("drop", &PyChannel::drop, nb::arg("numbers"))
         .def("promise_look", &PyChannel::promise_look)
         .def("break_promise", &PyChannel::break_promise)
         .def("empty", &PyChannel::empty)
@@ -187,6 +203,18 @@ void bind_channel(nb::module_& m) {
 
     // The pool worker's record in the segment: where its death is to be reported.
     m.def("set_crew", [](u64 offset) { core().seg.participant(core().seg.me).crew.store(offset); }, nb::arg("offset"));
+    // Ctrl-C broke off the only call that waited for the task: true if the worker is at it, and now finds it given up.
+    m.def("give_up_task", [](u32 pid, const nb::list& numbers) {
+        const Segment& seg = core().seg;
+        const Slot slot = slot_of(seg, pid);
+        if (slot == 0) return false;
+        Participant& p = seg.participant(slot);
+        const u64 task = p.task.load();
+        if (PySequence_Contains(numbers.ptr(), nb::int_(task).ptr()) != 1) return false;
+        p.given_up.store(task);
+        return true;
+    }, nb::arg("pid"), nb::arg("numbers"));
+    m.def("is_given_up", [] { return core().seg.participant(core().seg.me).is_given_up(); });
     m.def("set_task", [](u64 task) { core().seg.participant(core().seg.me).task.store(task); }, nb::arg("task"));
 }
 

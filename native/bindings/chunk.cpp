@@ -34,7 +34,7 @@ constexpr u32 kAnswering = 0xffffffff;
 
 nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record) {
     Core& c = bare_core();
-    std::atomic<u32>* at = record && c.seg.me != 0 ? &c.seg.participant(c.seg.me).item : nullptr;
+    Participant* me = record && c.seg.me != 0 ? &c.seg.participant(c.seg.me) : nullptr;
     nb::object fast = nb::steal(PySequence_Fast(items.ptr(), "a chunk is a sequence"));
     if (!fast.is_valid()) throw nb::python_error();
     const Py_ssize_t n = PySequence_Fast_GET_SIZE(fast.ptr());
@@ -42,8 +42,14 @@ nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record) {
     if (!results.is_valid()) throw nb::python_error();
     nb::list errors;
     const i64 start = now_ns();
+    bool given_up = false;
     for (Py_ssize_t i = 0; i < n; ++i) {
-        if (at != nullptr) at->store(static_cast<u32>(i), std::memory_order_relaxed);
+        given_up = given_up || (me != nullptr && me->is_given_up());
+        if (given_up) {  // nobody will look at the rest
+            PyList_SET_ITEM(results.ptr(), i, nb::none().release().ptr());
+            continue;
+        }
+        if (me != nullptr) me->item.store(static_cast<u32>(i), std::memory_order_relaxed);
         STEP("task.item_begun");
         nb::object result = call(func, PySequence_Fast_GET_ITEM(fast.ptr(), i), star);
         if (!result.is_valid()) {
@@ -53,7 +59,7 @@ nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record) {
         PyList_SET_ITEM(results.ptr(), i, result.release().ptr());
     }
     const i64 spent = now_ns() - start;
-    if (at != nullptr) at->store(kAnswering, std::memory_order_relaxed);
+    if (me != nullptr) me->item.store(kAnswering, std::memory_order_relaxed);
     STEP("task.computed");
     return nb::make_tuple(results, errors, spent);
 }

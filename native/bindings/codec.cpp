@@ -136,7 +136,7 @@ struct Block {
     Block(BlockId i, u64 o, u64 b) : id(i), offset(o), bytes(b), forks(core().forks) {}
     ~Block() {
         // After a fork parent and child both look at it, and neither knows when the other is done: it stays.
-        if (core().forks == forks) core().arena.give_back(id);
+        if (bare_core().forks == forks) bare_core().arena.give_back(id);
     }
     Block(const Block&) = delete;
 };

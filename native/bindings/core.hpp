@@ -15,6 +15,7 @@ struct Core {
     Arena arena{seg};
     std::mutex mutex;
     std::unordered_map<u64, u32> holds;  // offset of an object -> how many handles of it this process has
+    int birth[2] = {-1, -1};             // from before os.fork() until after: the child's sign of life
     u64 forks = 0;                       // of this process and of those it was forked from
     PyObject* look_around = nullptr;     // called when a wait has lasted long: is the template still there?
     bool trace_locks = false;            // acquire() notes the line of the program

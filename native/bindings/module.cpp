@@ -7,6 +7,7 @@
 
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -31,9 +32,9 @@ namespace {
 
 Core& core() {
     Core& c = bare_core();
-    if (c.seg.base == nullptr) {
-        static PyObject* ensure = nullptr;
-        nb::handle(python_name(ensure, "allcores.segment", "ensure"))();
+    if (c.seg.me == 0) [[unlikely]] {
+        static PyObject* join = nullptr;
+        nb::handle(python_name(join, "allcores.segment", "join"))();
     }
     if (c.seg.me == 0) raise_full();  // a fork that got no slot; everything below names its owner
     return c;
@@ -50,10 +51,18 @@ void raise_python(PyObject* type, const char* text) {
 }
 
 void raise_no_memory(u64 bytes) {
-    PyErr_Format(PyExc_MemoryError,
-                 "allcores needs %llu bytes of shared memory and the system has none left to give: send smaller pieces, "
-                 "or raise the memory limit of this container or process",
-                 static_cast<unsigned long long>(bytes));
+    const Segment& seg = bare_core().seg;
+    const double kMb = 1e6;
+    const u64 used = std::min(seg.header().next_byte.load(), seg.bytes);
+    const u64 available = available_memory("");
+    char text[600];
+    std::snprintf(text, sizeof text,
+                  "%.1f MB of shared memory are needed; to be had are %.1f MB of the %.1f MB of addresses that this program has for "
+                  "it, and %.1f MB of memory, of the machine or of this container: send smaller pieces, let go of arrays that are "
+                  "not needed any more, or raise the limit of the %s",
+                  bytes / kMb, (seg.bytes - used) / kMb, seg.bytes / kMb, available / kMb,
+                  seg.bytes - used < std::min(bytes, available) ? "address space (ulimit -v)" : "memory");
+    PyErr_SetString(PyExc_MemoryError, text);
     throw nb::python_error();
 }
 
@@ -74,7 +83,8 @@ Held::Held(u64 offset) : offset_(offset) {
 }
 
 Held::~Held() {
-    Core& c = core();
+    Core& c = bare_core();
+    if (c.seg.me == 0) return;  // a fork for which there was no room: it never held anything
     std::lock_guard guard(c.mutex);
     if (--c.holds[offset_] != 0) return;
     c.holds.erase(offset_);
@@ -124,6 +134,9 @@ void create(u64 bytes, u32 cpus, u64 program, u64 warm) {
     join_for_life(c.seg);
     c.seg.participant(c.seg.me).name.set("MainProcess");
 }
+
+// For a fork that found no room when it was made.
+void join() { join_for_life(bare_core().seg); }
 
 void attach(int fd, bool worker) {
     Core& c = bare_core();
@@ -209,26 +222,52 @@ void settle_forks() {
 // Before os.fork(): what this process holds must not end until the child holds it too.
 void before_fork() {
     Core& c = bare_core();
-    settle_forks();
+    if (c.seg.me != 0) settle_forks();
     c.mutex.lock();
+    c.arena.lock();
     ++c.forks;
     for (const auto& [offset, count] : c.holds) pin(c.seg.at<Object>(offset));
+    if (c.holds.empty() || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, c.birth) != 0) c.birth[0] = c.birth[1] = -1;
+    errno = 0;
 }
-void after_fork_parent() { bare_core().mutex.unlock(); }
+
+// CPython comes here also when os.fork() has failed, and does not say so; but then errno is set. Is there a child? It writes
+// when it has taken over the pins, or its end is closed by its death. Without one, nobody takes them over.
+void after_fork_parent() {
+    const bool doubtful = errno != 0;
+    Core& c = bare_core();
+    if (c.birth[1] >= 0) close(c.birth[1]);
+    char sign;
+    ssize_t n = 1;
+    while (doubtful && c.birth[0] >= 0 && (n = read(c.birth[0], &sign, 1)) < 0 && errno == EINTR) {
+    }
+    if (c.birth[0] >= 0) close(c.birth[0]);
+    if (n == 0) {
+        for (const auto& [offset, count] : c.holds) unpin(c.seg.at<Object>(offset));
+    }
+    c.arena.unlock();
+    c.mutex.unlock();
+}
+
 void after_fork_child() {
     Core& c = bare_core();
+    c.arena.unlock();
     c.mutex.unlock();
     tid_cache() = 0;
     if (c.seg.base == nullptr) return;
-    const Name& parent = c.seg.participant(c.seg.me).name;
+    const Slot parent = c.seg.me;
     c.seg.me = 0;
+    if (c.birth[0] >= 0) close(c.birth[0]);
     join_for_life(c.seg);
-    c.seg.participant(c.seg.me).name.set(parent);
+    if (parent != 0) c.seg.participant(c.seg.me).name.set(c.seg.participant(parent).name);
     for (const auto& [offset, count] : c.holds) {
         Object& o = c.seg.at<Object>(offset);
         hold(o, c.seg.me);
         unpin(o);
     }
+    if (c.birth[1] < 0) return;
+    send(c.birth[1], "", 1, MSG_NOSIGNAL);
+    close(c.birth[1]);
 }
 
 }  // namespace
@@ -240,6 +279,8 @@ NB_MODULE(_native, m) {
 
     m.def("create", &create, nb::arg("size"), nb::arg("cpus"), nb::arg("program"), nb::arg("warm"));
     m.def("attach", &attach, nb::arg("fd"), nb::arg("worker"));
+    m.def("join", &join);
+    m.def("available_memory", [](const std::string& root) { return available_memory(root.c_str()); }, nb::arg("root") = "");
     m.def("has_segment", [] { return bare_core().seg.base != nullptr; });
     m.def("segment_fd", [] { return core().seg.fd; });
     m.def("program", [] { return core().seg.header().program; });

@@ -44,8 +44,9 @@ def run_child(mailbox_at: int, parent: int) -> int:
         mailbox.send(process.RAISED, 0, codec.pack_error(error))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's to handle
         packed = codec.pack_error(error)
-        name = f"process {os.getpid()}" if broken else me.name
-        print(f"Process {name}:\n{packed[2]}", end="", file=sys.stderr)
+        if not isinstance(error, KeyboardInterrupt):  # Ctrl-C is for all processes: the program itself speaks for them
+            name = f"process {os.getpid()}" if broken else me.name
+            print(f"Process {name}:\n{packed[2]}", end="", file=sys.stderr)
         mailbox.send(process.RAISED, 0, packed)
     finally:
         threading._shutdown()  # type: ignore[attr-defined] # as the interpreter's own exit: join the threads

@@ -8,15 +8,11 @@ import select
 import signal
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 from allcores import _native, codec, start
 from allcores.base import BaseProcess, MainProcess, current_process
 from allcores.deaths import MOST, Death
-
-if TYPE_CHECKING:
-    pass
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,9 +44,12 @@ class Process(BaseProcess):
         self._outcome: tuple[int, Any] | None = None
         self._closed = False
         self._reaping = threading.Lock()
+        self._template: int | None = None
+        self._status: list[bytes] = []  # as read from the sentinel
+        self._told: list[Any] = []  # as taken from the mailbox
 
     def __getstate__(self) -> dict[str, Any]:
-        left_here = ("_mailbox", "_sentinel", "_reaping", "_outcome")
+        left_here = ("_mailbox", "_sentinel", "_reaping", "_outcome", "_status", "_told")
         return {k: v for k, v in self.__dict__.items() if k not in left_here}
 
     def start(self) -> None:
@@ -69,44 +68,54 @@ class Process(BaseProcess):
         self._mailbox = _native.Channel(bound=2)  # two messages at most: these, and at the end the outcome
         self._mailbox.send(JOB, 0, _surroundings())
         self._mailbox.send(JOB, 0, self)
-        self._pid, self._sentinel = start.request_start(self._mailbox.offset, self._crew)
-        _children.add(self)
+        request = start.StartRequest(self._mailbox.offset, self._crew)
+        try:
+            self._pid, self._sentinel = request.run()
+            self._template = start.template_pid()
+            _children.add(self)
+        except BaseException:
+            request.cancel()  # Ctrl-C: then it was not started
+            self._pid = self._sentinel = None
+            raise
         # As the standard does: the arguments need not live here as long as the process.
         del self._target, self._args, self._kwargs
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the process has ended, at most ``timeout`` seconds. Never depends on anybody reading a queue."""
         self._check_started()
-        forever = timeout is None or timeout > 1e6  # a timeout of weeks is as good as none, and fits every call
-        deadline = None if forever else time.monotonic() + max(timeout or 0, 0)
-        with _HeldUntil(self._reaping, deadline) as mine:
-            if not mine or self._exitcode is not None:
-                return
-            assert self._sentinel is not None
-            poller = select.poll()
-            poller.register(self._sentinel, select.POLLIN)
-            left = None if deadline is None else max(deadline - time.monotonic(), 0) * 1000
-            if poller.poll(left):
+        if self._exitcode is None and self._has_ended(timeout):
+            with self._reaping:
                 self._reap()
 
-    def _reap(self) -> None:
+    def _has_ended(self, timeout: float | None) -> bool:
         assert self._sentinel is not None
-        told = os.read(self._sentinel, MOST)
+        poller = select.poll()
+        poller.register(self._sentinel, select.POLLIN)
+        forever = timeout is None or timeout > 1e6  # a timeout of weeks is as good as none, and fits every call
+        return bool(poller.poll(None if forever else max(timeout or 0, 0) * 1000))
+
+    def _reap(self) -> None:
+        """Take what it left. Ctrl-C may come between any two lines, and nothing is lost: calls that it cannot split."""
+        if self._exitcode is not None:  # another thread was faster
+            return
+        assert self._sentinel is not None
+        if not self._status:
+            self._status.extend(map(os.read, (self._sentinel,), (MOST,)))
+        if self._mailbox is not None and not self._told:
+            # A child that died before taking its job has left it here: that is not for this process to unpack.
+            self._told.extend(map(self._mailbox.take_beyond, (JOB,)))
+        if self._told and self._told[0] is not None:
+            kind, broken, body = self._told[0]
+            self._outcome = (RAISED if broken else kind, body)
+        self._mailbox = None
+        _children.discard(self)
+        self._told.clear()
+        told = self._status[0]
+        if not told:
+            start.template_died(self._template)
         assert self._pid is not None
         self._death = Death.unpack(self._pid, told) if told else Death(self._pid, None)
         self._exitcode = self._death.exitcode if told else _UNTOLD
-        _children.discard(self)
-        self._take_outcome()
-
-    def _take_outcome(self) -> None:
-        if self._mailbox is None:
-            return
-        # A child that died before taking its job has left it here: that is not for this process to unpack.
-        message = self._mailbox.take_beyond(JOB)
-        if message is not None:
-            kind, broken, body = message
-            self._outcome = (RAISED if broken else kind, body)
-        self._mailbox = None
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the end and return what the function returned, or raise what it raised.
@@ -265,24 +274,6 @@ def _surroundings() -> dict[str, Any]:
     }
 
 
-class _HeldUntil:
-    """Hold a lock, waiting for it until a deadline; tells whether it is held."""
-
-    def __init__(self, lock: threading.Lock, deadline: float | None) -> None:
-        self.lock = lock
-        self.deadline = deadline
-        self.held = False
-
-    def __enter__(self) -> bool:
-        left = -1 if self.deadline is None else max(self.deadline - time.monotonic(), 0)
-        self.held = self.lock.acquire(timeout=left)
-        return self.held
-
-    def __exit__(self, *exc_info: object) -> None:
-        if self.held:
-            self.lock.release()
-
-
 def end_children() -> None:
     """As the standard does at exit: end the daemonic children, wait for the others."""
     for child in active_children():
@@ -293,8 +284,15 @@ def end_children() -> None:
 
 
 def _at_exit() -> None:
-    if isinstance(current_process(), MainProcess):
+    if not isinstance(current_process(), MainProcess):
+        return
+    try:
         end_children()
+    except KeyboardInterrupt:
+        # One more Ctrl-C, while waiting for who did not end by the first: all end now. One traceback is enough.
+        if getattr(sys, "last_type", None) is not KeyboardInterrupt:
+            raise
+    finally:
         start.stop_template()
 
 

@@ -6,9 +6,11 @@ import os
 
 from allcores import _native
 
-__all__ = ("cpu_count", "ensure", "origin")
+__all__ = ("cpu_count", "ensure", "join", "origin")
 
 _GIB = 1 << 30
+# The segment's tables and room for little more. Below it nothing works.
+_LEAST = _GIB // 4
 
 
 def ensure() -> None:
@@ -22,8 +24,41 @@ def ensure() -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     # Address space is cheap and blocks never move: four times the memory leaves room for every mix of sizes.
     size = max(64 * _GIB, 4 * memory)
+    room = _address_space()
+    if room is not None:
+        size = min(size, max(room // 2, _LEAST))  # the rest is for the program itself
     warm = max(memory // 8, _GIB // 4)
-    _native.create(size=size, cpus=cpu_count(), program=int.from_bytes(os.urandom(8)), warm=warm)
+    try:
+        _native.create(size=size, cpus=cpu_count(), program=int.from_bytes(os.urandom(8)), warm=warm)
+    except OSError as error:
+        raise OSError(error.errno, f"{os.strerror(error.errno or 0)}: {_needs(room)}") from error
+
+
+def join() -> None:
+    """Make the segment, or take part in it after a fork for which there was no room at first."""
+    if _native.has_segment():
+        _native.join()
+    else:
+        ensure()
+
+
+def _address_space() -> int | None:
+    """Bytes of addresses that this process may still map; None for no limit."""
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return None
+    with open("/proc/self/statm") as f:
+        return max(limit - int(f.read().split()[0]) * resource.getpagesize(), 0)
+
+
+def _needs(room: int | None) -> str:
+    have = "no limit of addresses is set" if room is None else f"{room >> 20} MiB of addresses are left"
+    return (
+        f"shared memory needs a file descriptor and {_LEAST >> 20} MiB of addresses, and {have}: "
+        "raise the limits (ulimit -v, ulimit -n)"
+    )
 
 
 def origin() -> tuple[int, int, int]:

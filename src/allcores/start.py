@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import errno
 import itertools
@@ -11,15 +12,16 @@ import socket
 import struct
 import sys
 import threading
+from typing import Any
 
 from allcores import _native, segment
 
-__all__ = ("request_start", "send_signal", "stop_template", "template_pid")
+__all__ = ("StartRequest", "send_signal", "stop_template", "template_pid")
 
 # File descriptors of the template and of every child: the segment, and the socket to the template.
 SEGMENT_FD, CONTROL_FD, FIRST_FREE_FD = 3, 4, 6  # 5: lastwords.py
 
-START, SIGNAL = 1, 2
+START, SIGNAL, FORKED = 1, 2, 3
 # Verb, running number, pid or count of descriptors, signal number or mailbox, pool or 0.
 REQUEST = struct.Struct("<BIiQQ")
 REPLY = struct.Struct("<Ii")  # number of the request, pid or -errno
@@ -56,56 +58,125 @@ def prepare() -> None:
         _connected()
 
 
-def request_start(mailbox: int, crew: int = 0) -> tuple[int, int]:
-    """Fork a child that takes its job from the channel at ``mailbox``. Blocks for the fork: a millisecond or two.
+class StartRequest:
+    """Asks the template to fork a child. Once only.
+
+    Ctrl-C may come between any two lines. What was sent and what has come is kept by calls that it cannot split
+    (``extend`` of a ``map``: no line of Python between the system call and the list), so that ``cancel`` knows.
 
     Args:
         mailbox: offset of the channel with the child's job.
         crew: offset of the channel that its pool is told of its death by; 0 if it works for none.
-
-    Returns:
-        The child's pid, and a file descriptor that becomes readable when it has ended and its death is settled.
-
-    Raises:
-        OSError: no process or file descriptor is to be had.
     """
-    with _link.lock:
-        for attempt in (1, 2):
-            sock = _connected()
-            try:
-                standard = [fd for fd in (1, 2) if _is_open(fd)]
-                number = next(_link.requests) & 0xFFFFFFFF
-                socket.send_fds(sock, [REQUEST.pack(START, number, len(standard), mailbox, crew)], standard)
-                pid, fds = _reply_to(number, sock)
-            except (BrokenPipeError, ConnectionResetError):
-                pid, fds = 0, []
-            if pid > 0 and not fds:  # it was sent, and no descriptor was free to receive it with
-                send_signal(pid, signal.SIGKILL)
-                pid = -errno.EMFILE
+
+    def __init__(self, mailbox: int, crew: int = 0) -> None:
+        self._where = (mailbox, crew)
+        self._number = 0
+        self._socket: socket.socket | None = None
+        self._sent: list[int] = []
+        self._come: list[tuple[Any, ...]] = []
+
+    def run(self) -> tuple[int, int]:
+        """Have the child forked. Blocks for that: a millisecond or two.
+
+        Returns:
+            The child's pid, and a file descriptor that becomes readable when it has ended and its death is settled.
+
+        Raises:
+            OSError: no process or file descriptor is to be had.
+        """
+        with _link.lock:
+            for _attempt in (1, 2):
+                try:
+                    self._send(_connected())
+                    pid, fds = self._answer()
+                except (BrokenPipeError, ConnectionResetError):
+                    pid, fds = 0, []
+                if pid > 0 and fds:
+                    return pid, fds[0]
+                if pid > 0:
+                    self.cancel()
+                    raise _no_room(errno.EMFILE)
+                if pid < 0:
+                    raise _no_room(-pid)
+                if _link.pid is None:
+                    break
+                _forget_template()  # somebody killed it: its children are gone with it; a new one starts
+        raise RuntimeError("the template process of this program has died, and with it all workers; start anew")
+
+    def cancel(self) -> None:
+        """After an exception: what was started, if anything was, ends."""
+        with _link.lock, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            if self._sent and self._socket is _link.socket:
+                # The mailbox must not become another's before the child is gone; broken off once more, it stays for good.
+                _native.pin(self._where[0])
+                pid, fds = self._answer()
+                if pid > 0:
+                    send_signal(pid, signal.SIGKILL)
+                for fd in fds:
+                    os.read(fd, 1)  # until it has ended
+                    os.close(fd)
+                _native.unpin(self._where[0])
+
+    def _send(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._sent.clear()
+        self._come.clear()
+        standard = [fd for fd in (1, 2) if _is_open(fd)]
+        self._number = next(_link.requests) & 0xFFFFFFFF
+        request = REQUEST.pack(START, self._number, len(standard), *self._where)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", standard))
+        self._sent.extend(map(sock.sendmsg, ([request],), ([rights],)))
+
+    def _answer(self) -> tuple[int, list[int]]:
+        """The pid, or -errno, and the descriptors of the answer; (0, []) if the template is gone."""
+        assert self._socket is not None
+        while True:
+            if not self._come:
+                self._come.extend(map(self._socket.recvmsg, (REPLY.size,), (_FDS_SPACE,), (socket.MSG_CMSG_CLOEXEC,)))
+            data, ancillary, _flags, _address = self._come[0]
+            if not data:
+                return 0, []
+            number, pid = REPLY.unpack(data)
+            fds = array.array("i", b"".join(bytes(rights) for _level, _kind, rights in ancillary)).tolist()
+            if number == self._number:
+                return pid, fds
+            self._come.clear()  # of a request that nobody could cancel: Ctrl-C came twice
+            for fd in fds:
+                os.close(fd)
             if pid > 0:
-                os.set_inheritable(fds[0], False)
-                return pid, fds[0]
-            if pid < 0:
-                raise OSError(-pid, f"cannot start a process: {os.strerror(-pid)}")
-            if attempt == 2 or _link.pid is None:
-                break
-            _forget_template()  # somebody killed it: its children are gone with it; a new one starts
-    raise RuntimeError("the template process of this program has died, and with it all workers; start anew")
+                send_signal(pid, signal.SIGKILL)
 
 
-def _reply_to(number: int, sock: socket.socket) -> tuple[int, list[int]]:
-    """The answer to a request; (0, []) if the template is gone. What a request broken off by Ctrl-C started, ends."""
-    while True:
-        reply, fds, _flags, _addr = socket.recv_fds(sock, REPLY.size, 1)
-        if not reply:
-            return 0, []
-        answered, pid = REPLY.unpack(reply)
-        if answered == number:
-            return pid, fds
-        for fd in fds:
-            os.close(fd)
-        if pid > 0:
-            send_signal(pid, signal.SIGKILL)
+_FDS_SPACE = socket.CMSG_SPACE(array.array("i", [0]).itemsize)
+
+
+def _no_room(number: int) -> OSError:
+    """That no process can be started: what it needs, what there is, and the cure."""
+    import resource
+
+    files, processes = (resource.getrlimit(which)[0] for which in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
+    match number:
+        case errno.EMFILE | errno.ENFILE:
+            why = (
+                "it needs 1 file descriptor here and 4 in the template process, and one of the two has no more of the "
+                f"{files} that it may have: raise the limit (ulimit -n), run fewer processes at a time, or close() what has "
+                "ended"
+            )
+        case errno.EAGAIN:
+            limit = (
+                "the container's or system's limit"
+                if processes == resource.RLIM_INFINITY
+                else f"the limit of {processes}"
+            )
+            why = f"it needs one process more, and {limit} (ulimit -u, pids.max) is reached: raise it, or run fewer at a time"
+        case errno.ENOMEM:
+            why = (
+                "there is not enough memory for one more: run fewer processes at a time, or raise the container's limit"
+            )
+        case _:
+            why = "the system refuses"
+    return OSError(number, f"{os.strerror(number)}: cannot start a process: {why}")
 
 
 def send_signal(pid: int, signum: int) -> None:
@@ -155,9 +226,12 @@ def _connected() -> socket.socket:
     if _link.socket is None:
         segment.ensure()
         _link.owner = os.getpid()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            _link.pid = _spawn_template(theirs.fileno())
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                _link.pid = _spawn_template(theirs.fileno())
+        except OSError as error:
+            raise _no_room(error.errno or 0) from error
         _link.socket = ours
     return _link.socket
 
@@ -169,8 +243,10 @@ def _spawn_template(control: int) -> int:
     )
     # Past the two it is given, the template inherits nothing that is not meant for everybody: Python's descriptors
     # close on exec. Copies first: were the socket 3 itself, giving it the segment would close it.
-    high = [_high_copy(_native.segment_fd()), _high_copy(control)]
+    high: list[int] = []
     try:
+        high += [_high_copy(_native.segment_fd())]
+        high += [_high_copy(control)]
         actions = [(os.POSIX_SPAWN_DUP2, high[0], SEGMENT_FD), (os.POSIX_SPAWN_DUP2, high[1], CONTROL_FD)]
         argv = [sys.executable, *_interpreter_flags(), "-c", code]
         # Ctrl-C goes to all processes of the terminal: held back until the template ignores it.
@@ -195,12 +271,22 @@ def _interpreter_flags() -> list[str]:
     return flags
 
 
+def template_died(pid: int | None) -> None:
+    """A sentinel was closed without a status: only the death of that template does that. A successor settles it."""
+    if pid is not None and pid == _link.pid:
+        _replace_template(0)
+
+
 def _check_template() -> None:
     """Called when a wait has lasted for seconds: has the template been killed? Its successor settles all deaths."""
+    _replace_template(os.WNOHANG)
+
+
+def _replace_template(how_to_wait: int) -> None:
     if _link.pid is None or _link.owner != os.getpid() or not _link.lock.acquire(blocking=False):
         return
     try:
-        if os.waitpid(_link.pid, os.WNOHANG)[0] == 0:
+        if _link.pid is None or os.waitpid(_link.pid, how_to_wait)[0] == 0:
             return
         assert _link.socket is not None
         _link.socket.close()
@@ -214,3 +300,14 @@ def _check_template() -> None:
 
 
 _native.on_long_wait(_check_template)
+
+
+def _forked() -> None:
+    """In a fork of the user's: the template is to hear of its death too, over the socket of its parent."""
+    _link.lock = threading.RLock()  # a thread that is not here may have held it
+    if _link.socket is not None:
+        with contextlib.suppress(OSError):
+            _link.socket.send(REQUEST.pack(FORKED, 0, os.getpid(), 0, 0), socket.MSG_DONTWAIT)
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -28,6 +28,7 @@ from allcores.start import (
     CONTROL_FD,
     DIED,
     FIRST_FREE_FD,
+    FORKED,
     REPLY,
     REQUEST,
     SEGMENT_FD,
@@ -107,6 +108,9 @@ class _Template:
             self.client_gone(sock, client)
             return
         verb, asked, number, argument, crew = REQUEST.unpack(request)
+        if verb == FORKED:
+            self.watch_fork(number)
+            return
         if verb == SIGNAL:
             if number in self.children:
                 os.kill(number, argument)
@@ -169,6 +173,19 @@ class _Template:
         with contextlib.suppress(BrokenPipeError):
             os.write(child.sentinel, death.packed())
         os.close(child.sentinel)
+
+    def watch_fork(self, pid: int) -> None:
+        """A fork of the user's: nobody's status to report, but what it leaves in the segment is settled (by `run`)."""
+        with contextlib.suppress(
+            OSError
+        ):  # it has ended meanwhile, or there is no descriptor: some other event will do
+            pidfd = os.pidfd_open(pid)
+
+            def ended() -> None:
+                self.forget(pidfd)
+                os.close(pidfd)
+
+            self.watch(pidfd, ended)
 
     def forget(self, fd: int) -> None:
         if self.actions.pop(fd, None) is not None:

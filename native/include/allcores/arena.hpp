@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "block.hpp"
+#include "memory.hpp"
 #include "step.hpp"
 
 namespace allcores {
@@ -20,10 +21,15 @@ public:
     // A block of at least `bytes`, owned by this process, its first `bytes` backed by memory. 0: there is no room.
     BlockId take(u64 bytes) {
         const BlockId id = take_sparse(bytes);
-        if (id == 0 || populate(id, bytes)) return id;
+        if (id == 0) return 0;
+        if (!(untouched(id) && bytes >= kAskFrom && !is_to_be_had(bytes)) && populate(id, bytes)) return id;
         give_back(id);
         return 0;
     }
+
+    // Before a fork, and after it in both: or the child might inherit the lock from a thread that it does not have.
+    void lock() { populated_mutex_.lock(); }
+    void unlock() { populated_mutex_.unlock(); }
 
     // Likewise, but memory comes only where it is touched.
     BlockId take_sparse(u64 bytes) {
@@ -140,6 +146,12 @@ public:
     }
 
 private:
+    // A refusal here is an error with a text; later it would be the out-of-memory killer. Costs a tenth of a millisecond.
+    static bool is_to_be_had(u64 bytes) {
+        const u64 available = available_memory("");
+        return available > kReserve && available - kReserve >= bytes;
+    }
+
     // SYNC POINT extent-visible
     u32 blocks_of(u32 e) const { return extent(e).blocks.load(std::memory_order_acquire); }
     Extent& extent(u32 e) const { return seg_.at<Extent>(kExtentsAt + e * sizeof(Extent)); }

@@ -73,11 +73,12 @@ public:
         }
     }
 
-    bool try_take(Message& m) {
+    // `begins_task` false: only to look at it, which is no work on a task.
+    bool try_take(Message& m, bool begins_task = true) {
         for (;;) {
             const u64 at = channel_.first.load(std::memory_order_acquire);
             RingView v = view(at);
-            const Take took = v.take(m);
+            const Take took = v.take(m, begins_task);
             if (v.stepped_over_tomb()) notify_all(channel_.room);  // that made room, whatever else came of it
             switch (took) {
                 case Take::ok:

@@ -58,7 +58,13 @@ struct alignas(kCacheLine) Participant {
     // What a pool worker is at, for whoever has to report its death.
     alignas(kCacheLine) std::atomic<u64> task;   // the task it took and has not answered; 0: none
     std::atomic<u64> crew;           // channel to report its death to; 0: none
+    std::atomic<u64> given_up;       // the task that nobody waits for any more: its worker may leave it
     std::atomic<u32> item;           // which item of that task
+
+    bool is_given_up() const {
+        const u64 given = given_up.load(std::memory_order_relaxed);
+        return given != 0 && given == task.load(std::memory_order_relaxed);
+    }
 };
 
 static_assert(sizeof(Participant) == 2 * kCacheLine);
@@ -200,6 +206,7 @@ inline bool join_segment(Segment& seg) {
         p.task.store(0);
         p.crew.store(0);
         p.item.store(0);
+        p.given_up.store(0);
         p.supervised.store(0);
         p.is_template.store(0);
         p.name.set("");

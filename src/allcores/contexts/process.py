@@ -8,6 +8,8 @@ from allcores import start
 start.prepare()
 
 import itertools
+import os
+import signal
 import threading
 from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any
@@ -98,6 +100,7 @@ class _Crew:
 
     def __init__(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> None:
         self.size = n
+        self._pid = os.getpid()
         self._tasks, self._answers, self._news = Queue(), Queue(), Queue()
         self._how = (self._tasks, self._answers, self._news, initializer, initargs, most)
         self._functions = _Functions()
@@ -140,6 +143,13 @@ class _Crew:
             if not self._over:
                 self._start()
 
+    def give_up(self, tasks: list[int]) -> list[int]:
+        dropped: list[int] = self._tasks.drop(tasks)
+        for pid in list(self._workers):
+            if _native.give_up_task(pid, tasks):
+                start.send_signal(pid, signal.SIGINT)
+        return dropped
+
     def wake(self) -> None:
         self._answers.send(0, Outcome.WAKE, None)
 
@@ -153,6 +163,8 @@ class _Crew:
         self._end()
 
     def abort(self) -> None:
+        if self._pid != os.getpid():  # in a fork: the workers are its parent's
+            return
         with self._lock:
             self._over = True
             for each in self._workers.values():

@@ -86,6 +86,10 @@ class Crew(Protocol):
         """Append the next message of the crew, in any order of tasks. False if none came in time."""
         ...
 
+    def give_up(self, tasks: list[int], /) -> list[int]:
+        """Nobody waits for these any more: those that no worker has taken are dropped and named, others interrupted."""
+        ...
+
     def wake(self) -> None:
         """Make a blocked ``receive`` return, with WAKE."""
         ...
@@ -117,6 +121,10 @@ class LocalCrew:
     def forget(self, known: Known) -> None:
         """Forget the function."""
         self._functions.pop(known.call >> 8, None)
+
+    def give_up(self, _tasks: list[int], /) -> list[int]:
+        """Nothing to do: a thread cannot be interrupted."""
+        return []
 
     def begin(self, engine: weakref.ref[Engine]) -> None:
         """Nothing to do: nobody dies here without the program."""

@@ -15,6 +15,7 @@ dispatching twice does no harm, and the seat is one atomic entry that its owner 
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 import weakref
@@ -58,6 +59,7 @@ class Engine:
 
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
+        self._pid = os.getpid()
         self.broken: BaseException | None = None
         self.unasked = Unasked(crew.local)
         self._tasks: dict[int, Any] = {}
@@ -94,6 +96,14 @@ class Engine:
         self._tasks[number] = task
         self.post((number, Outcome.ERROR, error), packed=False)
 
+    def give_up(self, job: Any) -> None:
+        """Ctrl-C broke off the call that made the job, and nobody else can ask for it: its workers become free."""
+        mine = [n for n, task in list(self._tasks.items()) if task is job or getattr(task, "job", None) is job]
+        for number in self.crew.give_up(mine):
+            task = self._tasks.pop(number, None)
+            if task is not None:
+                task.dropped()
+
     def later(self, action: Callable[[], object]) -> None:
         """Have something of the user's run outside the seat."""
         self._later.append(action)
@@ -118,6 +128,8 @@ class Engine:
 
     def wait(self, job: Waitable, timeout: float | None = None) -> bool:
         """Wait until ``job.ready_``, receiving for all while the seat is free. False: the time is over."""
+        if self._pid != os.getpid():
+            raise RuntimeError("this pool belongs to the process that forked this one, and so do its results")
         deadline = deadline_after(timeout)
         me = threading.get_ident()
         while not job.ready_:

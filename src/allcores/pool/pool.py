@@ -69,7 +69,12 @@ class Pool:
         retries: int = 0,
     ) -> Any:
         """Call ``func(*args, **kwds)`` in a worker and return its result. Blocks."""
-        return self.apply_async(func, args, kwds, retries=retries).get()
+        result = self.apply_async(func, args, kwds, retries=retries)
+        try:
+            return result.get()
+        finally:
+            if not result.ready_:  # Ctrl-C
+                self._engine.give_up(result)
 
     def apply_async(
         self,
@@ -211,6 +216,8 @@ class Pool:
     def terminate(self) -> None:
         """End the workers now. What is not there yet raises ``PoolTerminated``. Can be called twice."""
         self._closed = True
+        if self._pid != os.getpid():  # in a fork: the pool is its parent's
+            return
         if self._end.detach() is not None:
             self._engine.terminate()
         self._engine.unasked.close()
@@ -244,6 +251,8 @@ class Pool:
 
     def __exit__(self, kind: type[BaseException] | None, *_exc: object) -> None:
         self.close()
+        if self._pid != os.getpid():  # a fork that leaves its parent's block
+            return
         if kind is not None:
             self.terminate()
         if self._end.alive:

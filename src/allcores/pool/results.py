@@ -92,6 +92,9 @@ class AsyncResult:
     def abandon(self, error: BaseException) -> None:
         self.fail(error)
 
+    def dropped(self) -> None:
+        self.fail(PoolTerminated("the call was interrupted"))
+
     def died(self, death: Death, _item: int) -> None:
         self.fail(death.error(None, codec.short_repr(self._what)))
 
@@ -203,6 +206,10 @@ class ChunkTask:
         self.job.pending.clear()
         self.job.abandon(error)
 
+    def dropped(self) -> None:
+        self.job.pending.discard(self)
+        self.job.engine.later(self.job.proceed)
+
     def died(self, death: Death, item: int) -> None:
         """Only the item that was running is to blame. The others of its chunk had not answered: they run again."""
         n = len(self.items)
@@ -237,7 +244,7 @@ class ChunkTask:
 
     def _cut_into(self, parts: list[ChunkTask | None]) -> None:
         if self.parts is None:  # else told twice
-            self.parts = [part for part in parts if part is not None]
+            self.parts = [part for part in parts if part is not None and not self.job.given_up]
         self.job.engine.maps.add(self)  # until they are out
         self.job.pending |= set(self.parts)
         self.job.pending.discard(self)
@@ -265,6 +272,7 @@ class Chunked:
         self.window = 2 * engine.crew.size + 1
         self.pending: set[ChunkTask] = set()
         self.exhausted = False
+        self.given_up = False
         self._input_error: BaseException | None = None
         self._feeding = threading.Lock()
         self._again = False
@@ -345,7 +353,9 @@ class MapResult(AsyncResult, Chunked):
             return self.get()
         finally:
             if not self.ready_:
+                self.given_up = True
                 self.abandon(PoolTerminated("the call of map was interrupted"))
+                self.engine.give_up(self)
 
     def chunk_done(self, task: ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
         self._results[task.start] = results

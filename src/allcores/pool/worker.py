@@ -38,8 +38,7 @@ def serve(
     most: int,
 ) -> None:
     """Work until a STOP comes, or for ``most`` tasks (0: no limit). What becomes of the worker goes to ``news``."""
-    # Ctrl-C is for the program; the pool decides what becomes of its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, _interrupt)
     _native.set_crew(news.offset)
     _native.set_task(STARTING)
     if initializer is not None:
@@ -52,6 +51,29 @@ def serve(
     stopped = _work(tasks, answers, most)
     tasks.break_promise()
     _end(news, Outcome.STOPPED if stopped else Outcome.RETIRED, os.getpid())
+
+
+# Whether the function of a task is running.
+_running = False
+
+
+def _interrupt(_signum: int, _frame: object) -> None:
+    """Ctrl-C is for the program, whose pool then says which tasks it has given up: only those are broken off."""
+    if _running and _native.is_given_up():
+        raise KeyboardInterrupt
+
+
+def _run(func: Callable[..., Any], mode: int, payload: Any) -> tuple[int, Any]:
+    global _running
+    try:
+        _running = True
+        answer = run_task(func, mode, payload, record=True)
+        _running = False
+        return answer
+    except KeyboardInterrupt as error:  # it came between the two lines
+        return Outcome.ERROR, error
+    finally:
+        _running = False
 
 
 def _end(news: Queue, outcome: int, body: Any) -> None:
@@ -79,7 +101,7 @@ def _work(tasks: Queue, answers: Queue, most: int) -> bool:
         except BaseException as error:  # noqa: BLE001 - function or argument cannot be loaded here: that fails this task only
             answer: tuple[int, Any] = Outcome.ERROR, error
         else:
-            answer = run_task(func, call & 0xFF, payload, record=True)
+            answer = _run(func, call & 0xFF, payload)
         tasks.promise_look()  # the next task, which this answer may bring about, need not wake another worker
         _answer(answers, task, *answer)
         del payload, answer  # what they hold is not needed while this worker waits
