@@ -98,6 +98,7 @@ class Engine:
 
     def give_up(self, job: Any) -> None:
         """Ctrl-C broke off the call that made the job, and nobody else can ask for it: its workers become free."""
+        job.given_up = True
         mine = [n for n, task in list(self._tasks.items()) if task is job or getattr(task, "job", None) is job]
         for number in self.crew.give_up(mine):
             task = self._tasks.pop(number, None)

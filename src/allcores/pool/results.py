@@ -32,6 +32,7 @@ class AsyncResult:
     _callbacks: Callbacks | None = None
     value: Any = None
     _unseen: Unseen | None = None
+    given_up = False  # nobody can ask for it any more
 
     def __init__(self, engine: Engine, known: Known, what: Any, callbacks: Callbacks | None = None) -> None:
         self._engine = engine
@@ -116,7 +117,7 @@ class AsyncResult:
     def _watch(self, error: BaseException) -> None:
         """Unless an error_callback is told, or the program itself ended the pool, somebody should ask for the error."""
         told = self._callbacks is not None and self._callbacks[1] is not None
-        if not told and not isinstance(error, PoolTerminated):
+        if not told and not self.given_up and not isinstance(error, PoolTerminated):
             self._unseen = Unseen(self._engine.unasked, self._known.func, error)
 
     def _forget(self) -> None:
@@ -353,7 +354,6 @@ class MapResult(AsyncResult, Chunked):
             return self.get()
         finally:
             if not self.ready_:
-                self.given_up = True
                 self.abandon(PoolTerminated("the call of map was interrupted"))
                 self.engine.give_up(self)
 
