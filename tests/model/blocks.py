@@ -42,6 +42,7 @@ class Flaw(Enum):
     PUT_BACK_BLOCKS_STAY = auto()  # likewise with what was being read
     PUT_BACK_LATE = auto()  # the next receiver has the blocks already
     SLOT_FIRST = auto()  # what an heir owns is freed for the dead
+    ONLY_IF_HELD = auto()  # who reports a death puts into a ring that it does not hold: nobody settles its cell
     NOT_FREED = auto()  # recovery forgets what the dead owned
 
 
@@ -292,7 +293,8 @@ class Rescue(NamedTuple):
         """Looks at one cell; what has the dead as its owner changes by nobody else."""
         at = self.world.monitor.at
         cell, flaw = self.world.cells[at], self.config.flaw
-        if cell.owner != self.dead:
+        reporter = flaw is Flaw.ONLY_IF_HELD and self.dead <= self.config.senders
+        if cell.owner != self.dead or reporter:
             return self.next_cell(self.world)
         if cell.state == WRITING:
             return self.next_cell(self.world.put(at, Cell(TOMB)))

@@ -13,8 +13,8 @@
 Every step is one atomic access, in a sequentially consistent order, except that loads of what nobody else
 can change (the cells of the dead) are one step with what follows. Any process may be killed between two
 steps; the monitor (recovery.py) recovers the dead, cell by cell, while all others go on, and may itself die
-and start again. Not in here: weaker memory orders, sleepers and wake-ups, and when the memory of a drained
-ring may be used again.
+and start again. Not in here: weaker memory orders, and when the memory of a drained ring may be used again;
+sleepers and wake-ups are in parking.py, the blocks of messages in blocks.py.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ FLAWED = [
     (Flaw.PUT_BACK_BLOCKS_STAY, FOUR, "uses block"),
     (Flaw.PUT_BACK_LATE, replace(DIES, receivers=2), "IN_FLIGHT"),
     (Flaw.SLOT_FIRST, replace(DIES, heirs=1), "uses block"),
+    (Flaw.ONLY_IF_HELD, DIES, "stuck"),
     (Flaw.NOT_FREED, DIES, "nobody has"),
 ]
 

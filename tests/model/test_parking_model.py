@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from .cases import assert_finds, assert_holds
-from .parking import Config, Flaw, ParkingModel
+from .disturb import ParkingModel
+from .parking import Config, Flaw
 
 CASES = {
     "two items at once": Config(2, changes=(2,), asleep=1),
@@ -20,8 +21,8 @@ CASES = {
     "workers of a pool": Config(2, changes=(2,), asleep=1, promises=True, spins=False),
     "threads of one process": Config(2, changes=(2,), asleep=1, one_process=True),
     "an event": Config(2, changes=(1,), event=True, spins=False, breaks=1, kills=1),
-    # The Linux futex tells who was woken from who was interrupted, and whoever was counted on looks: so passing a wake-up
-    # on when leaving without the thing, as the code does, is more than is needed.
+    # The Linux futex tells who was woken from who was interrupted, and whoever was counted on looks: so passing a
+    # wake-up on when leaving without the thing, as the code does, is more than is needed.
     "who leaves tells nobody": Config(2, changes=(1,), breaks=2, spins=False, keeps=True),
 }
 LARGER = {
