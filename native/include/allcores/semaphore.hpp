@@ -61,7 +61,7 @@ public:
     }
 
     // Permits have no names: any thread may give one back. One of its own if it has one, else of its process, else anybody's.
-    // Not one of the dead: that is free already. False: none is out.
+    // Last one of the dead: that is free already, or it would be the permit of a living one that is lost. False: none is out.
     bool release() {
         const u64 me = this_thread(seg_);
         const auto of = [&](auto&& fits) {
@@ -75,7 +75,7 @@ public:
             return false;
         };
         return of([&](u64 w) { return w == me; }) || of([&](u64 w) { return static_cast<Slot>(w) == seg_.me; }) ||
-               of([&](u64 w) { return !seg_.is_dead(static_cast<Slot>(w)); });
+               of([&](u64 w) { return !seg_.is_dead(static_cast<Slot>(w)); }) || of([](u64) { return true; });
     }
 
     i64 value() {
