@@ -24,8 +24,8 @@ HANG = "**HANG**"
 INTRODUCTION = """# Ordinary failures
 
 Made by `python -m bench.failures`. A pool of two workers gets eight calls, one by one (`apply_async`, `submit`,
-`schedule`); the fourth goes wrong as the row
-says. joblib is not among them: its calls fail or succeed as a whole; its workers are loky's.
+`schedule`); the fourth goes wrong as the row says. joblib is not among them: its calls fail or succeed as a whole; its
+workers are loky's.
 
 - **only it: X** the fourth call raised X, the other seven gave their results, and the pool took the next call.
 - **n of 7 others lost** did not give their results, though nothing was wrong with them.

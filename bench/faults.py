@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from importlib import import_module
 from typing import Any
 
 BAD = 3
@@ -109,24 +110,17 @@ def concurrent_futures(initializer: Any) -> tuple[AbstractContextManager[Any], S
 
 
 def loky(initializer: Any) -> tuple[AbstractContextManager[Any], Submit]:
-    from loky import ProcessPoolExecutor
-
-    pool = ProcessPoolExecutor(2, initializer=initializer)
+    pool = import_module("loky").ProcessPoolExecutor(2, initializer=initializer)
     return pool, lambda f, x: pool.submit(f, x).result
 
 
 def mpire(initializer: Any) -> tuple[AbstractContextManager[Any], Submit]:
-    from mpire import WorkerPool
-
-    pool = WorkerPool(2)
-    init = None if initializer is None else initializer
-    return pool, lambda f, x: pool.apply_async(f, (x,), worker_init=init).get
+    pool = import_module("mpire").WorkerPool(2)
+    return pool, lambda f, x: pool.apply_async(f, (x,), worker_init=initializer).get
 
 
 def pebble(initializer: Any) -> tuple[AbstractContextManager[Any], Submit]:
-    from pebble import ProcessPool
-
-    pool = ProcessPool(2, initializer=initializer)
+    pool = import_module("pebble").ProcessPool(2, initializer=initializer)
     return pool, lambda f, x: pool.schedule(f, args=[x]).result
 
 

@@ -49,6 +49,8 @@ class Death(NamedTuple):
 
 # A victim's death is heard of within so many seconds of its being counted.
 _SOON = 5.0
+# Processes are started by the dozen, and a look costs 50 us.
+_BETWEEN_LOOKS = 1.0
 # Line of /proc/self/cgroup, where that hierarchy is mounted, and the file that counts.
 _COUNTERS = (
     ("", "sys/fs/cgroup", "memory.events"),
@@ -98,11 +100,16 @@ class OomWatch:
         self._seen = oom_kills(root)
         self._unclaimed = 0
         self._until = 0.0
+        self._looked = 0.0
 
     def look(self) -> None:
-        """See what the killer has counted. At each start too: so what it did long ago explains no death of today."""
+        """See what the killer has counted, though nobody died: so what it did long ago explains no death of today."""
+        if time.monotonic() > self._looked + _BETWEEN_LOOKS:
+            self._look()
+
+    def _look(self) -> None:
         count = oom_kills(self._root)
-        now = time.monotonic()
+        now = self._looked = time.monotonic()
         if now > self._until:
             self._unclaimed = 0
         if count is None:
@@ -114,8 +121,10 @@ class OomWatch:
 
     def explains(self, exitcode: int) -> bool:
         """Whether a process that ended just now was probably a victim."""
-        self.look()
-        if exitcode != -signal.SIGKILL or not self._unclaimed:
+        if exitcode != -signal.SIGKILL:
+            return False
+        self._look()
+        if not self._unclaimed:
             return False
         self._unclaimed -= 1
         return True

@@ -110,7 +110,8 @@ class WorkerDied(RuntimeError):
         exitcode: its exit code, ``-N`` for signal N, None if unknown.
         index: index of the item in the input of ``map`` and its kin; None for a single call.
         item: short repr of the item, empty for a process of its own.
-        peak_memory: the most memory it had at any time, in bytes; None if unknown.
+        peak_memory: the most memory it had at any time, in bytes, with the shared memory that it had touched; None if
+            unknown.
         oom: whether it was probably the out-of-memory killer: its cgroup's count of victims rose.
         stderr: the last lines that it wrote to ``sys.stderr``, and of a crash (SIGSEGV and its kin) the Python
             traceback. Not what C code wrote to descriptor 2 by itself.

@@ -190,6 +190,23 @@ def test_kills_at_any_moment_lose_nothing(mp: Context, chunksize: int | None) ->
 
 
 @pytest.mark.needs("kills")
+def test_workers_killed_as_they_start_are_replaced(mp: Context) -> None:
+    """Only those that die in an initializer tell that starting more is of no use."""
+    pool: Any
+    killed: set[int] = set()
+    with mp.Pool(2) as pool:
+        result = pool.map_async(jobs.square, range(100), chunksize=1, retries=1000)
+        while len(killed) < 30:
+            for pid in list(pool._crew._workers):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.add(pid)
+            result.wait(0.001)  # each new worker gets as far as it comes
+        assert result.get(PATIENCE) == [x * x for x in range(100)]
+        assert pool.map(jobs.square, range(50)) == [x * x for x in range(50)]
+
+
+@pytest.mark.needs("kills")
 def test_many_threads_whose_items_die(mp: Context) -> None:
     """Each of them may be the one that brings the other's death."""
     counts = mp.Array("i", 4)

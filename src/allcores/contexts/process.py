@@ -101,6 +101,8 @@ class _Crew:
     def __init__(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> None:
         self.size = n
         self._pid = os.getpid()
+        # Without an initializer, workers that die when they start are killed from outside: that may happen often.
+        self.patience = n if initializer is not None else max(100, n)
         self._tasks, self._answers, self._news = Queue(), Queue(), Queue()
         self._how = (self._tasks, self._answers, self._news, initializer, initargs, most)
         self._functions = _Functions()

@@ -65,6 +65,8 @@ class Crew(Protocol):
     size: int
     # Whether the crew calls functions in this very process: errors then need no packing.
     local: bool
+    # So many workers in succession may die before one has begun; the next means that it is no accident.
+    patience: int
 
     def learn(self, func: Callable[..., Any]) -> Known:
         """Make the function known to the workers. Raises UnpicklableError where it cannot travel."""
@@ -107,6 +109,7 @@ class LocalCrew:
     """The part of a crew that is the same wherever functions need not travel."""
 
     local = True
+    patience = 0
 
     def __init__(self) -> None:
         self._functions: dict[int, Callable[..., Any]] = {}

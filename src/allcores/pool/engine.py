@@ -263,9 +263,9 @@ class Engine:
 
     def _died_at_start(self, death: Death) -> None:
         self._deaths_at_start += 1
-        if self._deaths_at_start > self.crew.size:
+        if self._deaths_at_start > self.crew.patience:
             cause = death.error(None, "the initializer")
-            self.break_("the pool's workers keep dying in its initializer", cause)
+            self.break_("the pool's workers keep dying before they have begun, as in its initializer", cause)
 
     def break_(self, why: str, cause: BaseException) -> None:
         """The pool cannot work: everything that waits, and everything asked later, fails with the reason."""
