@@ -260,7 +260,10 @@ def active_children() -> list[Process]:
 
 def _reap_all() -> None:
     for child in list(_children):
-        child.join(0)
+        try:
+            child.join(0)
+        except ValueError:  # another thread, such as a pool's keeper, has reaped and closed it meanwhile
+            continue
 
 
 def _surroundings() -> dict[str, Any]:

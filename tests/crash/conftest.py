@@ -26,9 +26,8 @@ def crash_build(root: Path) -> Path:
     """Where the test build is, for PYTHONPATH."""
     build = BUILDS / "crash"
     made = newest(build.glob("built"))
-    sources = newest(
-        f for place in ("native/include", "native/bindings", "src") for f in (root / place).rglob("*.[chp]*")
-    )
+    files = (f for place in ("native/include", "native/bindings", "src") for f in (root / place).rglob("*"))
+    sources = newest(f for f in files if f.suffix in (".hpp", ".cpp", ".py"))
     why = "is not there" if made == 0 else "is older than the sources" if made < sources else ""
     if why:
         said = f"the test build of the core {why} ({build}): `make test` makes it, or `make crash-build`"

@@ -31,8 +31,8 @@ from .settling import settle
 
 # Below the 60 s of pytest-timeout, so that it is this program's stacks that are seen.
 GIVE_UP = 50.0
-# Of a scenario's steps, how often each is died at in the short form: the first time and the last.
-FIRST_AND_LAST = 2
+# Of a scenario that comes to more steps than this, only some are died at.
+MANY = 100
 
 
 def left_open() -> int:
@@ -41,10 +41,9 @@ def left_open() -> int:
 
 
 def points(steps: list[str], dense: bool) -> list[int]:
-    """At which of the steps to die: all, or of each name the first and the last time."""
-    if dense:
-        return list(range(len(steps)))
-    return [i for i, step in enumerate(steps) if step not in steps[:i] or step not in steps[i + 1 :]]
+    """At which of the steps to die: of each name the first and the last time; ``dense``: all, or evenly among many."""
+    ends = {i for i, step in enumerate(steps) if step not in steps[:i] or step not in steps[i + 1 :]}
+    return sorted(ends | set(range(0, len(steps), 1 + len(steps) // MANY))) if dense else sorted(ends)
 
 
 def experiment(name: str, dense: bool, note: Path) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def environment(build: Path) -> dict[str, str]:
         # The C++ library too: the sanitizer must find the function that throws.
         "LD_PRELOAD": " ".join(library(f"lib{name}.so") for name in ("asan", "ubsan", "stdc++")),
         "PYTHONMALLOC": "malloc",
-        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:allocator_may_return_null=1",
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:allocator_may_return_null=1:handle_segv=0",
         "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:print_stacktrace=1",
     }
 

