@@ -167,7 +167,9 @@ class _Template:
 
     def watch_fork(self, pid: int) -> None:
         """A fork of the user's: nobody's status to report, but what it leaves in the segment is settled (by `run`)."""
-        with contextlib.suppress(OSError):  # it has ended meanwhile, or there is no descriptor: some other event will do
+        with contextlib.suppress(
+            OSError
+        ):  # it has ended meanwhile, or there is no descriptor: some other event will do
             pidfd = os.pidfd_open(pid)
 
             def ended() -> None:

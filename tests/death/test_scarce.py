@@ -1,4 +1,4 @@
-"""Little memory, few addresses, few descriptors, no /dev/shm: it works, or says what it needs, what there is and the cure."""
+"""Little memory, addresses, descriptors, no /dev/shm: it works, or says what it needs, what there is, and the cure."""
 
 import subprocess
 import sys
@@ -11,7 +11,9 @@ from allcores import _native
 from .kit import PATIENCE, SCRIPTS, started
 
 
-@pytest.mark.parametrize("megabytes", [768, 1024, pytest.param(2048, marks=pytest.mark.slow), pytest.param(4096, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "megabytes", [768, 1024, pytest.param(2048, marks=pytest.mark.slow), pytest.param(4096, marks=pytest.mark.slow)]
+)
 def test_few_addresses(tmp_path: Path, megabytes: int) -> None:
     """As `ulimit -v` sets it."""
     with started(tmp_path / "stderr", "scarce", "addresses", megabytes) as program:
@@ -90,12 +92,12 @@ MEMINFO = "MemTotal:       8000000 kB\nMemFree:        1000 kB\nMemAvailable:   
 MIB = 1 << 20
 
 
-def tree(root: Path, swap: int = 0, **files: str) -> str:
-    """A machine's files: double underscores in the names stand for slashes, single ones at the end for nothing."""
+def tree(root: Path, files: dict[str, str] | None = None, swap: int = 0) -> str:
+    """A machine's files."""
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/meminfo").write_text(MEMINFO.format(swap=swap))
-    for name, text in files.items():
-        path = root / name.replace("__", "/").replace("DOT", ".")
+    for name, text in (files or {}).items():
+        path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return str(root)
@@ -113,17 +115,19 @@ def test_nothing_is_known(tmp_path: Path) -> None:
     assert _native.available_memory(str(tmp_path)) > 1 << 60
 
 
-V2 = {"proc__self__cgroup": "0::/a/b\n"}
+V2 = {"proc/self/cgroup": "0::/a/b\n"}
 
 
 def test_version_2(tmp_path: Path) -> None:
     """Used is what cannot be dropped: cached files can."""
     root = tree(
         tmp_path,
-        **V2,
-        sys__fs__cgroup__a__b__memoryDOTmax=f"{100 * MIB}\n",
-        sys__fs__cgroup__a__b__memoryDOTcurrent=f"{70 * MIB}\n",
-        sys__fs__cgroup__a__b__memoryDOTstat=f"anon 5\ninactive_file {20 * MIB}\nactive_file {MIB}\nfile 7\n",
+        {
+            **V2,
+            "sys/fs/cgroup/a/b/memory.max": f"{100 * MIB}\n",
+            "sys/fs/cgroup/a/b/memory.current": f"{70 * MIB}\n",
+            "sys/fs/cgroup/a/b/memory.stat": f"anon 5\ninactive_file {20 * MIB}\nactive_file {MIB}\nfile 7\n",
+        },
     )
     assert _native.available_memory(root) == 51 * MIB
 
@@ -131,10 +135,12 @@ def test_version_2(tmp_path: Path) -> None:
 def test_version_2_a_level_above(tmp_path: Path) -> None:
     root = tree(
         tmp_path,
-        **V2,
-        sys__fs__cgroup__a__b__memoryDOTmax="max\n",
-        sys__fs__cgroup__a__memoryDOTmax=f"{30 * MIB}\n",
-        sys__fs__cgroup__a__memoryDOTcurrent=f"{70 * MIB}\n",
+        {
+            **V2,
+            "sys/fs/cgroup/a/b/memory.max": "max\n",
+            "sys/fs/cgroup/a/memory.max": f"{30 * MIB}\n",
+            "sys/fs/cgroup/a/memory.current": f"{70 * MIB}\n",
+        },
     )
     assert _native.available_memory(root) == 0
 
@@ -142,12 +148,14 @@ def test_version_2_a_level_above(tmp_path: Path) -> None:
 def test_version_2_swap(tmp_path: Path) -> None:
     root = tree(
         tmp_path,
+        {
+            **V2,
+            "sys/fs/cgroup/a/b/memory.max": f"{30 * MIB}\n",
+            "sys/fs/cgroup/a/b/memory.current": f"{10 * MIB}\n",
+            "sys/fs/cgroup/a/b/memory.swap.max": f"{50 * MIB}\n",
+            "sys/fs/cgroup/a/b/memory.swap.current": f"{20 * MIB}\n",
+        },
         swap=100 << 10,
-        **V2,
-        sys__fs__cgroup__a__b__memoryDOTmax=f"{30 * MIB}\n",
-        sys__fs__cgroup__a__b__memoryDOTcurrent=f"{10 * MIB}\n",
-        sys__fs__cgroup__a__b__memoryDOTswapDOTmax=f"{50 * MIB}\n",
-        sys__fs__cgroup__a__b__memoryDOTswapDOTcurrent=f"{20 * MIB}\n",
     )
     assert _native.available_memory(root) == 50 * MIB
 
@@ -156,10 +164,12 @@ def test_version_1_inside_a_container(tmp_path: Path) -> None:
     """The path is that of the host, which cannot be seen: the top is the container's own."""
     root = tree(
         tmp_path,
-        proc__self__cgroup="5:cpu,cpuacct:/docker/123\n4:memory:/docker/123\n0::/\n",
-        sys__fs__cgroup__memory__memoryDOTlimit_in_bytes=f"{64 * MIB}\n",
-        sys__fs__cgroup__memory__memoryDOTusage_in_bytes=f"{60 * MIB}\n",
-        sys__fs__cgroup__memory__memoryDOTstat=f"inactive_file 1\ntotal_inactive_file {2 * MIB}\n",
+        {
+            "proc/self/cgroup": "5:cpu,cpuacct:/docker/123\n4:memory:/docker/123\n0::/\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{64 * MIB}\n",
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": f"{60 * MIB}\n",
+            "sys/fs/cgroup/memory/memory.stat": f"inactive_file 1\ntotal_inactive_file {2 * MIB}\n",
+        },
     )
     assert _native.available_memory(root) == 6 * MIB
 
@@ -167,8 +177,10 @@ def test_version_1_inside_a_container(tmp_path: Path) -> None:
 def test_version_1_without_a_limit(tmp_path: Path) -> None:
     root = tree(
         tmp_path,
-        proc__self__cgroup="4:memory:/x\n",
-        sys__fs__cgroup__memory__x__memoryDOTlimit_in_bytes="9223372036854771712\n",
-        sys__fs__cgroup__memory__x__memoryDOTusage_in_bytes=f"{60 * MIB}\n",
+        {
+            "proc/self/cgroup": "4:memory:/x\n",
+            "sys/fs/cgroup/memory/x/memory.limit_in_bytes": "9223372036854771712\n",
+            "sys/fs/cgroup/memory/x/memory.usage_in_bytes": f"{60 * MIB}\n",
+        },
     )
     assert _native.available_memory(root) == 4_000_000 << 10

@@ -1,4 +1,4 @@
-"""A thread that dies while it waits harms nobody, and a daemon thread that waits does not keep the program from ending."""
+"""A thread that dies while it waits harms nobody, and a daemon thread that waits does not hold up the end."""
 
 from pathlib import Path
 

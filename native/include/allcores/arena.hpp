@@ -21,7 +21,7 @@ public:
     BlockId take(u64 bytes) {
         const BlockId id = take_sparse(bytes);
         if (id == 0) return 0;
-        if (!(untouched(id) && bytes >= kAskFrom && !is_to_be_had(bytes)) && populate(id, bytes)) return id;
+        if (!(untouched(id) && bytes >= kAskFrom && !is_memory_for(bytes)) && populate(id, bytes)) return id;
         give_back(id, true);
         return 0;
     }
@@ -146,12 +146,6 @@ private:
         u32 generation = 0;
         u64 bytes = 0;
     };
-
-    // A refusal here is an error with a text; later it would be the out-of-memory killer. Costs a tenth of a millisecond.
-    static bool is_to_be_had(u64 bytes) {
-        const u64 available = available_memory("");
-        return available > kReserve && available - kReserve >= bytes;
-    }
 
     // SYNC POINT extent-visible
     u32 blocks_of(u32 e) const { return extent(e).blocks.load(std::memory_order_acquire); }

@@ -85,9 +85,6 @@ class AsyncResult:
     def abandon(self, error: BaseException) -> None:
         self.fail(error)
 
-    def dropped(self) -> None:
-        self.fail(PoolTerminated("the call was interrupted"))
-
     def died(self, pid: int, exitcode: int, _item: int) -> None:
         self.fail(WorkerDied(pid, exitcode, None, codec.short_repr(self._what)))
 
@@ -150,10 +147,6 @@ class _ChunkTask:
         self.job.pending.clear()
         self.job.abandon(error)
 
-    def dropped(self) -> None:
-        self.job.pending.discard(self)
-        self.job.engine.later(self.job.proceed)
-
     def died(self, pid: int, exitcode: int, item: int) -> None:
         """Only the item that was running fails. The others of its chunk had not answered: they run again."""
         n = len(self.items)
@@ -175,8 +168,10 @@ class _ChunkTask:
         self.job.pending.discard(self)
 
     def _again(self, parts: list[tuple[int, int]]) -> None:
-        wanted = [] if self.job.given_up else parts
-        tasks = [_ChunkTask(self.job, self.start + a, self.items[a:b]) for a, b in wanted if a < b]
+        if self.job.given_up:
+            parts = []
+            self.job.engine.later(self.job.proceed)
+        tasks = [_ChunkTask(self.job, self.start + a, self.items[a:b]) for a, b in parts if a < b]
         self.job.pending |= set(tasks)
         self.job.pending.discard(self)
         for task in tasks:

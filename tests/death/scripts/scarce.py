@@ -17,10 +17,10 @@ if case == "addresses":
 if case == "descriptors":
     resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
 
-import psutil
+import psutil  # noqa: E402 - under the limits set above
 
-import allcores as mp
-from allcores import start
+import allcores as mp  # noqa: E402
+from allcores import start  # noqa: E402
 
 
 def length(data: Any) -> int:

@@ -56,7 +56,7 @@ def awake_at_the_end() -> None:
 
     for wait in (queue.get, lock.acquire, event.wait, semaphore.acquire):
         for _ in range(2):
-            start(lambda wait=wait: come_and_go(wait))  # type: ignore[misc]
+            start(lambda wait=wait: come_and_go(wait))
 
 
 globals()[sys.argv[1]]()
