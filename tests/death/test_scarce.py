@@ -1,5 +1,6 @@
 """Little memory, addresses, descriptors, no /dev/shm: it works, or says what it needs, what there is, and the cure."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from allcores import _native
 
 from .kit import PATIENCE, SCRIPTS, started
+
+MIB = 1 << 20
 
 
 @pytest.mark.parametrize(
@@ -88,8 +91,39 @@ def test_little_memory(tmp_path: Path) -> None:
         assert "raise the limit of the memory" in line
 
 
+def own_group() -> Path | None:
+    """Where this process's memory is accounted for, if a group of version 1 or 2 can be made there."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        number, controllers, path = line.split(":", 2)
+        if controllers == "memory":
+            return Path("/sys/fs/cgroup/memory" + path)
+        if number == "0" and Path("/sys/fs/cgroup/cgroup.controllers").exists():
+            return Path("/sys/fs/cgroup" + path)
+    return None
+
+
+def test_a_container(tmp_path: Path) -> None:
+    """A real limit: what is more than it allows is refused, and nobody is killed."""
+    above = own_group()
+    group = above / f"allcores-test-{os.getpid()}" if above else tmp_path / "none"
+    try:
+        group.mkdir()
+        limit = next(group / name for name in ("memory.limit_in_bytes", "memory.max") if (group / name).exists())
+        limit.write_text(str(200 * MIB))
+    except (OSError, StopIteration) as error:
+        if group.exists():
+            group.rmdir()
+        pytest.skip(f"no memory group can be made here: {error}")
+    try:
+        with started(tmp_path / "stderr", "scarce", "container", group) as program:
+            assert "40.0 MB of shared memory are needed" in program.line()
+            program.expect("sound")
+            assert (program.end(), program.stderr()) == (0, "")
+    finally:
+        group.rmdir()
+
+
 MEMINFO = "MemTotal:       8000000 kB\nMemFree:        1000 kB\nMemAvailable:    4000000 kB\nSwapFree:     {swap} kB\n"
-MIB = 1 << 20
 
 
 def tree(root: Path, files: dict[str, str] | None = None, swap: int = 0) -> str:

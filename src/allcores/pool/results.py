@@ -82,8 +82,7 @@ class AsyncResult:
     def fail(self, error: BaseException) -> None:
         self.settle(False, error)
 
-    def abandon(self, error: BaseException) -> None:
-        self.fail(error)
+    abandon = fail
 
     def died(self, pid: int, exitcode: int, _item: int) -> None:
         self.fail(WorkerDied(pid, exitcode, None, codec.short_repr(self._what)))
@@ -136,8 +135,7 @@ class _ChunkTask:
 
     def fail(self, error: BaseException) -> None:
         """The chunk or its answer could not be carried: of several items one is to blame, so each goes alone."""
-        n = len(self.items)
-        if n > 1:
+        if (n := len(self.items)) > 1:
             self._again([(i, i + 1) for i in range(n)])
             return
         self._note(0, error)
@@ -168,9 +166,8 @@ class _ChunkTask:
         self.job.pending.discard(self)
 
     def _again(self, parts: list[tuple[int, int]]) -> None:
-        if self.job.given_up:
-            parts = []
-            self.job.engine.later(self.job.proceed)
+        parts = [] if self.job.given_up else parts
+        self.job.engine.later(self.job.proceed)  # given up, this may have been its last
         tasks = [_ChunkTask(self.job, self.start + a, self.items[a:b]) for a, b in parts if a < b]
         self.job.pending |= set(tasks)
         self.job.pending.discard(self)
@@ -191,8 +188,7 @@ class _Chunked:
         self.chunks = chunks
         self.window = 2 * engine.crew.size + 1
         self.pending: set[_ChunkTask] = set()
-        self.exhausted = False
-        self.given_up = False
+        self.exhausted = self.given_up = False
         self._input_error: BaseException | None = None
         self._feeding = threading.Lock()
         self._again = False
@@ -264,7 +260,6 @@ class MapResult(AsyncResult, _Chunked):
             return self.begin().get()
         finally:
             if not self.ready_:
-                self.given_up = True
                 self.abandon(PoolTerminated("the call of map was interrupted"))
                 self.engine.give_up(self)
 
@@ -294,7 +289,7 @@ class MapResult(AsyncResult, _Chunked):
 
     def abandon(self, error: BaseException) -> None:
         """Give up: no more chunks are sent. Those on the way are still calls of the function, which must stay known."""
-        self.exhausted = True
+        self.exhausted = self.given_up = True
         self.engine.maps.discard(self)
         self.fail(error)
 

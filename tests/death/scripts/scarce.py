@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 case, *numbers = sys.argv[1:]
-number = int(numbers[0]) if numbers else 0
+number = int(numbers[0]) if numbers and numbers[0].isdigit() else 0
 if case == "addresses":
     resource.setrlimit(resource.RLIMIT_AS, (number << 20, number << 20))
 if case == "descriptors":
@@ -67,6 +67,23 @@ def memory() -> None:
             print(error)
         check_all_works()
     assert queue.empty()
+
+
+def container() -> None:
+    """In a group of its own, whose directory is the argument."""
+    with open(f"{numbers[0]}/cgroup.procs", "w") as group:
+        group.write(str(os.getpid()))
+    start.stop_template()  # the next one is in the group as well
+    queue = mp.Queue()
+    try:
+        for _ in range(100):
+            queue.put(bytearray(40_000_000))
+    except MemoryError as error:
+        print(error)
+    while not queue.empty():
+        assert len(queue.get()) == 40_000_000
+    with mp.Pool(2) as pool:
+        assert pool.map(abs, [-1, -2]) == [1, 2]
 
 
 def descriptors() -> None:
