@@ -3,6 +3,8 @@
 
 #include <nanobind/nanobind.h>
 
+#include <cxxabi.h>
+
 #include "allcores/recover.hpp"
 
 namespace allcores::bindings {
@@ -53,19 +55,28 @@ PyObject* python_name(PyObject*& cache, const char* module, const char* name);
 // The deadline for the standard's (block, timeout): 0 means do not wait.
 i64 deadline_for(bool block, nb::handle timeout);
 
-// Runs f() without the GIL. A daemon thread that comes back when the interpreter is ending stays here for ever: taking the GIL
-// then would unwind this thread through C++ frames, and abort the process.
-template <class F>
-auto without_gil(F&& f) {
-    PyThreadState* state = PyEval_SaveThread();
-    auto result = f();
+// Takes the GIL again. Where the interpreter is ending, Python ends a daemon thread that asks for it by pthread_exit, which
+// would unwind our frames: their destructors need the GIL. Such a thread stays here for ever instead.
+inline void take_gil(PyThreadState* state) {
 #if PY_VERSION_HEX >= 0x030d0000
     const bool ending = Py_IsFinalizing() != 0;
 #else
     const bool ending = _Py_IsFinalizing() != 0;
 #endif
     while (ending) pause();
-    PyEval_RestoreThread(state);
+    try {
+        PyEval_RestoreThread(state);
+    } catch (abi::__forced_unwind&) {  // the end began between the two lines
+        for (;;) pause();
+    }
+}
+
+// Runs f() without the GIL.
+template <class F>
+auto without_gil(F&& f) {
+    PyThreadState* state = PyEval_SaveThread();
+    auto result = f();
+    take_gil(state);
     return result;
 }
 

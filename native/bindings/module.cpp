@@ -61,7 +61,7 @@ void raise_no_memory(u64 bytes) {
                   "it, and %.1f MB of memory, of the machine or of this container: send smaller pieces, let go of arrays that are "
                   "not needed any more, or raise the limit of the %s",
                   bytes / kMb, (seg.bytes - used) / kMb, seg.bytes / kMb, available / kMb,
-                  seg.bytes - used < std::min(bytes, available) ? "address space (ulimit -v)" : "memory");
+                  available > bytes + kReserve ? "address space (ulimit -v)" : "memory");
     PyErr_SetString(PyExc_MemoryError, text);
     throw nb::python_error();
 }

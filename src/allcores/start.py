@@ -101,14 +101,14 @@ class StartRequest:
                     raise _no_room(-pid)
                 if _link.pid is None:
                     break
-                _forget_template()  # somebody killed it: its children are gone with it; a new one starts
+                _forget_template()  # killed, and its children with it: a new one starts
         raise RuntimeError("the template process of this program has died, and with it all workers; start anew")
 
     def cancel(self) -> None:
         """After an exception: what was started, if anything was, ends."""
         with _link.lock, contextlib.suppress(BrokenPipeError, ConnectionResetError):
             if self._sent and self._socket is _link.socket:
-                # The mailbox must not become another's before the child is gone; broken off once more, it stays for good.
+                # The mailbox must not become another's before the child is gone. Broken off once more, it stays.
                 _native.pin(self._where[0])
                 pid, fds = self._answer()
                 if pid > 0:
@@ -160,8 +160,8 @@ def _no_room(number: int) -> OSError:
         case errno.EMFILE | errno.ENFILE:
             why = (
                 "it needs 1 file descriptor here and 4 in the template process, and one of the two has no more of the "
-                f"{files} that it may have: raise the limit (ulimit -n), run fewer processes at a time, or close() what has "
-                "ended"
+                f"{files} that it may have: raise the limit (ulimit -n), run fewer processes at a time, or close() "
+                "what has ended"
             )
         case errno.EAGAIN:
             limit = (
@@ -169,7 +169,7 @@ def _no_room(number: int) -> OSError:
                 if processes == resource.RLIM_INFINITY
                 else f"the limit of {processes}"
             )
-            why = f"it needs one process more, and {limit} (ulimit -u, pids.max) is reached: raise it, or run fewer at a time"
+            why = f"it needs one more, and {limit} (ulimit -u, pids.max) is reached: raise it, or run fewer at a time"
         case errno.ENOMEM:
             why = (
                 "there is not enough memory for one more: run fewer processes at a time, or raise the container's limit"

@@ -19,8 +19,8 @@ __all__ = ("PATIENCE", "PROMPT", "SCRIPTS", "Program", "gone", "started")
 SCRIPTS = Path(__file__).parent / "scripts"
 # Seconds within which what must happen has happened.
 PATIENCE = 30.0
-# Seconds that are promised for the end of all processes, and for KeyboardInterrupt. Where many times as many processes want
-# to run as there are CPUs, each step of an ending waits for its turn.
+# Seconds that are promised for the end of all processes, and for KeyboardInterrupt. Where many times as many processes
+# want to run as there are CPUs, each step of an ending waits for its turn.
 PROMPT = max(1.0, 2 * os.getloadavg()[0] / len(os.sched_getaffinity(0)))
 
 

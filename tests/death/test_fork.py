@@ -11,7 +11,10 @@ CASES = re.findall(r"^def (\w+)\(\) -> None:$", (SCRIPTS / "forks.py").read_text
 CASES.remove("use_everything")
 
 
-@pytest.mark.parametrize("case", CASES)
+SLOW = ("one_after_the_other",)
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, marks=pytest.mark.slow) if c in SLOW else c for c in CASES])
 def test_fork(tmp_path: Path, case: str) -> None:
     with started(tmp_path / "stderr", "forks", case) as program:
         out = program.rest()

@@ -22,8 +22,8 @@ public:
     BlockId take(u64 bytes) {
         const BlockId id = take_sparse(bytes);
         if (id == 0) return 0;
-        if (!(untouched(id) && bytes >= kAskFrom && !is_to_be_had(bytes)) && populate(id, bytes)) return id;
-        give_back(id);
+        if (!(untouched(id) && bytes >= kAskFrom && !is_memory_for(bytes)) && populate(id, bytes)) return id;
+        give_back(id, true);
         return 0;
     }
 
@@ -42,14 +42,15 @@ public:
         return 0;
     }
 
-    // Ends whatever the block was. Large blocks beyond the warm limit give their memory back to the system.
-    void give_back(BlockId id) {
+    // Ends whatever the block was. Large blocks beyond the warm limit give their memory back to the system; so does, with
+    // `cool`, one that was not filled.
+    void give_back(BlockId id, bool cool = false) {
         auto& word = word_of(id);
         BlockWord w{word.load(std::memory_order_acquire)};
         const u64 size = this->size(id);
         if (size >= kGiveBackFrom) {
             Header& h = seg_.header();
-            if (h.warm_bytes.load() + size > h.warm_limit) {
+            if (cool || h.warm_bytes.load() + size > h.warm_limit) {
                 fallocate(seg_.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset(id)),
                           static_cast<off_t>(size));
                 STEP("arena.cooled");
@@ -146,11 +147,6 @@ public:
     }
 
 private:
-    // A refusal here is an error with a text; later it would be the out-of-memory killer. Costs a tenth of a millisecond.
-    static bool is_to_be_had(u64 bytes) {
-        const u64 available = available_memory("");
-        return available > kReserve && available - kReserve >= bytes;
-    }
 
     // SYNC POINT extent-visible
     u32 blocks_of(u32 e) const { return extent(e).blocks.load(std::memory_order_acquire); }

@@ -65,9 +65,8 @@ inline constexpr u64 kLeastBlock = 256;
 inline constexpr u64 kExtentBytes = 1 << 20;
 // From here on memory is asked for in one go, with an error where plain touching would be a SIGBUS.
 inline constexpr u64 kPopulateFrom = 64 << 10;
-// From here on the system is asked how much memory it has before fresh memory is taken, and some is left for others.
+// From here on the system is asked how much memory it has before fresh memory is taken (memory.hpp).
 inline constexpr u64 kAskFrom = 16 << 20;
-inline constexpr u64 kReserve = 8 << 20;
 inline constexpr u64 kGiveBackFrom = 1 << 20;
 
 // Powers of two with four steps between: at most a quarter is wasted, and only in address space.

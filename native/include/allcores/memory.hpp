@@ -12,6 +12,8 @@
 
 namespace allcores {
 
+// Left for everything else in the machine or container.
+inline constexpr u64 kReserve = 8 << 20;
 inline constexpr u64 kUnlimited = UINT64_MAX;
 
 // The number after `name` in a file of "name number" lines, or the only one where `name` is empty; `otherwise` where there is
@@ -82,6 +84,13 @@ inline u64 available_memory(const char* root) {
     }
     std::fclose(f);
     return least;
+}
+
+// Whether so many bytes are to be had, and some are left for others. A refusal by this is an error with a text; later it would be
+// the out-of-memory killer. Costs a tenth of a millisecond.
+inline bool is_memory_for(u64 bytes) {
+    const u64 available = available_memory("");
+    return available > kReserve && available - kReserve >= bytes;
 }
 
 }  // namespace allcores

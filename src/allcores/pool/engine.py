@@ -103,7 +103,7 @@ class Engine:
         for number in self.crew.give_up(mine):
             task = self._tasks.pop(number, None)
             if task is not None:
-                task.dropped()
+                task.fail(PoolTerminated("the call was interrupted"))
 
     def later(self, action: Callable[[], object]) -> None:
         """Have something of the user's run outside the seat."""

@@ -90,11 +90,7 @@ class AsyncResult:
     def fail(self, error: BaseException) -> None:
         self.settle(False, error)
 
-    def abandon(self, error: BaseException) -> None:
-        self.fail(error)
-
-    def dropped(self) -> None:
-        self.fail(PoolTerminated("the call was interrupted"))
+    abandon = fail
 
     def died(self, death: Death, _item: int) -> None:
         self.fail(death.error(None, codec.short_repr(self._what)))
@@ -207,10 +203,6 @@ class ChunkTask:
         self.job.pending.clear()
         self.job.abandon(error)
 
-    def dropped(self) -> None:
-        self.job.pending.discard(self)
-        self.job.engine.later(self.job.proceed)
-
     def died(self, death: Death, item: int) -> None:
         """Only the item that was running is to blame. The others of its chunk had not answered: they run again."""
         n = len(self.items)
@@ -256,6 +248,7 @@ class ChunkTask:
             self.job.send(self.parts[0])
             del self.parts[0]
         self.job.engine.maps.discard(self)
+        self.job.proceed()  # given up, this may have been its last
 
 
 class Chunked:
@@ -383,7 +376,7 @@ class MapResult(AsyncResult, Chunked):
 
     def abandon(self, error: BaseException) -> None:
         """Give up: no more chunks are sent. Those on the way are still calls of the function, which must stay known."""
-        self.exhausted = True
+        self.exhausted = self.given_up = True
         self.engine.maps.discard(self)
         self.fail(error)
 

@@ -5,7 +5,6 @@ usage: family.py <how it ends>
 
 import hashlib
 import os
-import signal
 import sys
 from collections.abc import Callable
 

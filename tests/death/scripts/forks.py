@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import allcores as mp
@@ -36,6 +37,15 @@ def fork(job: Callable[[], object], leave: Callable[[int], object] = os._exit) -
 
 def check_ends(pid: int, code: int = 0) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == code
+
+
+def death(wait: Callable[[], object]) -> Any:
+    """The error of the wait that somebody's death ends."""
+    try:
+        wait()
+    except (mp.OwnerDied, mp.WorkerDied) as error:
+        return error
+    raise AssertionError("nobody died")
 
 
 queue, lock, total = mp.Queue(), mp.Lock(), mp.Value("i", 0)
@@ -130,10 +140,7 @@ def killed_with_a_lock() -> None:
     waiting = mp.Process(target=wait_for_owner_to_die, args=(lock,))
     waiting.start()
     os.kill(pid, signal.SIGKILL)
-    try:
-        lock.acquire(timeout=PATIENCE)
-    except mp.OwnerDied as error:
-        assert error.pid == pid
+    assert death(lambda: lock.acquire(timeout=PATIENCE)).pid == pid
     assert waiting.result(PATIENCE) == pid
     os.waitpid(pid, 0)
     lock.recover()
@@ -141,18 +148,14 @@ def killed_with_a_lock() -> None:
 
 
 def wait_for_owner_to_die(lock: Any) -> int:
-    try:
-        lock.acquire()
-    except mp.OwnerDied as error:
-        return int(error.pid)
-    raise AssertionError("the lock was free")
+    return int(death(lock.acquire).pid)
 
 
 def one_after_the_other() -> None:
     """More forks than there are places for participants. The dead give theirs back."""
     numbers = mp.Queue()
     for i in range(1100):
-        check_ends(fork(lambda i=i: numbers.put(i)))  # type: ignore[misc]
+        check_ends(fork(partial(numbers.put, i)))
     assert sorted(numbers.get() for _ in range(1100)) == list(range(1100))
 
 
@@ -167,7 +170,7 @@ def fork_that_fails() -> None:
     del kept
     assert _native.usage()[0] == before
     kept = mp.Queue()
-    check_ends(fork(lambda: kept.put(1)))
+    check_ends(fork(partial(kept.put, 1)))
     assert kept.get(timeout=PATIENCE) == 1
     del kept
     deadline = time.monotonic() + PATIENCE
@@ -178,10 +181,7 @@ def fork_that_fails() -> None:
 def exit_of_a_process() -> None:
     child = mp.Process(target=os._exit, args=(5,))
     child.start()
-    try:
-        child.result(PATIENCE)
-    except mp.WorkerDied as error:
-        assert error.exitcode == 5
+    assert death(lambda: child.result(PATIENCE)).exitcode == 5
     assert child.exitcode == 5
 
 
@@ -195,17 +195,9 @@ def exec_in_a_process() -> None:
 
     child = mp.Process(target=become_another)
     child.start()
-    try:
-        child.result(PATIENCE)
-    except mp.WorkerDied as error:
-        assert error.exitcode == 6
+    assert death(lambda: child.result(PATIENCE)).exitcode == 6
     assert queue.get(timeout=PATIENCE) == "last words"
-    try:
-        lock.acquire(timeout=PATIENCE)
-    except mp.OwnerDied as error:
-        assert error.pid == child.pid
-    else:
-        raise AssertionError("the lock was free")
+    assert death(lambda: lock.acquire(timeout=PATIENCE)).pid == child.pid
 
 
 globals()[sys.argv[1]]()

@@ -1,4 +1,4 @@
-"""Waits in the way it is told, and is interrupted there: twice if it catches that, and then it looks whether all is right.
+"""Waits in the way it is told, is interrupted there, twice if it catches that, and looks whether all is right.
 
 usage: interrupted.py <way> <caught|uncaught>
 """

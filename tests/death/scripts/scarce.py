@@ -1,0 +1,158 @@
+"""Works with little: of addresses, of memory, of file descriptors, without /dev/shm.
+
+usage: scarce.py <case> [number]
+"""
+
+import contextlib
+import os
+import resource
+import sys
+import time
+from typing import Any
+
+case, *numbers = sys.argv[1:]
+number = int(numbers[0]) if numbers and numbers[0].isdigit() else 0
+if case == "addresses":
+    resource.setrlimit(resource.RLIMIT_AS, (number << 20, number << 20))
+if case == "descriptors":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
+
+import psutil  # noqa: E402 - under the limits set above
+
+import allcores as mp  # noqa: E402
+from allcores import start  # noqa: E402
+
+
+def length(data: Any) -> int:
+    return len(data)
+
+
+def check_all_works() -> None:
+    queue = mp.Queue()
+    queue.put("small")
+    assert queue.get() == "small"
+    with mp.Pool(2) as pool:
+        assert pool.map(abs, range(-5, 5)) == [5, 4, 3, 2, 1, 0, 1, 2, 3, 4]
+        for _ in range(3):
+            assert pool.map(length, [bytearray(10_000_000)] * 2) == [10_000_000] * 2
+            queue.put(bytearray(10_000_000))
+            assert len(queue.get()) == 10_000_000
+
+
+def addresses() -> None:
+    """Until nothing fits any more: then an error, and what is small still works."""
+    check_all_works()
+    queue = mp.Queue()
+    data = bytearray(10_000_000)
+    try:
+        for _ in range(1000):
+            queue.put(data)
+    except MemoryError as error:
+        print(error)
+    queue.put("small")
+    while (kept := queue.get()) != "small":
+        assert len(kept) == 10_000_000
+    del kept, queue
+    check_all_works()
+
+
+def memory() -> None:
+    """There are a few dozen MB of memory, says the system."""
+    check_all_works()
+    queue = mp.Queue()
+    for _ in range(2):
+        try:
+            queue.put(bytearray(64_000_000))
+        except MemoryError as error:
+            print(error)
+        check_all_works()
+    assert queue.empty()
+
+
+def container() -> None:
+    """In a group of its own, whose directory is the argument."""
+    with open(f"{numbers[0]}/cgroup.procs", "w") as group:
+        group.write(str(os.getpid()))
+    start.stop_template()  # the next one is in the group as well
+    queue = mp.Queue()
+    try:
+        for _ in range(100):
+            queue.put(bytearray(40_000_000))
+    except MemoryError as error:
+        print(error)
+    while not queue.empty():
+        assert len(queue.get()) == 40_000_000
+    with mp.Pool(2) as pool:
+        assert pool.map(abs, [-1, -2]) == [1, 2]
+
+
+def descriptors() -> None:
+    with mp.Pool(4) as pool:
+        check_all_works()
+        queues = [mp.Queue() for _ in range(100)]
+        template = f"/proc/{start.template_pid()}/fd"
+        before = len(os.listdir("/proc/self/fd")), len(os.listdir(template))
+        for _ in range(3):
+            start_too_many(queues)
+        assert pool.map(abs, [-1]) == [1]
+        child = mp.Process(target=check_all_works)
+        child.start()
+        assert child.result() is None
+        child.close()
+        deadline = time.monotonic() + 30  # the template closes what it had for a process after it has told of its end
+        while (len(os.listdir("/proc/self/fd")), len(os.listdir(template))) != before:
+            assert time.monotonic() < deadline
+
+
+def start_too_many(queues: list[Any]) -> None:
+    gate, started = mp.Event(), []
+    try:
+        for queue in queues:
+            child = mp.Process(target=put_when, args=(gate, queue))
+            child.start()
+            started.append((child, queue))
+        raise AssertionError("there were descriptors for all")
+    except OSError as error:
+        print(error)
+    gate.set()
+    for child, queue in started:
+        assert queue.get(timeout=30) == 1
+        child.join()
+        assert child.exitcode == 0
+        child.close()
+
+
+def put_when(gate: Any, queue: Any) -> None:
+    gate.wait()
+    queue.put(1)
+
+
+def names() -> None:
+    """Nothing of it has a name in a file system: neither open, nor mapped, nor listed."""
+    before = [set(os.listdir(place)) for place in ("/dev/shm", "/tmp")]
+    queue, gate = mp.Queue(), mp.Event()
+    queue.put(bytearray(1_000_000))
+    with mp.Pool(2) as pool:
+        pending = [pool.apply_async(gate.wait) for _ in range(2)]
+        places = open_and_mapped(os.getpid())
+        for process in psutil.Process().children(recursive=True):
+            places |= open_and_mapped(process.pid)
+        print(*sorted(places))
+        assert [set(os.listdir(place)) for place in ("/dev/shm", "/tmp")] == before
+        gate.set()
+        assert all(result.get() for result in pending)
+
+
+def open_and_mapped(pid: int) -> set[str]:
+    found = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the one that listed the directory
+            found |= {os.readlink(f"/proc/{pid}/fd/{fd}")} if int(fd) > 2 else set()
+    with open(f"/proc/{pid}/maps") as maps:
+        found |= {line.split(maxsplit=5)[5].strip() for line in maps if len(line.split()) > 5}
+    return {path for path in found if path.startswith(("/dev/shm", "/tmp", "/memfd"))}
+
+
+everything = check_all_works
+globals()[case]()
+print("sound")
