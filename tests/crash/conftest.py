@@ -1,5 +1,6 @@
 """The test build of allcores, in build/crash; `make crash-build` makes it, and `make test` does that first."""
 
+import faulthandler
 import json
 import os
 import subprocess
@@ -15,6 +16,13 @@ from .dying import PATIENCE
 BUILDS = Path(os.environ.get("ALLCORES_BUILDS", Path(__file__).parents[2] / "build"))
 # Set by the Makefile, which has made the build: then its absence is a failure.
 ASKED_FOR = "ALLCORES_CRASH" in os.environ
+
+
+@pytest.fixture(autouse=True)
+def stacks_of_a_hang(request: pytest.FixtureRequest, stacks_of_a_hang: None) -> None:
+    """The suite's own limit for a test is not for those that say how long they take."""
+    if request.node.get_closest_marker("timeout") is not None:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def newest(files: Iterator[Path]) -> float:

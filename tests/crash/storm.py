@@ -305,6 +305,7 @@ def main(seconds: float, seed: int, nested: bool) -> None:
     name (docs/design.md, 11): so the queues of a pool that has died may stay, and blocks are only reported.
     """
     faulthandler.dump_traceback_later(seconds + 3 * PATIENCE, exit=True)
+    print(f"seed {seed}", file=sys.stderr)
     storm = Storm(seed, nested)
     print(json.dumps(blow(storm, seconds)), flush=True)
 
