@@ -51,7 +51,7 @@ class Config:
     asleep: int = 0  # waiters that sleep already
     event: bool = False  # one change is for all, by notify_all
     spins: bool = True  # whether waiters may
-    promises: bool = False  # waiters are pool workers, that call look_soon
+    promises: bool = False  # waiters that are awake at first are pool workers, that call look_soon
     one_process: bool = False  # waiters are threads of one process, with one slot
     breaks: int = 0  # timeouts and signals in a sleep
     keeps: bool = False  # who is woken by those tells nobody
@@ -239,7 +239,8 @@ class Turn(NamedTuple):
         """Comes back, or never again: what it does with an item may take for ever."""
         if self.config.event and self.world.items:
             return [self.then("done")]
-        return [self.then("look_soon" if self.config.promises else "attempt"), self.then("done")]
+        promises = self.config.promises and self.me > self.config.asleep
+        return [self.then("look_soon" if promises else "attempt"), self.then("done")]
 
     def look_soon(self) -> World:
         return self.then("promise" if self.world.sleepers else "promised")

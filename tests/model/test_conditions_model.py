@@ -14,7 +14,7 @@ CASES = {
     "a timeout": Config(consumers=2, breaks=1),
     "any one dies": Config(consumers=2, kills=1, monitor_kills=1),
     "any two die": Config(consumers=2, kills=2),
-    "one of three dies": Config(consumers=3, kills=1, mortal=(1, 2, 3), breaks=1),
+    "one of three dies": Config(consumers=3, kills=1, mortal=(1,), breaks=1),
     "released at death": Config(consumers=2, kills=1, monitor_kills=1, release_mode=True),
 }
 LARGER = {

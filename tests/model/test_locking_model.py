@@ -32,7 +32,6 @@ DIES = Config(lockers=2, kills=1)
 SIGNAL = CASES["a signal released at death"]
 FLAWED = [
     (Flaw.RELEASE_BY_STORE, SIGNAL, "another has it too"),
-    (Flaw.RELEASE_BY_STORE, Config(lockers=2, signaller=True, kills=1, mortal=(3,)), "another has it too"),
     (Flaw.POISON_STAYS, CASES["a signal"], "whose signal was released"),
     (Flaw.SETTLE_BY_STORE, DIES, "wrong owner"),
     (Flaw.NO_THREAD, Config(lockers=2, heirs=1, kills=1, mortal=(1,)), "wrong owner"),
