@@ -121,8 +121,7 @@ public:
 private:
     static u64 checked(u64 offset) {
         Core& c = core();
-        if (is_object_at(c.seg, c.arena, offset)) check_kind(offset, Kind::channel, Kind::channel);
-        else check_kind(0, Kind::channel, Kind::channel);  // with its own words
+        check_kind(offset, Kind::channel, Kind::channel);
         if (!ChannelView(c.seg, c.arena, c.seg.at<Channel>(offset)).is_sound())
             raise_python(PyExc_ValueError, "this queue is damaged: something wrote where it should not");
         return offset;

@@ -52,7 +52,7 @@ struct Draft {
     bool done = false;
     ~Draft() {
         if (done || message.root == 0) return;
-        give_back_blocks(core().arena, message, core().seg.me);
+        give_back_blocks(core().seg, core().arena, message, core().seg.me);
         message.root = 0;
     }
 };
@@ -66,14 +66,15 @@ void copy(char* to, const void* from, u64 bytes) {
     }
 }
 
-Root& make_root(Message& m, u64 pickle_bytes, u32 buffers) {
+Root& make_root(Message& m, u64 pickle_bytes, u32 buffers, u32 handles = 0) {
     static std::atomic<u16> tags{0};
     m.size = 0;
     m.tag = static_cast<u16>(tags.fetch_add(1, std::memory_order_relaxed) ^ core().seg.me * 40503U);  // two count alike
-    m.root = take_block(Root::bytes_for(pickle_bytes, buffers));
+    m.root = take_block(Root::bytes_for(pickle_bytes, buffers, handles));
     Root& root = root_of(core().arena, m.root);
     root.pickle_bytes = pickle_bytes;
     root.buffers = buffers;
+    root.handles = handles;
     for (u32 i = 0; i < buffers; ++i) root.buffer()[i].block = 0;
     STEP("encode.root_made");
     return root;
@@ -90,16 +91,22 @@ void set_body(Message& m, Body kind, const char* data, u64 bytes) {
     }
 }
 
-// `made` is what allcores.codec.dumps returns: the pickle, and the buffers that stay out of it.
+// `made` is what allcores.codec.dumps returns: the pickle, the buffers that stay out of it, and the objects it has handles of,
+// which are pinned here.
 void set_rich(Message& m, nb::tuple made) {
     nb::object pickle = made[0];
     nb::list buffers = nb::cast<nb::list>(made[1]);
+    nb::list handles = made.size() > 2 ? nb::cast<nb::list>(made[2]) : nb::list();
     const u32 n = static_cast<u32>(buffers.size());
     const u64 bytes = static_cast<u64>(PyBytes_GET_SIZE(pickle.ptr()));
-    if (n == 0) return set_body(m, Body::pickle, PyBytes_AS_STRING(pickle.ptr()), bytes);
+    if (n == 0 && handles.size() == 0) return set_body(m, Body::pickle, PyBytes_AS_STRING(pickle.ptr()), bytes);
     m.kind = static_cast<u8>(Body::pickle);
     Draft draft{m};
-    Root& root = make_root(m, bytes, n);
+    Root& root = make_root(m, bytes, n, static_cast<u32>(handles.size()));
+    for (u32 i = 0; i < root.handles; ++i) {
+        root.handle()[i] = nb::cast<u64>(nb::object(handles[i]));
+        pin(core().seg.at<Object>(root.handle()[i]));
+    }
     std::memcpy(root.pickle(), PyBytes_AS_STRING(pickle.ptr()), bytes);
     for (u32 i = 0; i < n; ++i) {
         Py_buffer view;
@@ -116,6 +123,14 @@ void set_rich(Message& m, nb::tuple made) {
     }
     draft.done = true;
 }
+
+// While a message is unpacked, its handles are pinned; then whoever unpacked it holds what it wanted.
+struct Unpinned {
+    BlockId root;
+    ~Unpinned() {
+        if (root != 0) unpin_handles(core().seg, core().arena, root);
+    }
+};
 
 // What this process stored, and the blocks of it: known here, whatever becomes of the bytes there.
 std::unordered_map<BlockId, std::vector<BlockId>> stored;
@@ -177,6 +192,7 @@ nb::object decode_root(Message& m, bool keep) {
     const u64 offset = static_cast<u64>(data - c.arena.data(m.root));
     nb::object whole;  // gives the root back at the end of this function, or later if the object still looks at it
     if (!keep) whole = nb::cast(new Block(m.root, offset, bytes), nb::rv_policy::take_ownership);
+    const Unpinned afterwards{keep ? 0 : m.root};
     if (m.kind == static_cast<u8>(Body::bytes))
         return nb::steal(PyBytes_FromStringAndSize(data, static_cast<Py_ssize_t>(bytes)));
     if (m.kind == static_cast<u8>(Body::text))

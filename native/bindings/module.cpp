@@ -94,8 +94,7 @@ Held::~Held() {
 
 void check_kind(u64 offset, Kind a, Kind b) {
     Core& c = core();
-    const bool inside = offset >= kBlocksAt && offset + kLeastBlock <= c.seg.bytes && offset % 64 == 0;
-    const u32 kind = inside ? c.seg.at<ObjectHead>(offset).kind.load() : 0;
+    const u32 kind = is_object_at(c.seg, c.arena, offset) ? c.seg.at<ObjectHead>(offset).kind.load() : 0;
     if (kind == static_cast<u32>(a) || kind == static_cast<u32>(b)) return;
     raise_python(PyExc_ValueError, "this handle names nothing in this program's shared memory: it comes from another "
                                    "program, or what it named has ended");
@@ -163,7 +162,10 @@ void report_death(u64 crew, u64 task, u32 item, nb::tuple body, u32 died) {
         m.size = 0;
         encode(nb::steal(PyTuple_GetSlice(body.ptr(), 0, 4)), m);
     }
-    ChannelView(c.seg, c.arena, c.seg.at<Channel>(crew)).try_put(m);
+    // Held, so that recovery looks at it should this process be killed in the put.
+    const Held held(crew);
+    auto channel = ChannelView(c.seg, c.arena, c.seg.at<Channel>(crew));
+    if (channel.try_put(m) != Sent::ok) channel.free_blocks(m);
 }
 
 // Settles the death of the process `pid`, and tells its pool, if it worked for one. True if it did.

@@ -26,6 +26,7 @@ inline Message block_message(World& w, u64 a, u32 buffers, u64 bytes) {
     Root& root = *reinterpret_cast<Root*>(w.arena.data(m.root));
     root.pickle_bytes = 300;
     root.buffers = buffers;
+    root.handles = 0;
     for (u32 i = 0; i < buffers; ++i) {
         const BlockId block = w.arena.take(bytes);
         CHECK(block != 0);

@@ -168,16 +168,16 @@ def _parts(obj: object) -> list[tuple[str, object]]:
     )
 
 
-def dumps_message(obj: object) -> Made:
+def dumps_message(obj: object) -> tuple[bytes, list[pickle.PickleBuffer], list[int]]:
     """Pickle an object for one receiver. Called by ``_native`` for what the C pickler alone cannot carry.
+
+    Returns the pickle, its buffers, and the offsets of the shared objects in it, which the message pins.
 
     Raises:
         UnpicklableError: something in it cannot travel; the message names the part.
     """
-    made, handles = _dumps(obj, pinned=True)
-    for handle in handles:
-        _native.pin(handle.offset)
-    return made
+    made, handles = _dumps(obj, pinned=False)
+    return (*made, [handle.offset for handle in handles])
 
 
 def dumps_kept(obj: object) -> tuple[Made, list[Shared]]:

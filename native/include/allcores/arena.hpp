@@ -188,14 +188,14 @@ private:
             ext.free_hint.fetch_and(~bit);
             if (w.state() != BlockState::free) {
                 // A stale hint; unless it was freed between the two lines above.
-                if (BlockWord{ext.words[b].load()}.state() == BlockState::free) ext.free_hint.fetch_or(bit);
+                if (BlockWord{ext.words[b].load()}.state() == BlockState::free) hint(e * kBlocksPerExtent + b);
                 continue;
             }
             u64 expected = w.raw;
             // SYNC POINT block-handed-on
             if (!ext.words[b].compare_exchange_strong(expected, w.with(BlockState::owned, seg_.me).raw)) {
                 // Taken; or taken, given back and its memory with it: then we have cleared a hint that was true.
-                if (BlockWord{expected}.state() == BlockState::free) ext.free_hint.fetch_or(bit);
+                if (BlockWord{expected}.state() == BlockState::free) hint(e * kBlocksPerExtent + b);
                 continue;
             }
             STEP("arena.taken");

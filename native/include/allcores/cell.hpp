@@ -46,23 +46,28 @@ struct Cell {
 
 static_assert(sizeof(Cell) == 256);
 
-// The body in a root block: which other blocks hold the message's buffers, then the pickle.
+// The body in a root block: which other blocks hold the message's buffers, which objects it has a handle of, then the
+// pickle. Each handle is a pin of its object, until whoever unpacks the message, or gives it up, undoes it.
 struct Root {
     u64 pickle_bytes;
     u32 buffers;
-    u32 pad;
+    u32 handles;
     struct Buffer {
         u64 bytes;
         BlockId block;
         u32 pad;
     };
     Buffer* buffer() { return reinterpret_cast<Buffer*>(this + 1); }
-    char* pickle() { return reinterpret_cast<char*>(buffer() + buffers); }
+    u64* handle() { return reinterpret_cast<u64*>(buffer() + buffers); }  // offsets of objects
+    char* pickle() { return reinterpret_cast<char*>(handle() + handles); }
     static u64 most_buffers(u64 block_bytes) { return (block_bytes - sizeof(Root)) / sizeof(Buffer); }
     bool fits(u64 block_bytes) const {
-        return buffers <= most_buffers(block_bytes) && pickle_bytes <= block_bytes - bytes_for(0, buffers);
+        return buffers <= most_buffers(block_bytes) && handles <= (block_bytes - bytes_for(0, buffers)) / sizeof(u64) &&
+               pickle_bytes <= block_bytes - bytes_for(0, buffers, handles);
     }
-    static u64 bytes_for(u64 pickle, u32 buffers) { return sizeof(Root) + buffers * sizeof(Buffer) + pickle; }
+    static u64 bytes_for(u64 pickle, u32 buffers, u32 handles = 0) {
+        return sizeof(Root) + buffers * sizeof(Buffer) + handles * sizeof(u64) + pickle;
+    }
 };
 
 inline void copy_message(Message& to, const Message& from) {
@@ -120,7 +125,18 @@ inline void accept_blocks(Arena& arena, Message& m) {
     m.flags |= kDamaged;
     m.root = 0;
 }
-inline void give_back_blocks(Arena& arena, const Message& m, Slot owner) {
+// The handles of a message are no longer on their way. An object that nobody holds then ends with the next recovery.
+inline void unpin_handles(Segment& seg, Arena& arena, BlockId id) {
+    Root& root = root_of(arena, id);
+    for (u32 i = 0; root.fits(arena.size(id)) && i < root.handles; ++i) {
+        if (is_object_at(seg, arena, root.handle()[i])) unpin(seg.at<Object>(root.handle()[i]));
+    }
+    root.handles = 0;
+}
+
+// Of a message that nobody will unpack.
+inline void give_back_blocks(Segment& seg, Arena& arena, const Message& m, Slot owner) {
+    if (m.root != 0 && arena.travels(m.root, m.tag, owner)) unpin_handles(seg, arena, m.root);
     for_each_block(arena, m, owner, [&](BlockId id) {
         if (arena.look(id).state() == BlockState::owned) arena.give_back(id);
     });

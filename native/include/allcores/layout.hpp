@@ -54,7 +54,7 @@ struct alignas(kCacheLine) Header {
     std::atomic<u64> next_byte;                                 // where the next extent begins
     std::atomic<u64> warm_bytes;                                // free and not given back; only steers, never owed
 
-    alignas(kCacheLine) std::atomic<u32> recovering;            // slot of the process that settles a death; 0: none
+    alignas(kCacheLine) std::atomic<u64> recovering;            // pid:32 | slot of the process that settles a death; 0: none
     std::atomic<u32> recovered;                                 // futex: changes when a death has been settled
     std::atomic<u32> locks_made;                                // their running numbers
     std::atomic<u32> waiters_used;                              // no record at or above was ever taken

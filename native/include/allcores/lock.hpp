@@ -85,14 +85,7 @@ public:
             free();
             return Release::ok;
         }
-        // A poisoned plain lock too: acquired by a process that has ended, released by another, it was a signal.
-        while (w != 0) {
-            lock_.is_signal.store(1, std::memory_order_relaxed);
-            if (!lock_.word.compare_exchange_strong(w, 0)) continue;
-            notify_one(lock_.parking);
-            return Release::ok;
-        }
-        return Release::not_held;
+        return w != 0 && release_for(w) ? Release::ok : Release::not_held;
     }
 
     // For a condition: lets go of a recursive lock however often it is held; `depth` is for take_back.
@@ -137,6 +130,19 @@ public:
     }
 
 private:
+    // Released for the owner in `w`: a signal. Also if that owner has ended, and its death is settled just now; but not if
+    // somebody has acquired the lock since.
+    bool release_for(u64 w) {
+        lock_.is_signal.store(1, std::memory_order_relaxed);
+        u64 poisoned = static_cast<u64>(seg_.participant(static_cast<Slot>(w)).pid.load()) << 32 | kPoisoned;
+        const u64 now = lock_.word.load();  // the same: then the pid is that owner's
+        if (now != w && (now & kPoisoned) == 0) return false;
+        if ((now & kPoisoned) != 0) w = poisoned = now;
+        if (!lock_.word.compare_exchange_strong(w, 0) && !lock_.word.compare_exchange_strong(poisoned, 0)) return false;
+        notify_one(lock_.parking);
+        return true;
+    }
+
     void free() {
         // SYNC POINT lock-handed-on; SYNC POINT change-then-look
         lock_.since.store(0, std::memory_order_relaxed);

@@ -108,11 +108,13 @@ void recover(Segment& seg, Arena& arena, Slot dead, Report&& report, bool killed
 class Recovering {
 public:
     explicit Recovering(Segment& seg) : word_(seg.header().recovering), done_(seg.header().recovered) {
+        // With the pid: the slot of the one that died in it may be another's by the time that this one looks.
+        const u64 mine = static_cast<u64>(seg.participant(seg.me).pid.load()) << 32 | seg.me;
         for (;;) {
             const u32 before = done_.load();
-            u32 other = 0;
-            if (word_.compare_exchange_strong(other, seg.me)) return;
-            if (seg.is_dead(static_cast<Slot>(other)) && word_.compare_exchange_strong(other, seg.me)) return;
+            u64 other = 0;
+            if (word_.compare_exchange_strong(other, mine)) return;
+            if (seg.is_dead(static_cast<Slot>(other)) && word_.compare_exchange_strong(other, mine)) return;
             // Its death does not change the word: so it is looked at again after a while.
             futex_wait(done_, before, now_ns() + kNet);
         }
@@ -125,7 +127,7 @@ public:
     Recovering(const Recovering&) = delete;
 
 private:
-    std::atomic<u32>& word_;
+    std::atomic<u64>& word_;
     std::atomic<u32>& done_;
 };
 

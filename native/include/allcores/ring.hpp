@@ -158,7 +158,7 @@ public:
         Message m;
         while (take(m, false) == Take::ok) free_blocks(m);
     }
-    void free_blocks(const Message& m) { give_back_blocks(arena_, m, seg_.me); }
+    void free_blocks(const Message& m) { give_back_blocks(seg_, arena_, m, seg_.me); }
 
 private:
     // Where in the stream a cell's word belongs: at its turn, as near to the head as that turn can be.
