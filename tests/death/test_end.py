@@ -70,6 +70,7 @@ def test_of_itself(tmp_path: Path, how: str, code: int) -> None:
     with started(tmp_path / "stderr", "family", how) as program:
         family = everybody(program)
         at = time.monotonic()
+        program.tell("end")
         assert program.end() == code
         assert gone(family)
         assert time.monotonic() - at < PROMPT
