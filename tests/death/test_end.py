@@ -70,6 +70,7 @@ def test_of_itself(tmp_path: Path, how: str, code: int) -> None:
     with started(tmp_path / "stderr", "family", how) as program:
         family = everybody(program)
         at = time.monotonic()
+        program.tell("end")
         assert program.end() == code
         assert gone(family)
         assert time.monotonic() - at < PROMPT
@@ -89,9 +90,11 @@ def test_who_is_no_daemon_is_waited_for(tmp_path: Path, how: str, code: int) -> 
         assert gone(family)
 
 
-@pytest.mark.parametrize("times", [5, pytest.param(200, marks=pytest.mark.slow)])
-def test_killed_at_any_moment(tmp_path: Path, times: int) -> None:
-    moments = random.Random(times)
+@pytest.mark.parametrize(
+    ("seed", "times"), [(0, 5), *(pytest.param(seed, 40, marks=pytest.mark.slow) for seed in range(1, 6))]
+)
+def test_killed_at_any_moment(tmp_path: Path, seed: int, times: int) -> None:
+    moments = random.Random(seed)
     for _ in range(times):
         with started(tmp_path / "stderr", "family", "killed") as program:
             threading.Event().wait(moments.uniform(0, 0.5))
