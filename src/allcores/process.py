@@ -69,7 +69,11 @@ class Process(BaseProcess):
         self._mailbox = _native.Channel(bound=2)  # two messages at most: these, and at the end the outcome
         self._mailbox.send(JOB, 0, _surroundings())
         self._mailbox.send(JOB, 0, self)
-        self._pid, self._sentinel = start.request_start(self._mailbox.offset, self._crew)
+        try:
+            self._pid, self._sentinel = start.request_start(self._mailbox.offset, self._crew)
+        except KeyboardInterrupt:
+            _native.pin(self._mailbox.offset)  # a child may have been forked, and must find no other's job in it
+            raise
         _children.add(self)
         # As the standard does: the arguments need not live here as long as the process.
         del self._target, self._args, self._kwargs

@@ -80,6 +80,8 @@ def request_start(mailbox: int, crew: int = 0) -> tuple[int, int]:
             except (BrokenPipeError, ConnectionResetError):
                 pid, fds = 0, []
             if pid > 0 and not fds:  # it was sent, and no descriptor was free to receive it with
+                # Until it is dead it may take a job: the mailbox must never be another's.
+                _native.pin(mailbox)
                 send_signal(pid, signal.SIGKILL)
                 pid = -errno.EMFILE
             if pid > 0:
