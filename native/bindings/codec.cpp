@@ -103,9 +103,12 @@ void set_rich(Message& m, nb::tuple made) {
     m.kind = static_cast<u8>(Body::pickle);
     Draft draft{m};
     Root& root = make_root(m, bytes, n, static_cast<u32>(handles.size()));
+    std::fill_n(root.handle(), root.handles, 0);
+    core().arena.set(m.root, root.handles != 0 ? BlockState::root : BlockState::owned);
     for (u32 i = 0; i < root.handles; ++i) {
-        root.handle()[i] = nb::cast<u64>(nb::object(handles[i]));
-        pin(core().seg.at<Object>(root.handle()[i]));
+        const u64 offset = nb::cast<u64>(nb::object(handles[i]));
+        pin(core().seg.at<Object>(offset));
+        root.handle()[i] = offset;
     }
     std::memcpy(root.pickle(), PyBytes_AS_STRING(pickle.ptr()), bytes);
     for (u32 i = 0; i < n; ++i) {

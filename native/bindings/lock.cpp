@@ -134,6 +134,14 @@ void raise_owner_died(LockState& state) {
     throw nb::python_error();
 }
 
+// A circle in which somebody else may yet release a lock that is used as a signal for the first time.
+static bool may_be_helped(const Cycle& cycle) {
+    for (u32 i = 0; i < cycle.size; ++i) {
+        if (core().seg.at<LockState>(cycle.member[i].lock).recursive == 0) return true;
+    }
+    return false;
+}
+
 bool wait_for_lock(LockState& state, i64 deadline, u64 flags) {
     const Segment& seg = core().seg;
     LockView lock(seg, state);
@@ -145,6 +153,7 @@ bool wait_for_lock(LockState& state, i64 deadline, u64 flags) {
     Cycle cycle;
     bool deadlock = false;
     bool sleeps = false;
+    const i64 start = now_ns();
     const u64 where = here();
     const auto look = [&] {
         if (deadline == kNever) check_alone(state, where);
@@ -155,7 +164,8 @@ bool wait_for_lock(LockState& state, i64 deadline, u64 flags) {
         [&] {
             if ((got = lock.try_acquire(flags)) != Acquire::busy) return true;
             if (!sleeps) return false;
-            return (deadlock = record.closes(cycle)) || (lock.settle_if_thread_ended() && (got = lock.try_acquire(flags)) != Acquire::busy);
+            deadlock = record.closes(cycle) && (now_ns() - start >= kNet || !may_be_helped(cycle));
+            return deadlock || (lock.settle_if_thread_ended() && (got = lock.try_acquire(flags)) != Acquire::busy);
         },
         [&] { return lock.is_free(); },
         [&] {

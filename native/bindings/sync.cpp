@@ -52,7 +52,7 @@ public:
         if (n < 1) raise_python(PyExc_ValueError, "n must be at least 1: release(n) gives back n permits");
         // All or none; one alone finds out by itself.
         if (n > 1 && n > static_cast<i64>(state().permits) - value()) raise_python(PyExc_ValueError, "semaphore released more often than it was acquired");
-        for (auto v = view(); n > 0 && v.release();) --n;
+        for (auto v = view(); n > 0 && (v.release() || v.was_returned());) --n;
         if (n > 0) raise_python(PyExc_ValueError, "semaphore released more often than it was acquired");
     }
     bool enter() { return acquire(true, nb::none()); }

@@ -108,8 +108,8 @@ class StartRequest:
         """After an exception: what was started, if anything was, ends."""
         with _link.lock, contextlib.suppress(BrokenPipeError, ConnectionResetError):
             if self._sent and self._socket is _link.socket:
-                # The mailbox must not become another's before the child is gone. Where that is not told, because this was
-                # broken off once more or had no descriptor free, it stays.
+                # The mailbox must not become another's before the child is gone. Where that is not told, because this
+                # was broken off once more or had no descriptor free, it stays.
                 _native.pin(self._where[0])
                 pid, fds = self._answer()
                 if pid > 0:

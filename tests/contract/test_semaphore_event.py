@@ -221,6 +221,17 @@ def kill(process: Handle) -> None:
 
 
 @pytest.mark.needs("kills")
+def test_acquired_by_who_has_ended_and_released_by_another(mp: Context, start: Start) -> None:
+    """As with the standard's. What ended well is no death, though its permit need not be waited for."""
+    semaphore = mp.BoundedSemaphore(2)
+    start(semaphore.acquire).join(PATIENCE)
+    semaphore.release()
+    with pytest.raises(ValueError, match="more often"):
+        semaphore.release()
+    assert [semaphore.acquire(False) for _ in range(3)] == [True, True, False]
+
+
+@pytest.mark.needs("kills")
 def test_permits_of_the_dead_are_free(mp: Context, take_and_wait: Callable[..., Handle]) -> None:
     semaphore = mp.BoundedSemaphore(1_000)
     semaphore.acquire()

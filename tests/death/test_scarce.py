@@ -50,7 +50,7 @@ def test_few_descriptors(tmp_path: Path, number: int) -> None:
 
 def test_nothing_has_a_name(tmp_path: Path) -> None:
     with started(tmp_path / "stderr", "scarce", "names") as program:
-        assert program.line() == "/memfd:allcores (deleted)"
+        assert program.line() == "/memfd:allcores (deleted) /memfd:allcores-last-words (deleted)"
         program.expect("sound")
         assert (program.end(), program.stderr()) == (0, "")
 

@@ -127,7 +127,7 @@ with mp.Pool(2) as pool:
 def test_as_many_processes_as_descriptors_allow(tmp_path: Path, limit: int) -> None:
     """The template runs out first; those that it has started live."""
     out = run(MANY, tmp_path, limit=limit).splitlines()
-    assert out[0].startswith("True 24 [Errno 24] cannot start a process"), out
+    assert out[0].startswith("True 24 [Errno 24] Too many open files: cannot start a process: it needs"), out
     assert out[1:] == ["True", "[1, 2]"]
 
 

@@ -67,7 +67,7 @@ public:
 
     void set(BlockId id, BlockState state, u16 tag = 0) {
         auto& word = word_of(id);
-        const u16 owner = state == BlockState::owned ? seg_.me : tag;
+        const u16 owner = state == BlockState::owned || state == BlockState::root ? seg_.me : tag;
         word.store(BlockWord{word.load()}.with(state, owner).raw, std::memory_order_release);
     }
 
@@ -89,7 +89,7 @@ public:
     bool travels(BlockId id, u16 tag, Slot owner) const {
         if (!exists(id)) return false;
         const BlockWord w = look(id);
-        return (w.state() == BlockState::in_flight && w.owner() == tag) || (w.state() == BlockState::owned && w.owner() == owner);
+        return w.state() == BlockState::in_flight ? w.owner() == tag : w.is_owned() && w.owner() == owner;
     }
     u64 offset(BlockId id) const {
         const Extent& e = extent(id / kBlocksPerExtent);

@@ -13,6 +13,7 @@ using BlockId = u32;
 enum class BlockState : u8 {
     free,
     owned,      // by the process in the word
+    root,       // likewise, and it begins a message whose handles pin objects: for its end they are unpinned
     in_flight,  // by the ring cell that names it; in the place of an owner is the tag of its message
     object,     // by its holders (object.hpp) or by the ring chain it is part of
     claimed,    // an object that the process in the word ends, or looks at for the dead
@@ -25,6 +26,7 @@ struct BlockWord {
     u64 raw;
     Slot owner() const { return static_cast<Slot>(raw); }
     BlockState state() const { return static_cast<BlockState>(raw >> 16 & 0xff); }
+    bool is_owned() const { return state() == BlockState::owned || state() == BlockState::root; }
     bool cold() const { return (raw >> 24 & 0xff) != 0; }
     u32 generation() const { return static_cast<u32>(raw >> 48); }
     BlockWord with(BlockState s, Slot owner) const {

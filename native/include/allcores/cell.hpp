@@ -1,6 +1,8 @@
 // How a ring lies in memory: its positions, its cells, and what they carry. What is done with it is in ring.hpp.
 #pragma once
 
+#include <utility>
+
 #include "object.hpp"
 
 namespace allcores {
@@ -115,7 +117,7 @@ inline void accept_blocks(Arena& arena, Message& m) {
     u64 accepted = 0;
     if (is_whole(arena, m.root, [&](BlockId id) { return arena.travels(id, m.tag, 0); })) {
         for_each_block(arena, m, 0, [&](BlockId id) {
-            arena.set(id, BlockState::owned);
+            arena.set(id, id == m.root && root_of(arena, id).handles != 0 ? BlockState::root : BlockState::owned);
             ++accepted;
             STEP("take.block_accepted");
         });
@@ -125,20 +127,22 @@ inline void accept_blocks(Arena& arena, Message& m) {
     m.flags |= kDamaged;
     m.root = 0;
 }
-// The handles of a message are no longer on their way. An object that nobody holds then ends with the next recovery.
+// The handles of a message are no longer on their way. An object that nobody holds then ends with the next recovery. Killed in
+// between, one stays pinned: never one too few.
 inline void unpin_handles(Segment& seg, Arena& arena, BlockId id) {
     Root& root = root_of(arena, id);
-    for (u32 i = 0; root.fits(arena.size(id)) && i < root.handles; ++i) {
-        if (is_object_at(seg, arena, root.handle()[i])) unpin(seg.at<Object>(root.handle()[i]));
+    if (!root.fits(arena.size(id))) return;
+    for (u32 i = 0; i < root.handles; ++i) {
+        const u64 offset = std::exchange(root.handle()[i], 0);
+        if (is_object_at(seg, arena, offset)) unpin(seg.at<Object>(offset));
     }
-    root.handles = 0;
 }
 
 // Of a message that nobody will unpack.
 inline void give_back_blocks(Segment& seg, Arena& arena, const Message& m, Slot owner) {
     if (m.root != 0 && arena.travels(m.root, m.tag, owner)) unpin_handles(seg, arena, m.root);
     for_each_block(arena, m, owner, [&](BlockId id) {
-        if (arena.look(id).state() == BlockState::owned) arena.give_back(id);
+        if (arena.look(id).is_owned()) arena.give_back(id);
     });
 }
 

@@ -134,10 +134,13 @@ private:
     // somebody has acquired the lock since.
     bool release_for(u64 w) {
         lock_.is_signal.store(1, std::memory_order_relaxed);
-        u64 poisoned = static_cast<u64>(seg_.participant(static_cast<Slot>(w)).pid.load()) << 32 | kPoisoned;
-        const u64 now = lock_.word.load();  // the same: then the pid is that owner's
-        if (now != w && (now & kPoisoned) == 0) return false;
-        if ((now & kPoisoned) != 0) w = poisoned = now;
+        u64 poisoned = w;
+        if ((w & kPoisoned) == 0) {
+            poisoned = static_cast<u64>(seg_.participant(static_cast<Slot>(w)).pid.load()) << 32 | kPoisoned;
+            const u64 now = lock_.word.load();  // the same: then the pid is that owner's
+            if ((now & kPoisoned) != 0) w = poisoned = now;
+            if (now != w) return false;
+        }
         if (!lock_.word.compare_exchange_strong(w, 0) && !lock_.word.compare_exchange_strong(poisoned, 0)) return false;
         notify_one(lock_.parking);
         return true;

@@ -60,7 +60,7 @@ inline void recover_object(Segment& seg, Arena& arena, Object& o, Kind kind, Slo
     if (kind == Kind::channel) ChannelView(seg, arena, reinterpret_cast<Channel&>(o)).recover(dead);
     if (kind == Kind::lock) LockView(seg, reinterpret_cast<Lock&>(o).state).recover(dead);
     if (kind == Kind::data) LockView(seg, reinterpret_cast<Data&>(o).lock).recover(dead);
-    if (kind == Kind::bounded_semaphore) BoundedSemaphoreView(seg, reinterpret_cast<BoundedSemaphore&>(o)).recover(dead);
+    if (kind == Kind::bounded_semaphore) BoundedSemaphoreView(seg, reinterpret_cast<BoundedSemaphore&>(o)).recover(dead, killed);
     if (kind == Kind::condition) ConditionView(seg, reinterpret_cast<Condition&>(o)).recover(dead);
     if (kind == Kind::barrier)
         BarrierView(seg, reinterpret_cast<Barrier&>(o)).recover(dead, killed && is_held_by(o, dead));
@@ -76,6 +76,16 @@ inline void disturb_object(Segment& seg, Arena& arena, Object& o, Kind kind) {
     if (kind == Kind::bounded_semaphore) disturb(reinterpret_cast<BoundedSemaphore&>(o).parking, seg);
     if (kind == Kind::condition) ConditionView(seg, reinterpret_cast<Condition&>(o)).disturb_all();
     if (kind == Kind::barrier) disturb(reinterpret_cast<Barrier&>(o).parking, seg);
+}
+
+// Messages that the dead was making or unpacking: they pin what they have handles of.
+inline void recover_roots(Segment& seg, Arena& arena, Slot dead) {
+    const u32 blocks = seg.header().extents_used.load() * kBlocksPerExtent;
+    for (BlockId id = kBlocksPerExtent; id < blocks; ++id) {
+        if (!arena.exists(id) || arena.look(id).state() != BlockState::root || arena.look(id).owner() != dead) continue;
+        unpin_handles(seg, arena, id);
+        arena.give_back(id);
+    }
 }
 
 // What the dead was at, for the report to its pool.
@@ -95,6 +105,7 @@ void recover(Segment& seg, Arena& arena, Slot dead, Report&& report, bool killed
         if (is_held_by(o, dead) || !is_held(o) || kind != Kind::channel) recover_object(seg, arena, o, kind, dead, killed);
     });
     const Participant& p = seg.participant(dead);
+    recover_roots(seg, arena, dead);
     arena.recover(dead);
     report(LastWords{p.crew.load(), p.task.load(), p.item.load()});
     for_each_object(seg, arena, [&](Object& o, Kind kind) {

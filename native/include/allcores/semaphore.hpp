@@ -36,7 +36,8 @@ inline bool release(Semaphore& s, i64 n) {
 struct BoundedSemaphore {
     Object object;
     Parking parking;
-    std::atomic<u32> hint;  // where a free permit may be
+    std::atomic<u32> hint;      // where a free permit may be
+    std::atomic<u32> returned;  // by the end of processes that were not killed, and by nobody's release() yet
     u64 permits;
     std::atomic<u64>* permit() { return reinterpret_cast<std::atomic<u64>*>(this + 1); }
     static u64 bytes_for(u64 permits) { return sizeof(BoundedSemaphore) + permits * sizeof(u64); }
@@ -53,7 +54,9 @@ public:
             u64 w = s_.permit()[i].load();
             // Of a dead holder: the CAS from its very word takes it from nobody else.
             if (w != 0 && !seg_.is_dead(static_cast<Slot>(w))) continue;
+            const bool of_dead = w != 0;
             if (!s_.permit()[i].compare_exchange_strong(w, this_thread(seg_))) continue;
+            if (of_dead) s_.returned.fetch_add(1);
             s_.hint.store(static_cast<u32>(i + 1 < s_.permits ? i + 1 : 0), std::memory_order_relaxed);
             return true;
         }
@@ -87,11 +90,21 @@ public:
         return free;
     }
 
-    void recover(Slot dead) {
+    void recover(Slot dead, bool killed) {
         for (u64 i = 0; i < s_.permits; ++i) {
             u64 w = s_.permit()[i].load();
-            if (static_cast<Slot>(w) == dead && s_.permit()[i].compare_exchange_strong(w, 0)) notify_one(s_.parking);
+            if (static_cast<Slot>(w) != dead || !s_.permit()[i].compare_exchange_strong(w, 0)) continue;
+            if (!killed) s_.returned.fetch_add(1);
+            notify_one(s_.parking);
         }
+    }
+
+    // Acquired by a process that has ended, released by another: its end has done it already.
+    bool was_returned() {
+        u32 n = s_.returned.load();
+        while (n != 0 && !s_.returned.compare_exchange_weak(n, n - 1)) {
+        }
+        return n != 0;
     }
 
 private:
