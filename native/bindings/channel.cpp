@@ -1,5 +1,5 @@
 // Channels for Python: queues (put, get) and the task and result rings of pools (send, receive).
-#include "core.hpp"
+#include "arguments.hpp"
 
 namespace allcores::bindings {
 
@@ -24,34 +24,31 @@ class PyChannel {
 public:
     PyChannel(i64 bound, u64 offset) : held_(offset != 0 ? checked(offset) : make_channel(bound)) {}
 
-    void put(nb::handle object, bool block, nb::handle timeout) {
+    void put(const WaitArguments& given) {
         if (closed_) raise_python(PyExc_ValueError, "this queue is closed: put() after close()");
-        Message m{};
-        encode(object, m);
+        Message m;
+        encode(given.object, m);
         STEP("put.encoded");
-        if (!put_message(m, deadline_for(block, timeout)))
-            raise_python(python_name(queue_full, "queue", "Full"), "the queue is full");
+        if (!put_message(m, given.deadline())) raise_python(python_name(queue_full, "queue", "Full"), "the queue is full");
     }
 
-    nb::object get(bool block, nb::handle timeout) {
+    nb::object get(const WaitArguments& given) {
         if (closed_) raise_python(PyExc_ValueError, "this queue is closed: get() after close()");
         Message m;
-        if (!take_message(m, deadline_for(block, timeout)))
+        if (!take_message(m, given.deadline()))
             raise_python(python_name(queue_empty, "queue", "Empty"), "the queue is empty");
         STEP("take.returned");
         return decode(m);
     }
 
     void send(u64 a, u64 b, nb::handle object, u8 flags) {
-        Message m{};
+        Message m;
         encode(object, m);
         m.a = a;
         m.b = b;
         m.flags = flags;
         put_message(m, kNever);
     }
-
-    void send_task(u64 a, u64 b, nb::handle object) { send(a, b, object, kIsTask); }
 
     nb::object receive(nb::handle timeout) {
         Message m;
@@ -72,10 +69,10 @@ public:
     }
 
     // Appended by native code: a signal cannot come between taking a message and its being kept.
-    bool receive_into(nb::list inbox, nb::handle timeout) {
+    bool receive_into(nb::handle inbox, nb::handle timeout) {
         Message m;
         if (!take_message(m, deadline_for(true, timeout))) return false;
-        inbox.append(unpack(m));
+        if (PyList_Append(inbox.ptr(), unpack(m).ptr()) != 0) throw nb::python_error();
         return true;
     }
 
@@ -167,6 +164,70 @@ private:
     bool closed_ = false;
 };
 
+PyChannel& self_of(PyObject* self) { return *nb::inst_ptr<PyChannel>(self); }
+
+PyObject* channel_put(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* names) {
+    WaitArguments given;
+    if (!given.read("put", true, args, n, names)) return nullptr;
+    return as_slot([&] {
+        self_of(self).put(given);
+        return Py_NewRef(Py_None);
+    }, nullptr);
+}
+
+PyObject* channel_get(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* names) {
+    WaitArguments given;
+    if (!given.read("get", false, args, n, names)) return nullptr;
+    return as_slot([&] { return self_of(self).get(given).release().ptr(); }, nullptr);
+}
+
+// The methods of pools, by position only: (a, b, obj, flags=0), (a, b, obj), (timeout=None), (inbox, timeout=None).
+
+PyObject* channel_send(PyObject* self, PyObject* const* args, Py_ssize_t n, u64 flags) {
+    const u64 a = n < 3 ? 0 : PyLong_AsUnsignedLongLong(args[0]), b = n < 3 ? 0 : PyLong_AsUnsignedLongLong(args[1]);
+    if (n == 4) flags = PyLong_AsUnsignedLongLong(args[3]);
+    if (n < 3 || n > 4) PyErr_SetString(PyExc_TypeError, "send() takes two numbers, an object, and flags");
+    if (PyErr_Occurred() != nullptr) return nullptr;
+    return as_slot([&] {
+        self_of(self).send(a, b, args[2], static_cast<u8>(flags));
+        return Py_NewRef(Py_None);
+    }, nullptr);
+}
+PyObject* channel_send_any(PyObject* self, PyObject* const* args, Py_ssize_t n) { return channel_send(self, args, n, 0); }
+PyObject* channel_send_task(PyObject* self, PyObject* const* args, Py_ssize_t n) {
+    return channel_send(self, args, n, kIsTask);
+}
+
+PyObject* channel_receive(PyObject* self, PyObject* const* args, Py_ssize_t n) {
+    return as_slot([&] { return self_of(self).receive(n == 0 ? Py_None : args[0]).release().ptr(); }, nullptr);
+}
+
+PyObject* channel_receive_into(PyObject* self, PyObject* const* args, Py_ssize_t n) {
+    if (n == 0 || !PyList_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "receive_into() takes a list and a timeout");
+        return nullptr;
+    }
+    return as_slot([&] {
+        return Py_NewRef(self_of(self).receive_into(args[0], n == 1 ? Py_None : args[1]) ? Py_True : Py_False);
+    }, nullptr);
+}
+
+PyMethodDef channel_methods[] = {
+    {"send", as_method(channel_send_any), METH_FASTCALL, nullptr},
+    {"send_task", as_method(channel_send_task), METH_FASTCALL, nullptr},
+    {"receive", as_method(channel_receive), METH_FASTCALL, nullptr},
+    {"receive_into", as_method(channel_receive_into), METH_FASTCALL, nullptr},
+    {"put", as_method(channel_put), METH_FASTCALL | METH_KEYWORDS,
+     "put($self, obj, block=True, timeout=None)\n--\n\nAdd an item. With a maxsize it waits for room if `block`, at most `timeout` "
+     "seconds, and raises queue.Full. UnpicklableError at once for what cannot travel."},
+    {"get", as_method(channel_get), METH_FASTCALL | METH_KEYWORDS,
+     "get($self, block=True, timeout=None)\n--\n\nTake the first item. Waits for one if `block`, at most `timeout` seconds, and "
+     "raises queue.Empty."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyType_Slot channel_slots[] = {{Py_tp_methods, channel_methods}, {0, nullptr}};
+
 }  // namespace
 
 #ifdef ALLCORES_STEPS
@@ -180,14 +241,8 @@ void bind_channel(nb::module_& m) {
     m.attr("BROKEN") = kBroken;
     m.attr("ANSWERS_TASK") = kAnswersTask;
 
-    nb::class_<PyChannel>(m, "Channel", nb::is_weak_referenceable())
+    nb::class_<PyChannel>(m, "Channel", nb::is_weak_referenceable(), nb::type_slots(channel_slots))
         .def(nb::init<i64, u64>(), nb::arg("bound") = 0, nb::arg("offset") = 0)
-        .def("put", &PyChannel::put, nb::arg("obj").none(), nb::arg("block") = true, nb::arg("timeout") = nb::none())
-        .def("get", &PyChannel::get, nb::arg("block") = true, nb::arg("timeout") = nb::none())
-        .def("send", &PyChannel::send, nb::arg("a"), nb::arg("b"), nb::arg("obj").none(), nb::arg("flags") = 0)
-        .def("send_task", &PyChannel::send_task, nb::arg("a"), nb::arg("b"), nb::arg("obj").none())
-        .def("receive", &PyChannel::receive, nb::arg("timeout") = nb::none())
-        .def("receive_into", &PyChannel::receive_into, nb::arg("inbox"), nb::arg("timeout") = nb::none())
         .def("take_beyond", &PyChannel::take_beyond, nb::arg("a"))
         .def("drop", &PyChannel::drop, nb::arg("numbers"))
         .def("promise_look", &PyChannel::promise_look)

@@ -210,8 +210,7 @@ nb::object decode_root(Message& m, bool keep) {
 void encode(nb::handle object, Message& m) {
     PyObject* o = object.ptr();
     PyTypeObject* t = Py_TYPE(o);
-    m.root = 0;
-    m.size = 0;
+    std::memset(static_cast<void*>(&m), 0, offsetof(Message, body));
     if (t == &PyLong_Type) {
         int overflow = 0;
         const i64 v = PyLong_AsLongLongAndOverflow(o, &overflow);

@@ -23,10 +23,17 @@ struct Core {
     bool trace_locks = false;            // acquire() notes the line of the program
 };
 
-Core& bare_core();
+inline Core* const the_core = new Core;
+inline Core& bare_core() { return *the_core; }
+
+// Makes a segment, or takes part in the one that is there.
+void prepare_core();
 
 // The core, with a segment: the first use in a program makes one.
-Core& core();
+inline Core& core() {
+    if (the_core->seg.me == 0) [[unlikely]] prepare_core();
+    return *the_core;
+}
 
 // A hold on a shared object for as long as a handle of it lives in this process.
 class Held {

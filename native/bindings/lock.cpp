@@ -1,5 +1,5 @@
 // Lock and RLock for Python, and what every blocked acquire goes through: the death of the owner, and deadlocks.
-#include "core.hpp"
+#include "arguments.hpp"
 
 #include <nanobind/stl/string.h>
 
@@ -207,9 +207,9 @@ public:
           state_(lock_of(held_.offset())),
           seg_(core().seg) {}
 
-    bool acquire(bool block, nb::handle timeout) {
+    bool acquire(const WaitArguments& given) {
         const Acquire got = LockView(seg_, state_).try_acquire();
-        if (got == Acquire::busy && !wait_for_lock(state_, deadline_for(block, timeout), 0)) return false;
+        if (got == Acquire::busy && !wait_for_lock(state_, given.deadline(), 0)) return false;
         if (got == Acquire::owner_died) raise_owner_died(state_);
         if (state_.depth > 1) return true;
         note_acquired(state_);
@@ -244,37 +244,14 @@ private:
 
 PyLock& self_of(PyObject* self) { return *nb::inst_ptr<PyLock>(self); }
 
-// (block=True, timeout=None), as vectorcall gives them. False with an error set if they are something else.
-bool parse_acquire(PyObject* const* args, Py_ssize_t n, PyObject* names, PyObject*& block, PyObject*& timeout) {
-    const Py_ssize_t named = names == nullptr ? 0 : PyTuple_GET_SIZE(names);
-    if (n + named > 2) {
-        PyErr_Format(PyExc_TypeError, "acquire() takes block and timeout, and got %zd arguments", n + named);
-        return false;
-    }
-    if (n > 0) block = args[0];
-    if (n > 1) timeout = args[1];
-    for (Py_ssize_t i = 0; i < named; ++i) {
-        PyObject* name = PyTuple_GET_ITEM(names, i);
-        const bool is_block = PyUnicode_CompareWithASCIIString(name, "block") == 0;
-        if ((!is_block && PyUnicode_CompareWithASCIIString(name, "timeout") != 0) || (is_block ? n > 0 : n > 1)) {
-            PyErr_Format(PyExc_TypeError, "acquire() takes block and timeout, each once, and got %R", name);
-            return false;
-        }
-        (is_block ? block : timeout) = args[n + i];
-    }
-    return true;
-}
-
 PyObject* lock_acquire(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* names) {
-    PyObject *block = Py_True, *timeout = Py_None;
-    if (!parse_acquire(args, n, names, block, timeout)) return nullptr;
-    const int blocks = PyObject_IsTrue(block);
-    if (blocks < 0) return nullptr;
-    return as_slot([&] { return Py_NewRef(self_of(self).acquire(blocks != 0, timeout) ? Py_True : Py_False); }, nullptr);
+    WaitArguments given;
+    if (!given.read("acquire", false, args, n, names)) return nullptr;
+    return as_slot([&] { return Py_NewRef(self_of(self).acquire(given) ? Py_True : Py_False); }, nullptr);
 }
 
 PyObject* lock_enter(PyObject* self, PyObject*) {
-    return as_slot([&] { return Py_NewRef(self_of(self).acquire(true, nb::handle(Py_None)) ? Py_True : Py_False); }, nullptr);
+    return as_slot([&] { return Py_NewRef(self_of(self).acquire({}) ? Py_True : Py_False); }, nullptr);
 }
 
 PyObject* lock_release(PyObject* self, PyObject*) {
@@ -292,12 +269,12 @@ PyObject* lock_exit(PyObject* self, PyObject* const* error, Py_ssize_t n) {
 }
 
 PyMethodDef lock_methods[] = {
-    {"acquire", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(lock_acquire)), METH_FASTCALL | METH_KEYWORDS,
+    {"acquire", as_method(lock_acquire), METH_FASTCALL | METH_KEYWORDS,
      "acquire($self, block=True, timeout=None)\n--\n\nTake the lock; waits for it if `block`, at most `timeout` seconds. "
      "False: it was not free in time.\n\nRaises OwnerDied if a process died with it, DeadlockError if it could never be free."},
     {"release", lock_release, METH_NOARGS, "release($self)\n--\n\nFree the lock."},
     {"__enter__", lock_enter, METH_NOARGS, nullptr},
-    {"__exit__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(lock_exit)), METH_FASTCALL, nullptr},
+    {"__exit__", as_method(lock_exit), METH_FASTCALL, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -17,11 +17,6 @@
 
 namespace allcores::bindings {
 
-Core& bare_core() {
-    static Core* core = new Core;
-    return *core;
-}
-
 namespace {
 
 [[noreturn]] void raise_full() {
@@ -30,14 +25,10 @@ namespace {
 
 }  // namespace
 
-Core& core() {
-    Core& c = bare_core();
-    if (c.seg.me == 0) [[unlikely]] {
-        static PyObject* join = nullptr;
-        nb::handle(python_name(join, "allcores.segment", "join"))();
-    }
-    if (c.seg.me == 0) raise_full();  // a fork that got no slot; everything below names its owner
-    return c;
+void prepare_core() {
+    static PyObject* join = nullptr;
+    nb::handle(python_name(join, "allcores.segment", "join"))();
+    if (the_core->seg.me == 0) raise_full();  // a fork that got no slot; everything below names its owner
 }
 
 PyObject* python_name(PyObject*& cache, const char* module, const char* name) {
@@ -153,15 +144,14 @@ void attach(int fd, bool worker) {
 // To the pool of a worker that died: (task, died | item << 8, body), the body a tuple that may be cut at its end.
 void report_death(u64 crew, u64 task, u32 item, nb::tuple body, u32 died) {
     Core& c = core();
-    Message m{};
-    m.a = task;
-    m.b = died | static_cast<u64>(item) << 8;
+    Message m;
     try {
         encode(body, m);
     } catch (nb::python_error&) {  // no block is left for what it said last; the rest needs none
-        m.size = 0;
         encode(nb::steal(PyTuple_GetSlice(body.ptr(), 0, 4)), m);
     }
+    m.a = task;
+    m.b = died | static_cast<u64>(item) << 8;
     // Held, so that recovery looks at it should this process be killed in the put.
     const Held held(crew);
     auto channel = ChannelView(c.seg, c.arena, c.seg.at<Channel>(crew));

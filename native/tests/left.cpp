@@ -1,7 +1,7 @@
 // Killed at every instruction in a bounded semaphore, a condition, a barrier, a blocked acquire: nothing is left behind.
 #include "steps.hpp"
 
-#ifdef ALLCORES_STEPS
+#ifdef ALLCORES_TRAPS
 
 using namespace check;
 

@@ -59,7 +59,7 @@ class Engine:
 
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
-        self._pid = os.getpid()
+        self._forked = False  # this is a copy, in a process that was forked from the pool's own
         self.broken: BaseException | None = None
         self.unasked = Unasked(crew.local)
         self._tasks: dict[int, Any] = {}
@@ -74,6 +74,7 @@ class Engine:
         self._driver: threading.Thread | None = None
         self._driving = threading.Lock()
         self._background: deque[Waitable] = deque()
+        _engines.add(self)
         crew.begin(weakref.ref(self))
 
     def submit(self, task: Any, call: int, payload: Any) -> None:
@@ -129,7 +130,7 @@ class Engine:
 
     def wait(self, job: Waitable, timeout: float | None = None) -> bool:
         """Wait until ``job.ready_``, receiving for all while the seat is free. False: the time is over."""
-        if self._pid != os.getpid():
+        if self._forked:
             raise RuntimeError("this pool belongs to the process that forked this one, and so do its results")
         deadline = deadline_after(timeout)
         me = threading.get_ident()
@@ -210,8 +211,26 @@ class Engine:
     # Answers. Under the seat: nothing of the user's runs here.
 
     def _dispatch(self, number: int, info: int, body: Any) -> None:
+        outcome = info & 0xFF
         try:
-            self._settle(number, info, body)
+            if outcome > Outcome.CHUNK:
+                self._news(outcome, number, info >> 8, body)
+                return
+            task = self._tasks.get(number)
+            if task is None:
+                return  # given up meanwhile: the pool was terminated
+            if info == Outcome.VALUE:
+                task.succeed(body)
+            elif info & _UNPACKED or (info >> 62 & 1 and not self.crew.local):
+                task.fail(body)
+            elif outcome == Outcome.VALUE:
+                task.succeed(body)
+            elif outcome == Outcome.ERROR:
+                task.fail(self._error(body))
+            else:
+                results, errors = body
+                task.chunk_done(results, [(i, self._error(e)) for i, e in errors], info >> 8)
+            self._tasks.pop(number, None)
         except Exception as error:  # noqa: BLE001 - it would come again and again
             self._garbage(number, error)
 
@@ -223,27 +242,6 @@ class Engine:
             error = UnpicklableError("a worker's answer arrived damaged")
             error.__cause__ = why
             task.fail(error)
-
-    def _settle(self, number: int, info: int, body: Any) -> None:
-        outcome = info & 0xFF
-        if outcome > Outcome.CHUNK:
-            self._news(outcome, number, info >> 8, body)
-            return
-        task = self._tasks.get(number)
-        if task is None:
-            return  # given up meanwhile: the pool was terminated
-        if info == Outcome.VALUE:
-            task.succeed(body)
-        elif info & _UNPACKED or (info >> 62 & 1 and not self.crew.local):
-            task.fail(body)
-        elif outcome == Outcome.VALUE:
-            task.succeed(body)
-        elif outcome == Outcome.ERROR:
-            task.fail(self._error(body))
-        else:
-            results, errors = body
-            task.chunk_done(results, [(i, self._error(e)) for i, e in errors], info >> 8)
-        self._tasks.pop(number, None)
 
     def _error(self, body: Any) -> BaseException:
         return body if self.crew.local else codec.unpack_error(body)
@@ -346,6 +344,18 @@ def log(what: str) -> None:
     import logging
 
     logging.getLogger("allcores").exception(what)
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _mark_forked() -> None:
+    for engine in _engines:
+        engine._forked = True
+    _engines.clear()
+
+
+os.register_at_fork(after_in_child=_mark_forked)
 
 
 class _Idle:
