@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,6 +17,8 @@ import allcores as mp
 from allcores import _native
 
 PATIENCE = 30
+# Python 3.12 and newer warn of any thread, a pool's keeper too, which a fork does not need.
+warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*multi-threaded.*")
 
 
 def square(x: int) -> int:
