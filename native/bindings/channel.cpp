@@ -26,10 +26,11 @@ public:
 
     void put(const WaitArguments& given) {
         if (closed_) raise_python(PyExc_ValueError, "this queue is closed: put() after close()");
+        const i64 deadline = given.deadline();  // before there are blocks to be given back
         Message m;
         encode(given.object, m);
         STEP("put.encoded");
-        if (!put_message(m, given.deadline())) raise_python(python_name(queue_full, "queue", "Full"), "the queue is full");
+        if (!put_message(m, deadline)) raise_python(python_name(queue_full, "queue", "Full"), "the queue is full");
     }
 
     nb::object get(const WaitArguments& given) {
@@ -164,7 +165,7 @@ private:
     bool closed_ = false;
 };
 
-PyChannel& self_of(PyObject* self) { return *nb::inst_ptr<PyChannel>(self); }
+PyChannel& self_of(PyObject* self) { return *ready<PyChannel>(self); }
 
 PyObject* channel_put(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* names) {
     WaitArguments given;
@@ -240,6 +241,7 @@ void bind_channel(nb::module_& m) {
 #endif
     m.attr("BROKEN") = kBroken;
     m.attr("ANSWERS_TASK") = kAnswersTask;
+    m.attr("ENDED_WELL") = kEndedWell;
 
     nb::class_<PyChannel>(m, "Channel", nb::is_weak_referenceable(), nb::type_slots(channel_slots))
         .def(nb::init<i64, u64>(), nb::arg("bound") = 0, nb::arg("offset") = 0)

@@ -161,7 +161,7 @@ struct Block {
 
 int block_buffer(PyObject* self, Py_buffer* view, int flags) {
     Block& b = *nb::inst_ptr<Block>(self);
-    return PyBuffer_FillInfo(view, self, core().arena.data(b.id) + b.offset, static_cast<Py_ssize_t>(b.bytes), 0, flags);
+    return PyBuffer_FillInfo(view, self, bare_core().arena.data(b.id) + b.offset, static_cast<Py_ssize_t>(b.bytes), 0, flags);
 }
 
 PyType_Slot block_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(block_buffer)}, {0, nullptr}};

@@ -5,6 +5,8 @@
 
 #include <cxxabi.h>
 
+#include <vector>
+
 #include "allcores/recover.hpp"
 
 namespace allcores::bindings {
@@ -15,7 +17,8 @@ namespace nb = nanobind;
 struct Core {
     Segment seg;
     Arena arena{seg};
-    std::mutex mutex;
+    std::recursive_mutex mutex;          // held over a fork, when others' hooks may let go of handles
+    std::vector<u64> pinned;             // for the child that is being forked
     std::unordered_map<u64, u32> holds;  // offset of an object -> how many handles of it this process has
     int birth[2] = {-1, -1};             // from before os.fork() until after: the child's sign of life
     u64 forks = 0;                       // of this process and of those it was forked from
@@ -118,8 +121,19 @@ auto as_slot(F&& f, decltype(f()) failed) noexcept {
         return f();
     } catch (nb::python_error& e) {
         e.restore();
-        return failed;
+    } catch (const std::bad_alloc&) {
+        PyErr_NoMemory();
+    } catch (const std::exception& e) {
+        PyErr_SetString(PyExc_RuntimeError, e.what());
     }
+    return failed;
+}
+
+// The C++ object of an instance. A subclass may have left out super().__init__().
+template <class T>
+T* ready(PyObject* self) {
+    if (!nb::inst_ready(self)) raise_python(PyExc_TypeError, "not initialized: call super().__init__() in __init__()");
+    return nb::inst_ptr<T>(self);
 }
 
 // codec.cpp
@@ -138,7 +152,7 @@ void bind_chunk(nb::module_& m);
 LockState& lock_of(u64 offset);
 
 // Since when, and where if that is traced, this thread has the lock.
-void note_acquired(LockState& lock);
+void note_acquired(LockState& lock, u64 where = 0);
 
 // Makes a lock's state anew, in memory that is all zeros.
 void name_lock(LockState& lock);

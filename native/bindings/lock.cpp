@@ -49,7 +49,9 @@ u64 here() {
     nb::object line = nb::handle(python_name(line_of_caller, "allcores.sync", "_line_of_caller"))();
     std::lock_guard guard(c.mutex);
     if (texts->owner != getpid()) texts = new Texts;  // those are the parent's, which goes on writing to its block
-    return texts->offset(nb::cast<std::string>(line));
+    nb::object bytes = nb::steal(PyUnicode_AsEncodedString(line.ptr(), "utf-8", "replace"));
+    if (!bytes.is_valid()) throw nb::python_error();
+    return texts->offset(PyBytes_AS_STRING(bytes.ptr()));
 }
 
 // Text from shared memory: cut in the middle of a character, or of a process that has ended, it may be no UTF-8.
@@ -117,9 +119,9 @@ void check_alone(LockState& state, u64 where) {
 
 }  // namespace
 
-void note_acquired(LockState& lock) {
+void note_acquired(LockState& lock, u64 where) {
     lock.since.store(coarse_now(), std::memory_order_relaxed);
-    if (core().trace_locks) lock.where.store(here(), std::memory_order_relaxed);
+    lock.where.store(where, std::memory_order_relaxed);
 }
 
 void name_lock(LockState& lock) { lock.number = core().seg.header().locks_made.fetch_add(1) + 1; }
@@ -158,7 +160,8 @@ bool wait_for_lock(LockState& state, i64 deadline, u64 flags) {
     const auto look = [&] {
         if (deadline == kNever) check_alone(state, where);
     };
-    if (lock.held_by_me()) look();
+    // At once only where nobody can be on the way to a handle: a worker that is just being started, say.
+    if (lock.held_by_me() && state.travelled.load() == 0) look();
     const bool in_time = wait_python(
         state.parking, deadline,
         [&] {
@@ -203,16 +206,18 @@ u64 make_lock(bool recursive, bool release_on_death) {
 class PyLock {
 public:
     PyLock(bool recursive, bool release_on_death, u64 offset)
-        : held_(offset != 0 ? offset : make_lock(recursive, release_on_death)),
+        : held_(offset != 0 ? checked(offset) : make_lock(recursive, release_on_death)),
           state_(lock_of(held_.offset())),
           seg_(core().seg) {}
 
     bool acquire(const WaitArguments& given) {
+        // Before: what runs Python may raise, and then nothing has been taken.
+        const u64 where = core().trace_locks ? here() : 0;
         const Acquire got = LockView(seg_, state_).try_acquire();
         if (got == Acquire::busy && !wait_for_lock(state_, given.deadline(), 0)) return false;
         if (got == Acquire::owner_died) raise_owner_died(state_);
         if (state_.depth > 1) return true;
-        note_acquired(state_);
+        note_acquired(state_, where);
         return true;
     }
 
@@ -237,12 +242,17 @@ public:
     LockState& state() const { return state_; }
 
 private:
+    static u64 checked(u64 offset) {
+        check_kind(offset, Kind::lock, Kind::data);
+        return offset;
+    }
+
     Held held_;
     LockState& state_;
     const Segment& seg_;
 };
 
-PyLock& self_of(PyObject* self) { return *nb::inst_ptr<PyLock>(self); }
+PyLock& self_of(PyObject* self) { return *ready<PyLock>(self); }
 
 PyObject* lock_acquire(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* names) {
     WaitArguments given;
@@ -264,7 +274,7 @@ PyObject* lock_release(PyObject* self, PyObject*) {
 // An error that a Condition's wait() left behind without the lock, as OwnerDied is, must not free it for somebody else, nor end
 // the poison.
 PyObject* lock_exit(PyObject* self, PyObject* const* error, Py_ssize_t n) {
-    if (n > 0 && error[0] != Py_None && !self_of(self).held_by_me()) return Py_NewRef(Py_None);
+    if (n > 0 && error[0] != Py_None && nb::inst_ready(self) && !self_of(self).held_by_me()) return Py_NewRef(Py_None);
     return lock_release(self, nullptr);
 }
 

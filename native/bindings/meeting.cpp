@@ -66,7 +66,10 @@ private:
     }
     // Leaves; a notification that came is for another, since this wait ends by an error.
     void pass_on(Condition::Cell& cell) const {
-        if (ConditionView::leave(cell)) view().notify(1);
+        if (!ConditionView::give_up(cell)) {
+            view().notify(1);  // first: killed in between, recovery does it again
+            ConditionView::leave(cell);
+        }
     }
     static void take_back(LockView& lock, LockState& state, u32 depth) {
         const Acquire got = lock.try_acquire();

@@ -158,23 +158,19 @@ void report_death(u64 crew, u64 task, u32 item, nb::tuple body, u32 died) {
     if (channel.try_put(m) != Sent::ok) channel.free_blocks(m);
 }
 
-// Settles the death of the process `pid`, and tells its pool, if it worked for one. True if it did.
-bool recover_process(u32 pid, nb::tuple body, u32 died, bool take_over) {
+// Settles the death of the process `pid`, and tells its pool, if it worked for one. True if it did, or had told it itself.
+bool recover_process(u32 pid, nb::tuple body, u32 died) {
     Core& c = core();
     const Recovering one_at_a_time(c.seg);
     const Slot dead = slot_of(c.seg, pid);
     if (dead == 0) return false;
-    // Who takes over knows that whoever was at it is dead itself.
-    u32 stage = living;
-    if (!c.seg.participant(dead).stage.compare_exchange_strong(stage, settling) && stage == settling && !take_over)
-        return false;
     bool reported = false;
     const nb::object exitcode = body[1];  // None: nobody was there to be told
     const bool killed = !exitcode.is_none() && nb::cast<int>(exitcode) != 0;
     recover(c.seg, c.arena, dead, [&](const LastWords& words) {
-        if (words.crew == 0) return;
+        reported = words.crew != 0;
+        if (words.crew == 0 || words.crew == kEndedWell) return;
         report_death(words.crew, words.task, words.item, body, died);
-        reported = true;
     }, killed);
     free_slot(c.seg, dead);
     return reported;
@@ -208,7 +204,7 @@ void settle_forks() {
     Core& c = bare_core();
     constexpr u32 kFilling = kMaxParticipants - kMaxParticipants / 8;
     if (c.seg.base == nullptr || c.seg.header().participants_used.load() < kFilling) return;
-    for (const u32 pid : dead_pids(false)) recover_process(pid, nb::make_tuple(pid, nb::none()), 0, false);
+    for (const u32 pid : dead_pids(false)) recover_process(pid, nb::make_tuple(pid, nb::none()), 0);
 }
 
 // Before os.fork(): what this process holds must not end until the child holds it too.
@@ -218,7 +214,9 @@ void before_fork() {
     c.mutex.lock();
     c.arena.lock();
     ++c.forks;
-    for (const auto& [offset, count] : c.holds) pin(c.seg.at<Object>(offset));
+    c.pinned.clear();
+    for (const auto& [offset, count] : c.holds) c.pinned.push_back(offset);
+    for (const u64 offset : c.pinned) pin(c.seg.at<Object>(offset));
     if (c.holds.empty() || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, c.birth) != 0) c.birth[0] = c.birth[1] = -1;
     errno = 0;
 }
@@ -235,7 +233,7 @@ void after_fork_parent() {
     }
     if (c.birth[0] >= 0) close(c.birth[0]);
     if (n == 0) {
-        for (const auto& [offset, count] : c.holds) unpin(c.seg.at<Object>(offset));
+        for (const u64 offset : c.pinned) unpin(c.seg.at<Object>(offset));
     }
     c.arena.unlock();
     c.mutex.unlock();
@@ -244,7 +242,7 @@ void after_fork_parent() {
 void after_fork_child() {
     Core& c = bare_core();
     c.arena.unlock();
-    c.mutex.unlock();
+    new (&c.mutex) std::recursive_mutex;  // its owner is a thread of the parent, whose number this one does not have
     tid_cache() = 0;
     if (c.seg.base == nullptr) return;
     const Slot parent = c.seg.me;
@@ -252,11 +250,8 @@ void after_fork_child() {
     if (c.birth[0] >= 0) close(c.birth[0]);
     join_for_life(c.seg);
     if (parent != 0) c.seg.participant(c.seg.me).name.set(c.seg.participant(parent).name);
-    for (const auto& [offset, count] : c.holds) {
-        Object& o = c.seg.at<Object>(offset);
-        hold(o, c.seg.me);
-        unpin(o);
-    }
+    for (const auto& [offset, count] : c.holds) hold(c.seg.at<Object>(offset), c.seg.me);
+    for (const u64 offset : c.pinned) unpin(c.seg.at<Object>(offset));
     if (c.birth[1] < 0) return;
     send(c.birth[1], "", 1, MSG_NOSIGNAL);
     close(c.birth[1]);
@@ -283,8 +278,7 @@ NB_MODULE(_native, m) {
     m.def("before_fork", &before_fork);
     m.def("after_fork_parent", &after_fork_parent);
     m.def("after_fork_child", &after_fork_child);
-    m.def("recover_process", &recover_process, nb::arg("pid"), nb::arg("body"), nb::arg("died"),
-          nb::arg("take_over") = false);
+    m.def("recover_process", &recover_process, nb::arg("pid"), nb::arg("body"), nb::arg("died"));
     m.def("report_death", &report_death, nb::arg("crew"), nb::arg("task"), nb::arg("item"), nb::arg("body"),
           nb::arg("died"));
     m.def("peak_memory", &peak_memory, nb::arg("pid"));

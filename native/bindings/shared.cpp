@@ -49,13 +49,18 @@ public:
         if (guard_ == nullptr) return f();
         LockView lock(seg_, *guard_);
         const bool mine = guard_->recursive == 0 && lock.held_by_me();  // a plain lock: as if it were recursive
-        if (!mine) acquire(lock, flags);
-        auto result = f();
-        if (!mine) lock.release();
-        return result;
+        if (mine) return f();
+        acquire(lock, flags);
+        const Released afterwards{lock};
+        return f();
     }
 
 private:
+    struct Released {
+        LockView& lock;
+        ~Released() { lock.release(); }
+    };
+
     void acquire(LockView& lock, u64 flags) {
         const Acquire got = lock.try_acquire(flags);
         if (got == Acquire::busy) wait_for_lock(*guard_, kNever, flags);

@@ -75,6 +75,7 @@ class Process(BaseProcess):
             _children.add(self)
         except BaseException:
             request.cancel()  # Ctrl-C: then it was not started
+            _children.discard(self)
             self._pid = self._sentinel = None
             raise
         # As the standard does: the arguments need not live here as long as the process.

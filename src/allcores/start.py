@@ -95,8 +95,7 @@ class StartRequest:
                 if pid > 0 and fds:
                     return pid, fds[0]
                 if pid > 0:
-                    self.cancel()
-                    raise _no_room(errno.EMFILE)
+                    raise _no_room(errno.EMFILE)  # and the caller cancels
                 if pid < 0:
                     raise _no_room(-pid)
                 if _link.pid is None:

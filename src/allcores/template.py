@@ -160,7 +160,7 @@ class _Template:
         oom, peak_memory = self.oom.explains(exitcode), _native.peak_memory(child.pid) or None
         death = Death(child.pid, exitcode, peak_memory, oom, self.words.release(child.words))
         reported = _native.recover_process(pid=child.pid, body=tuple(death), died=DIED)
-        if child.crew and exitcode and not reported and child.parent in (*self.children, self.main_pid):
+        if child.crew and not reported and child.parent in (*self.children, self.main_pid):
             # It died before it could say whom it works for. Its pool is there: it waits for this worker's end.
             _native.report_death(crew=child.crew, task=STARTING, item=0, body=tuple(death), died=DIED)
         os.waitpid(child.pid, 0)
@@ -226,7 +226,7 @@ def serve(main_pid: int, with_numpy: bool, take_over: bool) -> NoReturn:
     _native.attach(fd=SEGMENT_FD, worker=False)
     if take_over:
         for pid in _native.dead_pids(all=True):
-            _native.recover_process(pid=pid, body=(pid, -signal.SIGKILL), died=DIED, take_over=True)
+            _native.recover_process(pid=pid, body=(pid, -signal.SIGKILL), died=DIED)
     try:
         template = _Template(main_pid)
     except ProcessLookupError:  # it has ended meanwhile

@@ -127,14 +127,18 @@ inline void accept_blocks(Arena& arena, Message& m) {
     m.flags |= kDamaged;
     m.root = 0;
 }
-// The handles of a message are no longer on their way. An object that nobody holds then ends with the next recovery. Killed in
-// between, one stays pinned: never one too few.
+// The handles of a message are no longer on their way. Killed in between, one stays pinned: never one too few.
 inline void unpin_handles(Segment& seg, Arena& arena, BlockId id) {
     Root& root = root_of(arena, id);
     if (!root.fits(arena.size(id))) return;
     for (u32 i = 0; i < root.handles; ++i) {
         const u64 offset = std::exchange(root.handle()[i], 0);
-        if (is_object_at(seg, arena, offset)) unpin(seg.at<Object>(offset));
+        if (!is_object_at(seg, arena, offset)) continue;
+        Object& o = seg.at<Object>(offset);
+        const BlockId block = o.head.block;
+        const BlockWord seen = arena.look(block);
+        unpin(o);
+        if (!is_held(o) && arena.claim(block, seen.with(BlockState::object, 0))) end_unheld(seg, arena, o);
     }
 }
 

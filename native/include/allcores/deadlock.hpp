@@ -78,7 +78,8 @@ public:
             if (a.ticket > last->ticket) last = &a;
         }
         if (last == &cycle.member[0]) return true;
-        notify_all(seg_.at<LockState>(last->lock).parking);
+        // Without writing: should all be over by now, that memory may be somebody's array.
+        futex_wake(seg_.at<LockState>(last->lock).parking.word, INT_MAX);
         return false;
     }
 
@@ -106,11 +107,16 @@ private:
         return true;
     }
 
+    // The newest, where a thread has several: a handler of a signal may wait inside of a wait.
     bool find(u64 thread, Blocked& to) const {
+        bool found = false;
         for (u32 i = 0; i < seg_.header().waiters_used.load(); ++i) {
-            if (record(i).thread.load() == thread && read(record(i), to)) return true;
+            Blocked other;
+            if (record(i).thread.load() != thread || !read(record(i), other)) continue;
+            if (!found || other.ticket > to.ticket) to = other;
+            found = true;
         }
-        return false;
+        return found;
     }
 
     // From this thread from owner to owner, until it is this thread again.
@@ -120,9 +126,9 @@ private:
         for (cycle.size = 0; cycle.size < Cycle::kMost;) {
             const LockState& lock = seg_.at<LockState>(now.lock);
             const bool signal = lock.recursive == 0 && lock.is_signal.load(std::memory_order_relaxed) != 0;
-            if (now.word == 0 || now.word != owner_of(now.word) || signal) return false;
+            if (now.word == 0 || (now.word & kPoisoned) != 0 || signal) return false;
             cycle.member[cycle.size++] = now;
-            const u64 owner = now.word;
+            const u64 owner = owner_of(now.word);
             if (seg_.is_dead(static_cast<Slot>(owner))) return false;  // its lock is poisoned any moment
             if (owner == cycle.member[0].thread) return cycle.size > 1;
             if (!find(owner, now)) return false;

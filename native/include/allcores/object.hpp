@@ -38,6 +38,9 @@ inline void hold(Object& o, Slot slot) { o.holders[(slot - 1U) / 64].fetch_or(u6
 inline void pin(Object& o) { o.pins.fetch_add(1 | u64{1} << 32); }
 inline void unpin(Object& o) { o.pins.fetch_sub(1); }
 
+// Ends an object that nobody holds. What that takes is known above (recover.hpp).
+inline void (*end_unheld)(Segment&, Arena&, Object&) = nullptr;
+
 inline bool is_held_by(const Object& o, Slot slot) {
     return (o.holders[(slot - 1U) / 64].load() >> ((slot - 1U) % 64) & 1) != 0;
 }

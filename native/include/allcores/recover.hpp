@@ -30,6 +30,8 @@ inline void end_object(Segment& seg, Arena& arena, Object& o) {
     }
 }
 
+inline const bool knows_how_to_end = (end_unheld = &end_object, true);
+
 // f(object, kind) for all of them, each claimed meanwhile: so nobody ends what is looked at here, and uses its block for
 // something else. Who lets go meanwhile cannot end it either: that is done here, then; and so is what the dead were
 // just ending, or had let go without looking whether they were the last.
@@ -87,6 +89,9 @@ inline void recover_roots(Segment& seg, Arena& arena, Slot dead) {
         arena.give_back(id);
     }
 }
+
+// In the place of the crew: the worker has said itself that it ends.
+inline constexpr u64 kEndedWell = 1;
 
 // What the dead was at, for the report to its pool.
 struct LastWords {

@@ -202,7 +202,7 @@ def _keep(crew: _Crew, engine_ref: weakref.ref[Engine]) -> None:
         except Exception as error:  # noqa: BLE001 - no process or descriptor to be had
             if not crew._workers:
                 engine.break_("no worker is left, and none can be started", error)
-        engine.post((number, info, body))
+        engine.post_news((number, info, body))
         del engine
 
 

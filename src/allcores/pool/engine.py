@@ -17,7 +17,6 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-import time
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,6 +26,7 @@ from allcores.deaths import Death
 from allcores.errors import InitializerFailed, PoolTerminated, UnpicklableError, WouldBlockForever
 from allcores.pool.crew import Outcome
 from allcores.pool.unasked import Unasked
+from allcores.pool.waiting import Idle, Later, Posted, deadline_after, left_until
 from allcores.start import STARTING
 
 if TYPE_CHECKING:
@@ -34,17 +34,7 @@ if TYPE_CHECKING:
 
     from allcores.pool.crew import Crew
 
-__all__ = ("Engine", "deadline_after")
-
-
-def deadline_after(timeout: float | None) -> float | None:
-    """The moment a timeout ends; None for never, and for one that is as good as never."""
-    return None if timeout is None or timeout > 1e9 else time.monotonic() + max(timeout, 0)
-
-
-def left_until(deadline: float | None) -> float | None:
-    """Seconds to go, 0 if it is over; None for ever."""
-    return None if deadline is None else max(deadline - time.monotonic(), 0)
+__all__ = ("Engine",)
 
 
 class Waitable(Protocol):
@@ -184,7 +174,12 @@ class Engine:
                 action = self._later.popleft()
             except IndexError:  # another thread was faster
                 return
-            action()
+            try:
+                action()
+            except BaseException as error:
+                if is_ctrl_c(error):  # it may not even have begun; each goes on where it was
+                    self._later.appendleft(action)
+                raise
 
     def tell(self) -> None:
         """Something became ready outside the seat: whoever waits looks."""
@@ -197,16 +192,23 @@ class Engine:
 
     def wait_idle(self) -> None:
         """Wait until no task is out."""
-        self.wait(_Idle(self))
+        self.wait(Idle(self))
 
     def post(self, message: tuple[int, int, Any], packed: bool = True) -> None:
         """A message that did not come from the crew: dispatched by whoever leads, or here if nobody does."""
         self._inbox.append(message if packed else (message[0], message[1] | _UNPACKED, message[2]))
-        me = threading.get_ident()
-        if self._seat.get(0) == me:
+        if self._seat.get(0) == threading.get_ident():
             return
         self.crew.wake()
-        self.wait(_Posted(self), 0)
+        self.wait(Posted(self), 0)
+
+    def post_news(self, message: tuple[int, int, Any]) -> None:
+        """Likewise, from a thread that must run nothing of the user's: what there is of that, a driver does."""
+        self._inbox.append(message)
+        self.crew.wake()
+        self._take_in()
+        if self._later:
+            self.drive(Later(self))
 
     # Answers. Under the seat: nothing of the user's runs here.
 
@@ -301,8 +303,9 @@ class Engine:
         with self._driving:
             self._background.append(job)
             if self._driver is None:
-                self._driver = threading.Thread(target=self._drive, name="allcores-pool-driver", daemon=True)
-                self._driver.start()
+                driver = threading.Thread(target=self._drive, name="allcores-pool-driver", daemon=True)
+                driver.start()
+                self._driver = driver
 
     def _drive(self) -> None:
         while True:
@@ -356,25 +359,3 @@ def _mark_forked() -> None:
 
 
 os.register_at_fork(after_in_child=_mark_forked)
-
-
-class _Idle:
-    """Ready when no task is out."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    @property
-    def ready_(self) -> bool:
-        return self._engine.idle()
-
-
-class _Posted:
-    """Ready when the inbox is empty."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    @property
-    def ready_(self) -> bool:
-        return not self._engine._inbox

@@ -9,8 +9,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
 from allcores.errors import PoolTerminated
-from allcores.pool.engine import deadline_after, left_until
 from allcores.pool.results import Chunked, ChunkTask
+from allcores.pool.waiting import deadline_after, left_until
 
 if TYPE_CHECKING:
     from allcores.pool.chunking import Chunker
@@ -30,7 +30,8 @@ class IMapIterator(Chunked):
     def __init__(self, engine: Engine, known: Known, chunks: Chunker, ordered: bool, retries: int) -> None:
         super().__init__(engine, known, chunks, False, retries)
         self._ordered = ordered
-        self._waiting: dict[int, tuple[list[Any], dict[int, BaseException]]] = {}
+        self._waiting: dict[int, tuple[list[Any], dict[int, BaseException], ChunkTask]] = {}
+        self._last: int | None = None  # the chunk that was taken last; it may still be among the waiting
         self._next = 0  # index of the first item not yet in _current
         self._current: deque[Any] = deque()
         self._errors: dict[int, BaseException] = {}  # by how many of _current are left when it is its turn
@@ -58,21 +59,29 @@ class IMapIterator(Chunked):
         self.engine.tell()
 
     def chunk_done(self, task: ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
-        self._waiting[task.start] = (results, errors)
+        if task.taken:
+            return  # told twice
+        self._waiting[task.start] = (results, errors, task)
         self.ready_ = True
 
     def abandon(self, error: BaseException) -> None:
         self._input_error, self.exhausted, self.ready_ = error, True, True
 
     def _take(self) -> bool:
-        """Make the next finished chunk the current one, if it is there."""
+        """Make the next finished chunk the current one, if it is there. Ctrl-C comes at calls: none is in between."""
+        self._waiting.pop(self._last, None)  # type: ignore[arg-type]
         start = self._next if self._ordered else next(iter(self._waiting), None)
         if start not in self._waiting:
             return False
-        results, errors = self._waiting.pop(start)
-        self._next = start + len(results)
-        self._current.extend(results)
-        self._errors = {len(results) - i: e for i, e in errors.items()}
+        results, errors, task = self._waiting[start]
+        current, errors = deque(results), {len(results) - i: e for i, e in errors.items()}
+        after = start + len(results)
+        self._current = current
+        self._errors = errors
+        self._next = after
+        self._last = start
+        task.taken = True
+        self._waiting.pop(start, None)
         self.proceed()
         return True
 
@@ -97,7 +106,7 @@ class IMapIterator(Chunked):
                     raise TimeoutError(f"no result within {timeout} s; the work goes on")
 
     def _pop(self) -> Any:
-        error = self._errors.pop(len(self._current), None)
+        error = self._errors.get(len(self._current))
         result = self._current.popleft()
         if isinstance(error, StopIteration):  # raised from here it would end the loop in silence
             raise RuntimeError("the job raised StopIteration") from error

@@ -51,7 +51,11 @@ class Pool:
 
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
-        self._engine = Engine(crew)
+        try:
+            self._engine = Engine(crew)
+        except BaseException:  # its keeper cannot be started
+            crew.abort()
+            raise
         self._closed = False
         self._pid = os.getpid()
         self._imaps: weakref.WeakSet[IMapIterator] = weakref.WeakSet()
@@ -101,13 +105,13 @@ class Pool:
             _check_retries(retries)
         known = self._learn(func)
         callbacks = None if callback is None and error_callback is None else (callback, error_callback)
-        call, payload = known.call, args
-        if kwds:
-            call, payload = call | Mode.KEYWORDS, (args, kwds)
+        call, payload = (known.call | Mode.KEYWORDS, (args, kwds)) if kwds else (known.call, args)
         result = AsyncResult(self._engine, known, args, callbacks)
         if retries:
             result = RetriedResult(self._engine, known, args, callbacks).sent_as(call, payload, retries)
         try:
+            if retries:
+                self._engine.maps.add(result)
             self._engine.submit(result, call, payload)
         except BaseException:
             self._engine.maps.discard(result)
@@ -306,8 +310,12 @@ class Pool:
         # The caller may change a list meanwhile; what was given counts.
         items = list(items) if isinstance(items, list) else items
         result = self._map(func, items, size, star, retries, None if callbacks == (None, None) else callbacks)
-        result.proceed()
-        self._engine.drive(result)
+        try:
+            result.begin()
+            self._engine.drive(result)
+        except BaseException as error:
+            result.abandon(error)
+            raise
         return result
 
     def _imap(

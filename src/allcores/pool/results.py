@@ -96,19 +96,21 @@ class AsyncResult:
         self.fail(death.error(None, codec.short_repr(self._what)))
 
     def settle(self, ok: bool, value: Any) -> None:
-        if self._settled:
+        # Ctrl-C may come between any two calls, and the answer is then dispatched again: each step can be repeated, and
+        # the last of them is what makes it ready.
+        if self._settled or (self.ready_ and self._callbacks is None):
             return
         self._ok = ok
         self.value = value
         self._what = None
-        self._settled = True
-        if not ok:
+        if not ok and self._unseen is None:
             self._watch(value)
-        self._forget()
+        if self._callbacks is not None:
+            self._engine.later(self._call_back)
+        self._settled = True
         if self._callbacks is None:
             self.ready_ = True
-        else:
-            self._engine.later(self._call_back)
+        self._forget()
 
     def _watch(self, error: BaseException) -> None:
         """Unless an error_callback is told, or the program itself ended the pool, somebody should ask for the error."""
@@ -122,6 +124,8 @@ class AsyncResult:
     def _call_back(self) -> None:
         """Ready only when the callback has run, as the standard has it."""
         assert self._callbacks is not None
+        if self.ready_:
+            return  # told twice
         callback = self._callbacks[0 if self._ok else 1]
         try:
             if callback is not None:
@@ -144,7 +148,6 @@ class RetriedResult(AsyncResult):
         self._retries = retries
         self._deaths: set[int] = set()  # pids: a death that is told twice counts once
         self._due = False
-        self._engine.maps.add(self)
         return self
 
     def settle(self, ok: bool, value: Any) -> None:
@@ -153,7 +156,7 @@ class RetriedResult(AsyncResult):
 
     def died(self, death: Death, _item: int) -> None:
         self._deaths.add(death.pid)
-        if len(self._deaths) > self._retries:
+        if self.given_up or len(self._deaths) > self._retries:
             self.fail(death.error(None, codec.short_repr(self._what), len(self._deaths)))
             return
         self._due = True
@@ -164,6 +167,8 @@ class RetriedResult(AsyncResult):
             return
         try:
             self._due = False
+            if self.given_up:
+                raise PoolTerminated("the call was interrupted")
             self._engine.submit(self, *self._how)
         except BaseException as error:
             self.fail(error)
@@ -174,13 +179,14 @@ class RetriedResult(AsyncResult):
 class ChunkTask:
     """One chunk on its way, and which items of the input it is."""
 
-    __slots__ = ("deaths", "items", "job", "parts", "start")
+    __slots__ = ("deaths", "items", "job", "parts", "start", "taken")
 
     def __init__(self, job: Chunked, start: int, items: list[Any], deaths: int = 0) -> None:
         self.job = job
         self.start = start
         self.items = items
         self.deaths = deaths  # in its only item
+        self.taken = False  # its results have been asked for
         self.parts: list[ChunkTask] | None = None  # into which it was cut, and that are not sent yet
 
     def chunk_done(self, results: list[Any], errors: list[tuple[int, BaseException]], ns: int) -> None:
@@ -244,6 +250,9 @@ class ChunkTask:
         self.job.engine.later(self._send_parts)
 
     def _send_parts(self) -> None:
+        if self.job.given_up and self.parts:
+            self.job.pending.difference_update(self.parts)
+            self.parts.clear()
         while self.parts:
             self.job.send(self.parts[0])
             del self.parts[0]
@@ -338,12 +347,16 @@ class MapResult(AsyncResult, Chunked):
         self._results: dict[int, list[Any]] = {}
         self._errors: dict[int, BaseException] = {}
         self._forgotten = False
-        engine.maps.add(self)
+
+    def begin(self) -> None:
+        """Send what there is room for. From now on the pool's end waits for it."""
+        self.engine.maps.add(self)
+        self.proceed()
 
     def run(self) -> Any:
         """Begin, and wait for the result. Broken off by Ctrl-C, it is given up: nobody else could ask for it."""
         try:
-            self.proceed()
+            self.begin()
             return self.get()
         finally:
             if not self.ready_:

@@ -79,7 +79,7 @@ def _run(func: Callable[..., Any], mode: int, payload: Any) -> tuple[int, Any]:
 def _end(news: Queue, outcome: int, body: Any) -> None:
     # Whatever happens from here on is no death in a task.
     news.send(STARTING, outcome, body, _native.ANSWERS_TASK)
-    _native.set_crew(0)
+    _native.set_crew(_native.ENDED_WELL)
 
 
 def _work(tasks: Queue, answers: Queue, most: int) -> bool:
