@@ -59,9 +59,8 @@ class IMapIterator(Chunked):
         self.engine.tell()
 
     def chunk_done(self, task: ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
-        if task.taken:
-            return  # told twice
-        self._waiting[task.start] = (results, errors, task)
+        if not task.taken:  # else told twice
+            self._waiting[task.start] = (results, errors, task)
         self.ready_ = True
 
     def abandon(self, error: BaseException) -> None:

@@ -274,11 +274,10 @@ class Chunked:
         self.chunks = chunks
         self.window = 2 * engine.crew.size + 1
         self.pending: set[ChunkTask] = set()
-        self.exhausted = False
-        self.given_up = False
+        self.exhausted = self.given_up = False
         self._input_error: BaseException | None = None
-        self._feeding = threading.Lock()
-        self._again = False
+        self._feeder: dict[int, int] = {}  # at 0: the thread that feeds
+        self._again = self._inside = False
 
     def send(self, task: ChunkTask) -> None:
         try:
@@ -291,15 +290,18 @@ class Chunked:
     def proceed(self) -> None:
         """Send what the window has room for. If another thread is at it, that one does."""
         self._again = True
-        while self._again and self._feeding.acquire(blocking=False):
+        me = threading.get_ident()  # an owner may take the entry again: Ctrl-C may come before the `try`
+        while self._again and not self._inside and self._feeder.setdefault(0, me) == me:
             try:
+                self._inside = True
                 self._again = False
                 try:
                     self.feed(self.window)
                 finally:
                     self.fed()
             finally:
-                self._feeding.release()
+                self._inside = False
+                self._feeder.pop(0, None)
 
     def feed(self, window: float) -> None:
         try:
