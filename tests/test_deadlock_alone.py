@@ -205,7 +205,7 @@ p.join()
 
 @pytest.mark.parametrize("code", ALONE.values(), ids=ALONE)
 def test_nobody_could_release_it(code: str) -> None:
-    # A lock that ever travelled may be about to be held by a process that is just being started: that is looked at later.
+    # A lock that ever travelled may be about to be held by a process that is just being started: looked at later.
     assert run(code) in ("at once", "in time")
 
 
