@@ -8,6 +8,7 @@ arrive in one dictionary per process.
 from __future__ import annotations
 
 import os
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -56,6 +57,10 @@ def _set_state(func: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
     _function_setstate(func, (attributes, {**slots, "__globals__": {}}))
 
 
+def _code(parts: tuple[Any, ...], filename: str) -> CodeType:
+    return CodeType(*parts).replace(co_filename=filename)
+
+
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
     """cloudpickle's, with shared namespaces. ``first`` may reduce an object before it does."""
 
@@ -68,6 +73,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         reduced = self._first(obj)
         if reduced is not NotImplemented:
             return reduced
+        if type(obj) is CodeType:
+            # Since 3.1.3 cloudpickle leaves the file's name out; then no traceback could say where it went wrong.
+            return _code, (self.dispatch_table[CodeType](obj)[1], obj.co_filename)
         origin = getattr(obj, "__globals__", None)
         if type(origin) is dict and id(origin) not in self.globals_ref:
             self.globals_ref[id(origin)] = _Namespace(origin)

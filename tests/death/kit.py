@@ -83,7 +83,7 @@ class Program:
 def started(errors: Path, script: str, *args: object, text: str | None = None) -> Iterator[Program]:
     """The script of that name, running; stderr goes to the file `errors`. What is left of it at the end is killed."""
     what = ["-c", text] if text is not None else [str(SCRIPTS / f"{script}.py")]
-    with errors.open("w+") as stderr:
+    with errors.open("a+") as stderr:  # to append: reading moves the position that is shared with the program
         process = subprocess.Popen(
             [sys.executable, *what, *map(str, args)],
             stdin=subprocess.PIPE,
