@@ -8,15 +8,21 @@ namespace allcores::bindings {
 
 namespace {
 
-enum class Body : u8 { pickle, none, yes, no, integer, real, text, bytes };
+enum class Body : u8 { pickle, none, yes, no, integer, real, text, bytes, arrays };
 
 PyObject* pickle_dumps = nullptr;
 PyObject* pickle_loads = nullptr;
 PyObject* rich_dumps = nullptr;
+PyObject* take_apart = nullptr;
+PyObject* put_together = nullptr;
+
+// Longer bytes inside an object are not to be copied into a pickle first: the codec's pickler hands them on as they are.
+constexpr Py_ssize_t kLongBytes = 64 << 10;
 
 // Nothing in it can need more than the C pickler: exact built-in types all the way down, not too deep.
 bool is_plain(PyObject* o, int depth) {
     PyTypeObject* t = Py_TYPE(o);
+    if (t == &PyBytes_Type && PyBytes_GET_SIZE(o) >= kLongBytes) return false;
     if (t == &PyLong_Type || t == &PyFloat_Type || t == &PyUnicode_Type || t == &PyBytes_Type || t == &PyBool_Type ||
         o == Py_None || t == &PyComplex_Type)
         return true;
@@ -38,6 +44,29 @@ bool is_plain(PyObject* o, int depth) {
         return true;
     }
     return false;
+}
+
+bool is_array(PyObject* o) {
+    static PyTypeObject* known = nullptr;
+    PyTypeObject* t = Py_TYPE(o);
+    if (t == known) return true;
+    if (std::strcmp(t->tp_name, "numpy.ndarray") != 0) return false;
+    known = t;
+    return true;
+}
+
+// An array, or a tuple or list that has some among plain things.
+bool has_arrays(PyObject* o) {
+    if (is_array(o)) return true;
+    if (Py_TYPE(o) != &PyTuple_Type && Py_TYPE(o) != &PyList_Type) return false;
+    const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
+    PyObject** items = PySequence_Fast_ITEMS(o);
+    bool some = false;
+    for (Py_ssize_t i = 0; i < n; ++i) {
+        if (is_array(items[i])) some = true;
+        else if (!is_plain(items[i], 5)) return false;
+    }
+    return some;
 }
 
 BlockId take_block(u64 bytes) {
@@ -91,16 +120,53 @@ void set_body(Message& m, Body kind, const char* data, u64 bytes) {
     }
 }
 
-// `made` is what allcores.codec.dumps returns: the pickle, the buffers that stay out of it, and the objects it has handles of,
-// which are pinned here.
-void set_rich(Message& m, nb::tuple made) {
-    nb::object pickle = made[0];
-    nb::list buffers = nb::cast<nb::list>(made[1]);
-    nb::list handles = made.size() > 2 ? nb::cast<nb::list>(made[2]) : nb::list();
-    const u32 n = static_cast<u32>(buffers.size());
-    const u64 bytes = static_cast<u64>(PyBytes_GET_SIZE(pickle.ptr()));
-    if (n == 0 && handles.size() == 0) return set_body(m, Body::pickle, PyBytes_AS_STRING(pickle.ptr()), bytes);
-    m.kind = static_cast<u8>(Body::pickle);
+// The bytes of several objects, looked at until the end of its life.
+class Views {
+public:
+    explicit Views(const nb::list& objects) {
+        views_.reserve(objects.size());
+        for (const nb::handle o : objects) {
+            Py_buffer view;
+            if (PyObject_GetBuffer(o.ptr(), &view, PyBUF_SIMPLE) != 0) {
+                release();
+                throw nb::python_error();
+            }
+            views_.push_back(view);
+            bytes_ += static_cast<u64>(view.len);
+        }
+    }
+    ~Views() { release(); }
+    Views(const Views&) = delete;
+
+    u64 bytes() const { return bytes_; }
+    u32 count() const { return static_cast<u32>(views_.size()); }
+    const void* data(u32 i) const { return views_[i].buf; }
+    u64 size(u32 i) const { return static_cast<u64>(views_[i].len); }
+    void copy_to(char* to) const {
+        for (u32 i = 0; i < count(); to += size(i++)) copy(to, data(i), size(i));
+    }
+
+private:
+    void release() {
+        for (Py_buffer& view : views_) PyBuffer_Release(&view);
+    }
+    std::vector<Py_buffer> views_;
+    u64 bytes_ = 0;
+};
+
+// `made` is what allcores.codec makes: the parts of the pickle, the buffers that stay out of it, and the objects it has handles
+// of, which are pinned here. With `stored` never inline.
+void set_rich(Message& m, const nb::tuple& made, Body kind = Body::pickle, bool stored = false) {
+    const Views pickle(nb::cast<nb::list>(made[0])), buffers(nb::cast<nb::list>(made[1]));
+    const nb::list handles = made.size() > 2 ? nb::cast<nb::list>(made[2]) : nb::list();
+    const u32 n = buffers.count();
+    const u64 bytes = pickle.bytes();
+    m.kind = static_cast<u8>(kind);
+    if (n == 0 && handles.size() == 0 && bytes <= kInline && !stored) {
+        m.root = 0;
+        m.size = static_cast<u32>(bytes);
+        return pickle.copy_to(m.body);
+    }
     Draft draft{m};
     Root& root = make_root(m, bytes, n, static_cast<u32>(handles.size()));
     std::fill_n(root.handle(), root.handles, 0);
@@ -110,19 +176,11 @@ void set_rich(Message& m, nb::tuple made) {
         pin(core().seg.at<Object>(offset));
         root.handle()[i] = offset;
     }
-    std::memcpy(root.pickle(), PyBytes_AS_STRING(pickle.ptr()), bytes);
+    pickle.copy_to(root.pickle());
     for (u32 i = 0; i < n; ++i) {
-        Py_buffer view;
-        if (PyObject_GetBuffer(nb::object(buffers[i]).ptr(), &view, PyBUF_SIMPLE) != 0) throw nb::python_error();
-        const u64 size = static_cast<u64>(view.len);
-        const BlockId block = core().arena.take(size);
-        if (block != 0) {
-            root.buffer()[i] = {size, block, 0};
-            STEP("encode.buffer_taken");
-            copy(core().arena.data(block), view.buf, size);
-        }
-        PyBuffer_Release(&view);
-        if (block == 0) raise_no_memory(size);
+        root.buffer()[i] = {buffers.size(i), take_block(buffers.size(i)), 0};
+        STEP("encode.buffer_taken");
+        copy(core().arena.data(root.buffer()[i].block), buffers.data(i), buffers.size(i));
     }
     draft.done = true;
 }
@@ -166,7 +224,11 @@ int block_buffer(PyObject* self, Py_buffer* view, int flags) {
 
 PyType_Slot block_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(block_buffer)}, {0, nullptr}};
 
-nb::object loads(nb::handle data, nb::handle buffers) {
+nb::object loads(u8 kind, nb::handle data, nb::handle buffers) {
+    if (kind == static_cast<u8>(Body::arrays)) {
+        nb::handle f(python_name(put_together, "allcores.arrayparts", "put_together"));
+        return buffers.is_valid() ? f(data, buffers) : f(data);
+    }
     nb::handle f(python_name(pickle_loads, "pickle", "loads"));
     return buffers.is_valid() ? f(data, nb::arg("buffers") = buffers) : f(data);
 }
@@ -202,7 +264,7 @@ nb::object decode_root(Message& m, bool keep) {
         return nb::steal(PyUnicode_DecodeUTF8(data, static_cast<Py_ssize_t>(bytes), nullptr));
     nb::object view = nb::steal(keep ? PyMemoryView_FromMemory(const_cast<char*>(data), static_cast<Py_ssize_t>(bytes), PyBUF_READ)
                                      : PyMemoryView_FromObject(whole.ptr()));
-    return loads(view, root.buffers != 0 ? nb::handle(buffers) : nb::handle());
+    return loads(m.kind, view, root.buffers != 0 ? nb::handle(buffers) : nb::handle());
 }
 
 }  // namespace
@@ -232,12 +294,16 @@ void encode(nb::handle object, Message& m) {
         nb::object pickle = nb::handle(python_name(pickle_dumps, "pickle", "dumps"))(object, 5);
         return set_body(m, Body::pickle, PyBytes_AS_STRING(pickle.ptr()), static_cast<u64>(PyBytes_GET_SIZE(pickle.ptr())));
     }
+    if (has_arrays(o)) {
+        const nb::object made = nb::handle(python_name(take_apart, "allcores.arrayparts", "take_apart"))(object);
+        if (!made.is_none()) return set_rich(m, nb::cast<nb::tuple>(made), Body::arrays);
+    }
     set_rich(m, nb::cast<nb::tuple>(nb::handle(python_name(rich_dumps, "allcores.codec", "dumps_message"))(object)));
 }
 
 nb::object decode(Message& m) {
     if (m.root != 0) return decode_root(m, false);
-    if ((m.flags & kDamaged) != 0 || m.size > kInline || m.kind > static_cast<u8>(Body::bytes)) raise_damaged();
+    if ((m.flags & kDamaged) != 0 || m.size > kInline || m.kind > static_cast<u8>(Body::arrays)) raise_damaged();
     switch (static_cast<Body>(m.kind)) {
         case Body::none: return nb::none();
         case Body::yes: return nb::bool_(true);
@@ -254,9 +320,9 @@ nb::object decode(Message& m) {
         }
         case Body::text: return nb::steal(PyUnicode_DecodeUTF8(m.body, m.size, nullptr));
         case Body::bytes: return nb::steal(PyBytes_FromStringAndSize(m.body, m.size));
-        case Body::pickle: break;
+        case Body::pickle: case Body::arrays: break;
     }
-    return loads(nb::steal(PyBytes_FromStringAndSize(m.body, m.size)), nb::handle());
+    return loads(m.kind, nb::steal(PyBytes_FromStringAndSize(m.body, m.size)), nb::handle());
 }
 
 void bind_codec(nb::module_& m) {
@@ -266,12 +332,7 @@ void bind_codec(nb::module_& m) {
     // An object to be read by several others: made from what codec.dumps returns; lives until drop_stored.
     m.def("store", [](nb::tuple made) {
         Message msg{};
-        nb::bytes pickle = nb::cast<nb::bytes>(made[0]);
-        if (nb::len(nb::object(made[1])) != 0) {
-            set_rich(msg, made);
-        } else {
-            std::memcpy(make_root(msg, pickle.size(), 0).pickle(), pickle.c_str(), pickle.size());
-        }
+        set_rich(msg, made, Body::pickle, true);
         remember_stored(msg.root);
         return msg.root;
     }, nb::arg("made"));

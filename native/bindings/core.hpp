@@ -146,6 +146,7 @@ void bind_lock(nb::module_& m);
 void bind_sync(nb::module_& m);
 void bind_meeting(nb::module_& m);
 void bind_shared(nb::module_& m);
+void bind_memory(nb::module_& m);
 void bind_chunk(nb::module_& m);
 
 // lock.cpp: the lock inside a shared object, whichever kind it is.

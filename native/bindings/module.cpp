@@ -305,6 +305,7 @@ NB_MODULE(_native, m) {
     bind_sync(m);
     bind_meeting(m);
     bind_shared(m);
+    bind_memory(m);
     bind_chunk(m);
 }
 

@@ -265,6 +265,7 @@ void bind_shared(nb::module_& m) {
             if (sum == nullptr) throw nb::python_error();
             return nb::steal(sum);
         }, nb::arg("value"))
+        .def_prop_ro("address", [](const PyValue& d) { return reinterpret_cast<u64>(d.element(0)); })
         .def_prop_ro("offset", &PyValue::offset);
     nb::class_<PyArray>(m, "Array", nb::type_slots(array_slots), nb::is_weak_referenceable())
         .def(nb::init<char, u64, u64, i64>(), nb::arg("code"), nb::arg("n"), nb::arg("offset"), nb::arg("guard"))
@@ -279,6 +280,7 @@ void bind_shared(nb::module_& m) {
             if (sum == nullptr) throw nb::python_error();
             return nb::steal(sum);
         }, nb::arg("index"), nb::arg("value"))
+        .def_prop_ro("address", [](const PyArray& d) { return reinterpret_cast<u64>(d.element(0)); })
         .def_prop_ro("offset", &PyArray::offset);
 }
 

@@ -49,6 +49,7 @@ _OF_DEFAULT_CONTEXT = (
         "RawArray",
         "RawValue",
         "Semaphore",
+        "SharedArray",
     ),
     *("Thread", "Value", "active_children", "cpu_count", "current_process"),
 )

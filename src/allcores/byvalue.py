@@ -15,7 +15,6 @@ import cloudpickle
 from cloudpickle.cloudpickle import _function_setstate
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Callable
 
 __all__ = ("Pickler",)
@@ -64,7 +63,7 @@ def _code(parts: tuple[Any, ...], filename: str) -> CodeType:
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
     """cloudpickle's, with shared namespaces. ``first`` may reduce an object before it does."""
 
-    def __init__(self, out: io.BytesIO, keep_in: Callable[..., bool], first: Callable[[Any], Any]) -> None:
+    def __init__(self, out: Any, keep_in: Callable[..., bool], first: Callable[[Any], Any]) -> None:
         super().__init__(out, 5, buffer_callback=keep_in)
         self._first = first
 

@@ -4,67 +4,41 @@
            --- importable functions and classes only ------> C pickler, large buffers out of band
            --- lambdas, closures, __main__, notebook cells -> cloudpickle, by value
 
-A shared object (lock, queue, value) in a message is pinned until the receiver holds it; one in an object that is read
-several times (a function sent to a pool) is kept alive by whoever keeps that object.
+Shared objects and arrays on shared memory go by handle (``reducers``). One in a message is pinned until the receiver
+holds it; one in an object that is read several times (a function sent to a pool) is kept alive by whoever keeps that.
 """
 
 from __future__ import annotations
 
-import io
 import pickle
 import sys
-import threading
 from types import FunctionType, TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from allcores import _native, segment
+from allcores import _native, reducers
 from allcores.errors import RemoteTraceback, UnpicklableError
+from allcores.reducers import handle_of, sending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("describe", "dumps_kept", "dumps_message", "pack_error", "short_repr", "unpack_error")
+    from allcores.reducers import Shared
+
+__all__ = ("describe", "dumps_kept", "dumps_message", "handle_of", "pack_error", "short_repr", "unpack_error")
 
 # Smaller buffers cost more as a block of their own than as a copy inside the pickle.
 LEAST_BUFFER = 4096
 
-Made = tuple[bytes, list[pickle.PickleBuffer]]
+# The pickle in parts, and the buffers that stay out of it.
+Made = tuple[list[bytes], list[pickle.PickleBuffer]]
 
 
-class Shared(Protocol):
-    """An object in shared memory: what a handle names."""
+class _Parts:
+    """The file that a pickler writes: a list. Long bytes come as they are, to be copied once, into shared memory."""
 
-    @property
-    def offset(self) -> int: ...
-
-
-class _Sending(threading.local):
-    """The shared objects met while this thread pickles; None outside, where nobody would keep them."""
-
-    handles: list[Shared] | None = None
-    pinned: bool = False
-
-
-_sending = _Sending()
-
-
-def handle_of(obj: Shared, *args: object) -> tuple[Callable[..., object], tuple[object, ...]]:
-    """The ``__reduce__`` of every shared object: rebuild one of its class from ``args`` where it arrives."""
-    _native.travels(obj.offset)
-    if _sending.handles is None:
-        # A plain pickle.dumps by the user: who knows when it is loaded, and how often. Kept for the program's life.
-        _native.pin(obj.offset)
-    else:
-        _sending.handles.append(obj)
-    return _from_handle, (segment.origin(), _sending.pinned, type(obj), args)
-
-
-def _from_handle(origin: tuple[int, int, int], pinned: bool, cls: type[Shared], args: tuple[object, ...]) -> object:
-    segment.find(*origin)
-    obj = cls._attach(*args)  # type: ignore[attr-defined]
-    if pinned:
-        _native.unpin(obj.offset)
-    return obj
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.write = self.parts.append
 
 
 class _ByValue(Exception):
@@ -82,26 +56,19 @@ def is_importable(obj: Any) -> bool:
     return found is obj
 
 
-def _reduce_native(obj: Any) -> Any:
-    """How `q.put` and its kin travel, as targets and functions: methods of native classes cannot pickle themselves."""
-    if type(obj).__name__ == "nb_bound_method":
-        return getattr, (obj.__self__, obj.__name__)
-    return NotImplemented
-
-
 class _Pickler(pickle.Pickler):
     """The C pickler, stopped at the first function or class that must go by value."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, FunctionType | type) and not is_importable(obj):
             raise _ByValue
-        return _reduce_native(obj)
+        return reducers.reduce(obj)
 
 
-def _by_value_pickler(out: io.BytesIO, keep_in: Callable[[pickle.PickleBuffer], bool]) -> pickle.Pickler:
+def _by_value_pickler(out: _Parts, keep_in: Callable[[pickle.PickleBuffer], bool]) -> pickle.Pickler:
     from allcores import byvalue  # brings cloudpickle, which most programs without lambdas never need
 
-    return byvalue.Pickler(out, keep_in, _reduce_native)
+    return byvalue.Pickler(out, keep_in, reducers.reduce)
 
 
 def _dumps(obj: object, pinned: bool) -> tuple[Made, list[Shared]]:
@@ -117,7 +84,7 @@ def _dumps(obj: object, pinned: bool) -> tuple[Made, list[Shared]]:
 
 def _dumps_with(obj: object, pinned: bool, light: bool) -> tuple[Made, list[Shared]]:
     buffers: list[pickle.PickleBuffer] = []
-    out = io.BytesIO()
+    out = _Parts()
 
     def keep_in(buffer: pickle.PickleBuffer) -> bool:
         if memoryview(buffer).nbytes < LEAST_BUFFER or not memoryview(buffer).contiguous:
@@ -126,14 +93,14 @@ def _dumps_with(obj: object, pinned: bool, light: bool) -> tuple[Made, list[Shar
         return False
 
     pickler = _Pickler(out, 5, buffer_callback=keep_in) if light else _by_value_pickler(out, keep_in)
-    before = _sending.handles, _sending.pinned
+    before = sending.handles, sending.pinned
     handles: list[Shared] = []
-    _sending.handles, _sending.pinned = handles, pinned
+    sending.handles, sending.pinned = handles, pinned
     try:
         pickler.dump(obj)
     finally:
-        _sending.handles, _sending.pinned = before
-    return (out.getvalue(), [b.raw() for b in buffers]), handles  # type: ignore[misc]
+        sending.handles, sending.pinned = before
+    return (out.parts, [b.raw() for b in buffers]), handles  # type: ignore[misc]
 
 
 def _blame(obj: object) -> str:
@@ -168,10 +135,10 @@ def _parts(obj: object) -> list[tuple[str, object]]:
     )
 
 
-def dumps_message(obj: object) -> tuple[bytes, list[pickle.PickleBuffer], list[int]]:
+def dumps_message(obj: object) -> tuple[list[bytes], list[pickle.PickleBuffer], list[int]]:
     """Pickle an object for one receiver. Called by ``_native`` for what the C pickler alone cannot carry.
 
-    Returns the pickle, its buffers, and the offsets of the shared objects in it, which the message pins.
+    Returns the parts of the pickle, its buffers, and the offsets of the shared objects in it, which the message pins.
 
     Raises:
         UnpicklableError: something in it cannot travel; the message names the part.
@@ -219,7 +186,7 @@ def pack_error(error: BaseException) -> Packed:
         for handle in handles:
             _native.pin(handle.offset)
         # Buffers of an error are rare and small: they may as well be copied.
-        return pickle.dumps((made[0], [bytes(b) for b in made[1]])), describe(error), text, _notes(error)
+        return pickle.dumps((b"".join(made[0]), [bytes(b) for b in made[1]])), describe(error), text, _notes(error)
     return b"", describe(error), text, _notes(error)
 
 

@@ -126,6 +126,13 @@ class Context:
         """``Array`` without a lock."""
         return self.Array(typecode_or_data, size_or_initializer, lock=False)
 
+    @property
+    def SharedArray(self) -> Any:  # noqa: N802
+        """The class of NumPy arrays in shared memory; see ``allcores.arrays.SharedArray``."""
+        from allcores import arrays
+
+        return arrays.SharedArray
+
     def cpu_count(self) -> int:
         """Usable CPUs: the smaller of affinity and cgroup quota."""
         from allcores import segment

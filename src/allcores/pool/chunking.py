@@ -31,7 +31,7 @@ class Chunker:
     """
 
     def __init__(self, items: Iterable[Any], workers: int, size: int | None, most: int) -> None:
-        self._sequence = items if isinstance(items, list | tuple | range) else None
+        self.sequence = items if isinstance(items, list | tuple | range) else None
         self._items = iter(items)
         self.sized = isinstance(items, Sized)
         self._left: int | None = len(items) if isinstance(items, Sized) else None
@@ -66,7 +66,7 @@ class Chunker:
         if self._fixed is None and self._left is not None:
             size = min(size, max(1, self._left // (2 * self._workers)))
         start = self._next
-        chunk = self._pull(size) if self._sequence is None else list(self._sequence[start : start + size])
+        chunk = self._pull(size) if self.sequence is None else list(self.sequence[start : start + size])
         if not chunk:
             return None
         self._next += len(chunk)

@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
 from allcores.errors import PoolTerminated
-from allcores.pool.results import Chunked, ChunkTask
+from allcores.pool.chunked import Chunked, ChunkTask
 from allcores.pool.waiting import deadline_after, left_until
 
 if TYPE_CHECKING:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from allcores import codec
 from allcores.errors import PoolTerminated
-from allcores.pool.crew import Mode
+from allcores.pool.chunked import Chunked
 from allcores.pool.engine import is_ctrl_c, log
 from allcores.pool.unasked import Unseen
 
 if TYPE_CHECKING:
     from allcores.deaths import Death
+    from allcores.pool.chunked import ChunkTask
     from allcores.pool.chunking import Chunker
     from allcores.pool.crew import Known
     from allcores.pool.engine import Engine
 
-__all__ = ("AsyncResult", "ChunkTask", "Chunked", "MapResult", "RetriedResult")
+__all__ = ("AsyncResult", "MapResult", "RetriedResult")
 
 Callbacks = tuple[Any, Any]
 
@@ -176,162 +176,6 @@ class RetriedResult(AsyncResult):
                 raise
 
 
-class ChunkTask:
-    """One chunk on its way, and which items of the input it is."""
-
-    __slots__ = ("deaths", "items", "job", "parts", "start", "taken")
-
-    def __init__(self, job: Chunked, start: int, items: list[Any], deaths: int = 0) -> None:
-        self.job = job
-        self.start = start
-        self.items = items
-        self.deaths = deaths  # in its only item
-        self.taken = False  # its results have been asked for
-        self.parts: list[ChunkTask] | None = None  # into which it was cut, and that are not sent yet
-
-    def chunk_done(self, results: list[Any], errors: list[tuple[int, BaseException]], ns: int) -> None:
-        if len(results) != len(self.items):
-            raise ValueError(f"{len(results)} results for {len(self.items)} items")
-        self.job.chunks.measured(len(self.items), ns)
-        for i, error in errors:
-            self._note(i, error)
-        self._finish(results, dict(errors))
-
-    def fail(self, error: BaseException) -> None:
-        """The chunk or its answer could not be carried: of several items one is to blame, so each goes alone."""
-        if len(self.items) > 1:
-            self._each_alone()
-            return
-        self._note(0, error)
-        self._finish([None], {0: error})
-
-    def abandon(self, error: BaseException) -> None:
-        self.job.pending.clear()
-        self.job.abandon(error)
-
-    def died(self, death: Death, item: int) -> None:
-        """Only the item that was running is to blame. The others of its chunk had not answered: they run again."""
-        n = len(self.items)
-        if item >= n > 1:  # in the middle of answering, not of an item
-            self._each_alone()
-            return
-        item = min(item, n - 1)
-        parts = [self._part(0, item), self._part(item + 1, n)]
-        one = self._part(item, item + 1, self.deaths + 1)
-        assert one is not None
-        if one.deaths <= self.job.retries:
-            self._cut_into([*parts, one])
-            return
-        self._cut_into(parts)
-        self.job.pending.add(one)
-        one._finish([None], {0: death.error(one.start, codec.short_repr(one.items[0]), one.deaths)})
-
-    def _note(self, i: int, error: BaseException) -> None:
-        note = f"item {self.start + i} of the input: {codec.short_repr(self.items[i])}"
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
-
-    def _finish(self, results: list[Any], errors: dict[int, BaseException]) -> None:
-        self.job.chunk_done(self, results, errors)
-        self.job.pending.discard(self)
-
-    def _part(self, a: int, b: int, deaths: int = 0) -> ChunkTask | None:
-        return ChunkTask(self.job, self.start + a, self.items[a:b], deaths) if a < b else None
-
-    def _each_alone(self) -> None:
-        self._cut_into([self._part(i, i + 1) for i in range(len(self.items))])
-
-    def _cut_into(self, parts: list[ChunkTask | None]) -> None:
-        if self.parts is None:  # else told twice
-            self.parts = [part for part in parts if part is not None and not self.job.given_up]
-        self.job.engine.maps.add(self)  # until they are out
-        self.job.pending |= set(self.parts)
-        self.job.pending.discard(self)
-        self.job.engine.later(self._send_parts)
-
-    def _send_parts(self) -> None:
-        if self.job.given_up and self.parts:
-            self.job.pending.difference_update(self.parts)
-            self.parts.clear()
-        while self.parts:
-            self.job.send(self.parts[0])
-            del self.parts[0]
-        self.job.engine.maps.discard(self)
-        self.job.proceed()  # given up, this may have been its last
-
-
-class Chunked:
-    """What map and imap have in common: an input that is fed in chunks, a bounded number of them on the way.
-
-    ``chunk_done`` comes under the engine's seat; ``proceed`` runs the user's iterator, outside of it, in one thread
-    at a time.
-    """
-
-    def __init__(self, engine: Engine, known: Known, chunks: Chunker, star: bool, retries: int) -> None:
-        self.engine = engine
-        self.retries = retries  # of an item whose worker died
-        self.call = known.call | Mode.CHUNK | (Mode.STAR if star else 0)
-        self.chunks = chunks
-        self.window = 2 * engine.crew.size + 1
-        self.pending: set[ChunkTask] = set()
-        self.exhausted = self.given_up = False
-        self._input_error: BaseException | None = None
-        self._feeder: dict[int, int] = {}  # at 0: the thread that feeds
-        self._again = self._inside = False
-
-    def send(self, task: ChunkTask) -> None:
-        try:
-            self.engine.submit(task, self.call, task.items)
-        except BaseException as error:  # an item that cannot travel
-            self.engine.fail_later(task, error)
-            if is_ctrl_c(error):
-                raise
-
-    def proceed(self) -> None:
-        """Send what the window has room for. If another thread is at it, that one does."""
-        self._again = True
-        me = threading.get_ident()  # an owner may take the entry again: Ctrl-C may come before the `try`
-        while self._again and not self._inside and self._feeder.setdefault(0, me) == me:
-            try:
-                self._inside = True
-                self._again = False
-                try:
-                    self.feed(self.window)
-                finally:
-                    self.fed()
-            finally:
-                self._inside = False
-                self._feeder.pop(0, None)
-
-    def feed(self, window: float) -> None:
-        try:
-            while not self.exhausted and self.ahead() + len(self.pending) < window:
-                chunk = self.chunks.next()
-                if chunk is None:
-                    self.exhausted = True
-                    return
-                task = ChunkTask(self, *chunk)
-                self.pending.add(task)
-                self.send(task)
-        except BaseException as error:  # the caller's iterator raised: after the results before it
-            self._input_error, self.exhausted = error, True
-            if is_ctrl_c(error):
-                raise
-
-    def ahead(self) -> int:
-        """Chunks that are done and not asked for."""
-        return 0
-
-    def fed(self) -> None:
-        """Called after feeding: perhaps all is done."""
-
-    def abandon(self, error: BaseException) -> None:
-        raise NotImplementedError
-
-    def chunk_done(self, task: ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
-        raise NotImplementedError
-
-
 class MapResult(AsyncResult, Chunked):
     """The result of ``map`` and ``starmap``: a list in the order of the input, or the error of the lowest index."""
 
@@ -373,6 +217,7 @@ class MapResult(AsyncResult, Chunked):
     def fed(self) -> None:
         if not self.exhausted or self.pending:
             return
+        self.repeats = None
         if not self._forgotten:
             self._forgotten = True
             self.engine.crew.forget(self._known)

@@ -1,0 +1,187 @@
+"""What pickle does not know, or would copy: shared objects and arrays on shared memory go by handle, large buffers of
+memoryviews and torch tensors stay out of the pickle.
+
+Both picklers of ``codec`` ask ``reduce`` first. What is shared in a message is pinned until the receiver holds it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+from allcores import _native, segment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ("Shared", "handle_of", "held_from", "memory_under", "note_handle", "reduce", "sending", "spelling")
+
+Reduced = tuple["Callable[..., object]", tuple[object, ...]]
+
+
+class Shared(Protocol):
+    """An object in shared memory: what a handle names."""
+
+    @property
+    def offset(self) -> int: ...
+
+
+class _Sending(threading.local):
+    """The shared objects met while this thread pickles; None outside, where nobody would keep them."""
+
+    handles: list[Shared] | None = None
+    pinned: bool = False
+
+
+sending = _Sending()
+
+
+def handle_of(obj: Shared, *args: object) -> Reduced:
+    """The ``__reduce__`` of every shared object: rebuild one of its class from ``args`` where it arrives."""
+    _native.travels(obj.offset)
+    return _from_handle, (*note_handle(obj), type(obj), args)
+
+
+def note_handle(obj: Shared) -> tuple[tuple[int, int, int], bool]:
+    """Note that a shared object is in the message: what ``held_from`` needs where it arrives."""
+    if sending.handles is None:
+        # A plain pickle.dumps by the user: who knows when it is loaded, and how often. Kept for the program's life.
+        _native.pin(obj.offset)
+    else:
+        sending.handles.append(obj)
+    return segment.origin(), sending.pinned
+
+
+def held_from(origin: tuple[int, int, int], pinned: bool, attach: Callable[..., Any], *args: Any) -> Any:
+    """The shared object that arrived, held by this process: ``attach(*args)``."""
+    segment.find(*origin)
+    obj = attach(*args)
+    if pinned:
+        _native.unpin(obj.offset)
+    return obj
+
+
+def _from_handle(origin: tuple[int, int, int], pinned: bool, cls: Any, args: tuple[object, ...]) -> object:
+    return held_from(origin, pinned, cls._attach, *args)
+
+
+def reduce(obj: Any) -> Any:
+    """How an object travels that is not an exact built-in; NotImplemented for as pickle has it."""
+    how = _BY_TYPE.get(type(obj).__name__)
+    return NotImplemented if how is None else how(obj)
+
+
+def _method(obj: Any) -> Reduced:
+    """`q.put` and its kin, as targets and functions: methods of native classes cannot pickle themselves."""
+    return getattr, (obj.__self__, obj.__name__)
+
+
+# Arrays on shared memory, whoever made them: slices and transposes of a SharedArray, views of an Array.
+
+
+def memory_under(array: Any) -> Any:
+    """The object in shared memory whose bytes an ndarray looks at; None if it has others."""
+    base = array.base
+    while base is not None and not isinstance(base, _MEMORY):
+        base = base.obj if type(base) is memoryview else getattr(base, "base", None)
+    return base
+
+
+_MEMORY = (_native.Memory, _native.Array, _native.Value)
+# dtype -> its short name where that says all, else itself. A name pickles ten times faster.
+_spelled: dict[Any, Any] = {}
+
+
+def _array(array: Any) -> Any:
+    memory = memory_under(array) if type(array).__module__ == "numpy" and array.base is not None else None
+    if memory is None:
+        return NotImplemented
+    address, shape, strides, writeable = _native.geometry(array)
+    first = address - memory.address if array.size else 0
+    how = (shape, spelling(array.dtype), first, strides, writeable)
+    if type(memory) is _native.Memory:
+        return _array_on_memory, (*_memory(memory)[1], how)
+    return _array_on, (memory, how)
+
+
+def _memory(memory: Any) -> Reduced:
+    return _memory_from, (*note_handle(memory), memory.nbytes, memory.offset)
+
+
+def _memory_from(origin: tuple[int, int, int], pinned: bool, nbytes: int, offset: int) -> Any:
+    return held_from(origin, pinned, _native.Memory, nbytes, offset, False)
+
+
+def spelling(dtype: Any) -> Any:
+    """The short name of a dtype, or itself where there is none."""
+    spelled = _spelled.get(dtype)
+    if spelled is None:
+        import numpy
+
+        simple = dtype.names is None and not dtype.metadata and numpy.dtype(dtype.str) == dtype
+        spelled = _spelled[dtype] = dtype.str if simple else dtype
+    return spelled
+
+
+def _array_on_memory(*handle_and_how: Any) -> Any:
+    *handle, how = handle_and_how
+    return _array_on(_memory_from(*handle), how)
+
+
+def _array_on(memory: Any, how: tuple[Any, ...]) -> Any:
+    from numpy import dtype, ndarray
+
+    shape, spelled, first, strides, writeable = how
+    array: Any = ndarray(shape, dtype(spelled), memory, first, strides)
+    if not writeable:
+        array.flags.writeable = False
+    return array
+
+
+# Buffers out of band: one copy into the message's block, and what arrives looks at that block.
+
+
+def _memoryview(view: memoryview) -> Reduced:
+    data = view if view.c_contiguous else memoryview(view.tobytes())
+    shape = None if view.ndim == 1 and view.format == "B" else view.shape
+    return _memoryview_on, (pickle.PickleBuffer(data), view.format, shape, view.readonly)
+
+
+def _memoryview_on(buffer: Any, format: str, shape: tuple[int, ...] | None, readonly: bool) -> memoryview:
+    view = memoryview(buffer)
+    if shape is not None and 0 in shape:
+        view = view.cast(format)  # type: ignore[call-overload] # any format that a memoryview has
+    elif shape is not None:
+        view = view.cast("B").cast(format, shape)  # type: ignore[call-overload]
+    return view.toreadonly() if readonly else view
+
+
+def _torch_storage(storage: Any) -> Any:
+    """The memory of a CPU tensor; torch itself would write it into a file in memory, four copies of it."""
+    if type(storage).__module__ != "torch.storage" or storage.device.type != "cpu":
+        return NotImplemented
+    import torch
+
+    flat = torch.empty(0, dtype=torch.uint8).set_(storage.untyped())
+    return _torch_storage_on, (pickle.PickleBuffer(flat.numpy()), storage.dtype)
+
+
+def _torch_storage_on(buffer: Any, dtype: Any) -> Any:
+    import torch
+
+    view = memoryview(buffer)
+    if view.readonly:
+        view = memoryview(bytearray(view))
+    untyped = torch.frombuffer(view, dtype=torch.uint8).untyped_storage() if view.nbytes else torch.UntypedStorage(0)
+    return torch.TypedStorage(wrap_storage=untyped, dtype=dtype, _internal=True)
+
+
+# By name: of most types neither numpy nor torch need be imported to know that they are others.
+_BY_TYPE: dict[str, Callable[[Any], Any]] = {
+    "nb_bound_method": _method,
+    "ndarray": _array,
+    "Memory": _memory,
+    "memoryview": _memoryview,
+    "TypedStorage": _torch_storage,
+}
