@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
@@ -56,9 +56,7 @@ class SharedArray(np.ndarray, metaclass=_Kind):
 
     _guard: Lock | None = None
 
-    def __new__(  # type: ignore[misc] # a plain ndarray without a lock
-        cls, shape: Any, dtype: DTypeLike = float, *, fill: Any = None, lock: bool | Lock = False
-    ) -> NDArray[Any]:
+    def __new__(cls, shape: Any, dtype: DTypeLike = float, *, fill: Any = None, lock: bool | Lock = False) -> Self:
         dims, kind = _checked_shape(shape), _checked_dtype(dtype)
         nbytes = _checked_bytes(dims, kind)
         _check_lock(lock)
@@ -67,10 +65,10 @@ class SharedArray(np.ndarray, metaclass=_Kind):
         array = np.ndarray(dims, kind, cast(Any, memory))
         if first is not None:
             array[...] = first
-        return _guarded(array, lock)
+        return cast("Self", _guarded(array, lock))
 
     @classmethod
-    def from_array(cls, array: ArrayLike, *, lock: bool | Lock = False) -> NDArray[Any]:
+    def from_array(cls, array: ArrayLike, *, lock: bool | Lock = False) -> Self:
         """A shared copy of an array, or of anything that ``numpy.asarray`` takes: same shape, dtype, memory order.
 
         Raises:
@@ -84,7 +82,7 @@ class SharedArray(np.ndarray, metaclass=_Kind):
         order = "F" if source.flags.f_contiguous and not source.flags.c_contiguous else "C"
         made = np.ndarray(source.shape, kind, cast(Any, memory), order=cast(Any, order))
         made[...] = source
-        return _guarded(made, lock)
+        return cast("Self", _guarded(made, lock))
 
     def get_lock(self) -> Lock:
         """The lock that this array, or the one it is a view of, was made with.

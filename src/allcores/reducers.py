@@ -6,6 +6,7 @@ Both picklers of ``codec`` ask ``reduce`` first. What is shared in a message is 
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
@@ -94,9 +95,15 @@ _spelled: dict[Any, Any] = {}
 
 
 def _array(array: Any) -> Any:
-    memory = memory_under(array) if type(array).__module__ == "numpy" and array.base is not None else None
-    if memory is None:
+    if type(array).__module__ != "numpy":
         return NotImplemented
+    memory = None if array.base is None else memory_under(array)
+    if memory is None:
+        # NumPy has no buffers of dates, and what it makes of a read-only array arrives read-only.
+        ours = (
+            array.flags.forc and (array.dtype.kind in "mM" or not array.flags.writeable) and not array.dtype.hasobject
+        )
+        return _own_array(array) if ours else NotImplemented
     address, shape, strides, writeable = _native.geometry(array)
     first = address - memory.address if array.size else 0
     how = (shape, spelling(array.dtype), first, strides, writeable)
@@ -122,6 +129,22 @@ def spelling(dtype: Any) -> Any:
         simple = dtype.names is None and not dtype.metadata and numpy.dtype(dtype.str) == dtype
         spelled = _spelled[dtype] = dtype.str if simple else dtype
     return spelled
+
+
+def _own_array(array: Any) -> Reduced:
+    order = "C" if array.flags.c_contiguous else "F"
+    flat = array if order == "C" else array.T
+    data: Any = flat.view("i8") if array.dtype.kind in "mM" else flat
+    return _own_array_on, (pickle.PickleBuffer(data), array.shape, spelling(array.dtype), order)
+
+
+def _own_array_on(buffer: Any, shape: tuple[int, ...], spelled: Any, order: Any) -> Any:
+    from numpy import dtype, ndarray
+
+    if type(buffer) is memoryview and buffer.readonly:  # as the sender's was: under it is a block of our own
+        buffer = buffer.obj
+    own = bytearray(buffer) if isinstance(buffer, bytes) else buffer
+    return ndarray(shape, dtype(spelled), own, order=order)
 
 
 def _array_on_memory(*handle_and_how: Any) -> Any:
@@ -159,17 +182,16 @@ def _memoryview_on(buffer: Any, format: str, shape: tuple[int, ...] | None, read
 
 def _torch_storage(storage: Any) -> Any:
     """The memory of a CPU tensor; torch itself would write it into a file in memory, four copies of it."""
-    if type(storage).__module__ != "torch.storage" or storage.device.type != "cpu":
+    untyped = getattr(storage, "_untyped_storage", None)  # its public ways to ask warn that it is deprecated
+    if untyped is None or untyped.device.type != "cpu":
         return NotImplemented
-    import torch
-
-    flat = torch.empty(0, dtype=torch.uint8).set_(storage.untyped())
+    torch: Any = importlib.import_module("torch")
+    flat = torch.empty(0, dtype=torch.uint8).set_(untyped)
     return _torch_storage_on, (pickle.PickleBuffer(flat.numpy()), storage.dtype)
 
 
 def _torch_storage_on(buffer: Any, dtype: Any) -> Any:
-    import torch
-
+    torch: Any = importlib.import_module("torch")
     view = memoryview(buffer)
     if view.readonly:
         view = memoryview(bytearray(view))
