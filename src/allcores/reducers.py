@@ -67,8 +67,23 @@ def _from_handle(origin: tuple[int, int, int], pinned: bool, cls: Any, args: tup
     return held_from(origin, pinned, cls._attach, *args)
 
 
+class Known(Protocol):
+    """What is known of an object that ``allcores.share`` made."""
+
+    def get(self) -> Any: ...
+
+    def reduce(self, obj: Any, /) -> Any: ...
+
+
+# By the id of the object. Filled by allcores.sharing.
+by_id: dict[int, Known] = {}
+
+
 def reduce(obj: Any) -> Any:
     """How an object travels that is not an exact built-in; NotImplemented for as pickle has it."""
+    known = by_id.get(id(obj))
+    if known is not None and known.get() is obj:
+        return known.reduce(obj)
     how = _BY_TYPE.get(type(obj).__name__)
     return NotImplemented if how is None else how(obj)
 
@@ -76,6 +91,10 @@ def reduce(obj: Any) -> Any:
 def _method(obj: Any) -> Reduced:
     """`q.put` and its kin, as targets and functions: methods of native classes cannot pickle themselves."""
     return getattr, (obj.__self__, obj.__name__)
+
+
+def _memory(memory: Any) -> Reduced:
+    return held_from, (*note_handle(memory), _native.Memory, memory.nbytes, memory.offset, False)
 
 
 # Arrays on shared memory, whoever made them: slices and transposes of a SharedArray, views of an Array.
@@ -156,10 +175,8 @@ def _array_on(memory: Any, how: tuple[Any, ...]) -> Any:
     from numpy import dtype, ndarray
 
     shape, spelled, first, strides, writeable = how
-    array: Any = ndarray(shape, dtype(spelled), memory, first, strides)
-    if not writeable:
-        array.flags.writeable = False
-    return array
+    # On memory that cannot be written to, an array cannot be made writable either.
+    return ndarray(shape, dtype(spelled), memory if writeable else memoryview(memory).toreadonly(), first, strides)
 
 
 # Buffers out of band: one copy into the message's block, and what arrives looks at that block.
@@ -202,6 +219,7 @@ def _torch_storage_on(buffer: Any, dtype: Any) -> Any:
 # By name: of most types neither numpy nor torch need be imported to know that they are others.
 _BY_TYPE: dict[str, Callable[[Any], Any]] = {
     "nb_bound_method": _method,
+    "Memory": _memory,
     "ndarray": _array,
     "Memory": _memory,
     "memoryview": _memoryview,

@@ -300,7 +300,16 @@ def _replace_template(how_to_wait: int) -> None:
         _link.lock.release()
 
 
-_native.on_long_wait(_check_template)
+# What is to be looked at when a wait of this process has lasted for seconds.
+during_long_waits: list[Callable[[], object]] = [_check_template]
+
+
+def _look_around() -> None:
+    for look in during_long_waits:
+        look()
+
+
+_native.on_long_wait(_look_around)
 
 
 def _forked() -> None:
