@@ -172,11 +172,12 @@ def _array_on_memory(*handle_and_how: Any) -> Any:
 
 
 def _array_on(memory: Any, how: tuple[Any, ...]) -> Any:
-    from numpy import dtype, ndarray
+    from numpy import dtype, frombuffer, ndarray
 
     shape, spelled, first, strides, writeable = how
-    # On memory that cannot be written to, an array cannot be made writable either.
-    return ndarray(shape, dtype(spelled), memory if writeable else memoryview(memory).toreadonly(), first, strides)
+    # An array on an array that cannot be written to cannot be made writable either.
+    under: Any = memory if writeable else frombuffer(memoryview(memory).toreadonly(), "B")
+    return ndarray(shape, dtype(spelled), under, first, strides)
 
 
 # Buffers out of band: one copy into the message's block, and what arrives looks at that block.

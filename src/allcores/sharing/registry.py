@@ -57,6 +57,8 @@ class Entry:
         if obj is not self.get():
             return NotImplemented
         memory = self.records.memory
+        if self.kept is not None:
+            self.is_wanted_here(True)  # who sends it has it
         return _arrive, (*reducers.note_handle(self), memory.nbytes, memory.offset, tuple(self.records.handles))
 
     def __reduce__(self) -> Any:
@@ -155,12 +157,9 @@ def sweep(now: bool = False) -> None:
     if begin < _next_look and not now:
         return
     for offset, entry in list(_kept.items()):
-        if entry.ref is None:
-            wanted = sys.getrefcount(entry.kept) > _ALONE
-            entry.is_wanted_here(wanted)
-            if wanted:
-                continue
-        if not entry.is_wanted_elsewhere():
+        wanted = sys.getrefcount(entry.kept) > _ALONE
+        entry.is_wanted_here(wanted)
+        if (entry.ref is not None or not wanted) and not entry.is_wanted_elsewhere():
             _let_go(offset, entry)
     _next_look = begin + (time.monotonic() - begin) * _SHARE_OF_TIME
 
