@@ -12,9 +12,12 @@ import socket
 import struct
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allcores import _native, segment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ("StartRequest", "send_signal", "stop_template", "template_pid")
 

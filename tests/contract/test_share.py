@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import allcores
+from allcores import reducers
 from allcores.sharing import registry
 
 from . import jobs
@@ -243,7 +244,8 @@ def test_a_view_of_a_shared_array_travels_by_handle(mp: Context, place: Place) -
 
 
 def test_bytes_are_a_memoryview(mp: Context) -> None:
-    for data in (b"x" * 10_000, bytearray(b"y"), memoryview(b"z" * 10)[::2], b"", memoryview(np.arange(6).reshape(2, 3))):
+    table = memoryview(bytes(range(24))).cast("i", (2, 3))
+    for data in (b"x" * 10_000, bytearray(b"y"), memoryview(b"z" * 10)[::2], b"", table):
         shared = mp.share(data)
         assert shared == data
         assert shared.readonly
@@ -378,8 +380,9 @@ def test_an_array_in_many_items_is_copied_once(mp: Context) -> None:
     shared = mp.share([{"i": i, "array": array} for i in range(100)])
     assert allcores._native.usage()[1] - before < 4 * array.nbytes
     assert shared[0]["array"].__array_interface__["data"] == shared[99]["array"].__array_interface__["data"]
-    halves = mp.share([memoryview(array)[:10], memoryview(array)[10:20]])
-    assert (halves[0][0], halves[1][0]) == (0, 10)
+    raw = memoryview(bytes(range(20)))
+    halves = mp.share([pickle.PickleBuffer(raw[:10]), pickle.PickleBuffer(raw[10:])])
+    assert [bytes(half) for half in halves] == [bytes(range(10)), bytes(range(10, 20))]
 
 
 def test_many_threads_that_share(mp: Context) -> None:
@@ -468,7 +471,7 @@ def test_the_maker_is_killed_while_others_read(mp: Context, start: Start) -> Non
 
     maker = start(make)
     shared = post.get(timeout=PATIENCE)
-    reader = start(lambda: (gate.wait(PATIENCE), [int(x[0]) for x in shared])[1])
+    reader = start(read_after, gate, shared)
     maker.kill()
     maker.join(PATIENCE)
     gate.set()
@@ -476,6 +479,11 @@ def test_the_maker_is_killed_while_others_read(mp: Context, start: Start) -> Non
     assert [int(x[9_999]) for x in shared] == list(range(20))
     del shared, reader, maker
     settle_with_sweep(before)
+
+
+def read_after(gate: Any, shared: Any) -> list[int]:
+    gate.wait(PATIENCE)
+    return [int(x[0]) for x in shared]
 
 
 def settle_with_sweep(before: tuple[int, int]) -> None:
@@ -504,3 +512,21 @@ def test_a_worker_is_killed_while_it_reads(mp: Context) -> None:
         assert pool.apply(lambda: shared[2][0]) == 0
     holders = shared._records.memory.holders()
     assert holders == [allcores._native.slot()]
+
+
+def test_handles_of_what_has_ended_or_is_elsewhere(mp: Context) -> None:
+    shared = mp.share([1])
+    arrive, (origin, pinned, which, handles) = reducers.by_id[id(shared)].reduce(shared)
+    nbytes, offset, number = which
+    allcores._native.unpin(offset)  # as it was a pickle of ours
+    with pytest.raises(ValueError, match="another"):
+        arrive((origin[0] + 1, *origin[1:]), pinned, which, handles)
+    with pytest.raises(ValueError, match="has ended"):
+        arrive(origin, pinned, (nbytes, offset, number + 1), handles)
+    with pytest.raises(ValueError, match="fit together"):
+        arrive(origin, pinned, (nbytes + 1_000_000, offset, number + 1), handles)
+    assert arrive(origin, pinned, which, handles) is shared
+    del shared
+    gc.collect()
+    with pytest.raises(ValueError, match="handle names nothing"):
+        arrive(origin, pinned, which, handles)

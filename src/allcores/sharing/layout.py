@@ -5,8 +5,8 @@
                                       └──── offsets of records ─┘
 
 A record is one pickle, or a zero byte, a table of buffers that lie elsewhere in the block, and then the pickle: so an
-array in it is a view of the block. A list is a table of records; a dict a table of keys, one of values, and two that find
-a key by its hash.
+array in it is a view of the block. A list is a table of records; a dict a table of keys, one of values, and two that
+find a key by its hash.
 
 ``idle`` is the one part that is written to later, each byte by its own process: whether that process keeps the object
 only because it may come again. It is a hint: see ``registry``.
@@ -29,8 +29,9 @@ __all__ = ("ALIGNED", "BUFFER", "HEAD", "HEAD_AT", "RECORD", "START", "Hashless"
 
 # One for each slot of the segment's table of participants.
 IDLE = 1024
-# Kind, number of items, offsets of up to four tables, and by how much a hash is shifted for the last of them.
-HEAD = struct.Struct("<7Q8x")
+# Kind, number of items, offsets of up to four tables, by how much a hash is shifted for the last of them; and a number
+# that no other shared object has, for a handle to make sure by.
+HEAD = struct.Struct("<8Q")
 HEAD_AT = IDLE
 START = HEAD_AT + HEAD.size
 # What begins a record with buffers: no pickle begins with a zero. Then how many; then offset and size of each.
@@ -54,19 +55,20 @@ class Kind:
 class Records:
     """The bytes of a shared object in this process. Whoever reads them holds this, and so the block."""
 
-    __slots__ = ("count", "handles", "kind", "memory", "shift", "tables", "view")
+    __slots__ = ("count", "handles", "kind", "memory", "number", "shift", "tables", "view")
 
     def __init__(self, memory: _native.Memory, handles: Sequence[object]) -> None:
         self.memory = memory
         # Objects in shared memory that the records name by handle: whoever may read those keeps them alive.
         self.handles = handles
         self.view = memoryview(memory).toreadonly()
-        self.kind, self.count, *self.tables, self.shift = HEAD.unpack_from(self.view, HEAD_AT)
+        head: tuple[int, ...] = HEAD.unpack_from(self.view, HEAD_AT)
+        self.kind, self.count, *self.tables, self.shift, self.number = head
 
-    def table(self, number: int, code: str = "Q", length: int | None = None) -> memoryview:
+    def table(self, number: int, code: str = "Q", length: int | None = None) -> Any:
         """One of the tables: by default an offset for each item."""
         at, n = self.tables[number], self.count if length is None else length
-        return self.view[at : at + n * struct.calcsize(code)].cast(code)  # type: ignore[call-overload]
+        return self.view[at : at + n * struct.calcsize(code)].cast(code)  # type: ignore[call-overload] # one of its codes
 
     def load(self, at: int) -> Any:
         """Unpickle the record at an offset. Its buffers are views of the block."""

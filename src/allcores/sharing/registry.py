@@ -2,10 +2,10 @@
 
     share(obj) ──▶ Entry: object here ⇄ block ──reduce──▶ handle ──▶ arrive: Entry there ──▶ the same object every time
 
-Whoever receives an object keeps it, so that it is unpickled once, however many tasks bring it. It is kept as long as any
-process *wants* it: has it for another reason than that it may come again. Each process says in a byte of the block whether
-it wants the object. That is a hint: whoever reads it wrong unpickles once more, or keeps an object until the next look;
-the memory itself has holders, of whom the core knows, killed ones too.
+Whoever receives an object keeps it, so that it is unpickled once, however many tasks bring it. It is kept as long as
+any process *wants* it: has it for another reason than that it may come again. Each process says in a byte of the block
+whether it wants the object. That is a hint, which no death can leave wrong for long: whoever reads it wrong unpickles
+once more, or keeps an object until the next look. The memory itself has holders, of whom the core knows.
 """
 
 from __future__ import annotations
@@ -56,10 +56,11 @@ class Entry:
         """How the object travels: by handle, with the handles of what it has handles of."""
         if obj is not self.get():
             return NotImplemented
-        memory = self.records.memory
         if self.kept is not None:
             self.is_wanted_here(True)  # who sends it has it
-        return _arrive, (*reducers.note_handle(self), memory.nbytes, memory.offset, tuple(self.records.handles))
+        records, memory = self.records, self.records.memory
+        which = memory.nbytes, memory.offset, records.number
+        return _arrive, (*reducers.note_handle(self), which, tuple(records.handles))
 
     def __reduce__(self) -> Any:
         """Of an entry that is itself such a handle."""
@@ -126,10 +127,8 @@ def _ended(key: int, ref: weakref.ref[Any]) -> None:
         del reducers.by_id[key]
 
 
-def _arrive(
-    origin: tuple[int, int, int], pinned: bool, nbytes: int, offset: int, handles: Sequence[object]
-) -> Any:
-    entry = reducers.held_from(origin, pinned, _entry, nbytes, offset, handles)
+def _arrive(origin: tuple[int, int, int], pinned: bool, which: tuple[int, int, int], handles: Sequence[object]) -> Any:
+    entry = reducers.held_from(origin, pinned, _entry, *which, handles)
     obj = entry.get()
     if obj is not None:
         return obj
@@ -137,10 +136,12 @@ def _arrive(
     return register(entry, containers.load(entry.records), keep=True)
 
 
-def _entry(nbytes: int, offset: int, handles: Sequence[object]) -> Entry:
+def _entry(nbytes: int, offset: int, number: int, handles: Sequence[object]) -> Entry:
     entry = _by_offset.get(offset)
-    if entry is None or entry.get() is None:
+    if entry is None or entry.get() is None or entry.records.number != number:
         entry = Entry(Records(_native.Memory(nbytes, offset, False), handles))
+        if entry.records.number != number:
+            raise ValueError("this handle names a shared object that has ended: keep the object as long as its handles")
     return entry
 
 

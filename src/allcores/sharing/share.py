@@ -34,14 +34,15 @@ def share(obj: Any) -> Any:
       they are asked for: a million of them take no memory in the workers. An inner list or dict is such an item, and
       unpickled whole; share it first where it is large. Dicts and sets find keys of text, bytes, numbers, None, and
       tuples and frozensets of them in the shared memory; for others each process makes an index of its own.
-    - anything else (a data frame, a model, an object, a function): another of its type, rebuilt here and in each process,
-      whose arrays are read-only views of the shared memory. Treat all of it as read-only: what one process changes, the
-      others do not see.
+    - anything else (a data frame, a model, an object, a function): another of its type, rebuilt here and in each
+      process, whose arrays are read-only views of the shared memory. Treat all of it as read-only: what one process
+      changes, the others do not see.
     - numbers, text and None as they are.
 
-    What changes in ``obj`` later changes nothing here. The memory lives as long as any process has what was returned, or
-    something of it; that one of them is killed does no harm. A process that received it keeps it until nobody
-    else has it: it looks after each task, when something shared arrives, and about once a second while it waits.
+    What changes in ``obj`` later changes nothing here. The memory lives as long as any process has what was returned,
+    or something of it; that one of them is killed does no harm. A process that received it keeps it until nobody else
+    has it: it looks after each task, when something shared arrives, and about once a second while it waits. Where
+    nothing is left but that, an object that cannot be referenced weakly (a namedtuple) is let go at such a look too.
     ``pickle.dumps`` and ``copy`` of yours see an ordinary object: a shared list is a list to them.
 
     Raises:
@@ -87,8 +88,6 @@ class _Bytes:
         return _view, (pickle.PickleBuffer(self.data), self.format, self.shape)
 
 
-def _view(data: memoryview, format: str, shape: tuple[int, ...]) -> memoryview:
+def _view(data: memoryview, format: Any, shape: tuple[int, ...]) -> memoryview:
     flat = data.cast("B")
-    if 0 in shape or (format == "B" and len(shape) == 1):
-        return flat.cast(format)  # type: ignore[call-overload] # any format that a memoryview has
-    return flat.cast(format, shape)  # type: ignore[call-overload,no-any-return]
+    return flat.cast(format) if 0 in shape or (format, len(shape)) == ("B", 1) else flat.cast(format, shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from array import array
 from itertools import accumulate
@@ -121,7 +122,8 @@ class Writer:
         memory = _native.Memory(self._end, zeroed=False)
         view = memoryview(memory)
         view[:IDLE] = bytes(IDLE)
-        HEAD.pack_into(view, HEAD_AT, kind, count, *(*tables, 0, 0, 0, 0)[:4], shift)
+        number = int.from_bytes(os.urandom(8))
+        HEAD.pack_into(view, HEAD_AT, kind, count, *(*tables, 0, 0, 0, 0)[:4], shift, number)
         self._joined.reverse()
         at = START
         while self._joined:  # one by one, so that what was copied is not there twice for long
@@ -216,7 +218,7 @@ def _place_in(root: Any, part: object) -> str:
 
 
 def _reduce_array(array: Any, is_root: bool) -> Any:
-    """Arrays that NumPy itself would copy into the pickle: those with gaps, and dates. The root, wherever its bytes are."""
+    """Arrays that NumPy would copy into the pickle: those with gaps, and dates. The root, wherever its bytes are."""
     if type(array).__module__ != "numpy" or array.dtype.hasobject:
         return NotImplemented
     packed = array if array.flags.forc else array.copy(order="C")
