@@ -10,6 +10,8 @@ import mmap
 import pickle
 import random
 import socket
+import subprocess
+import sys
 import threading
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable
@@ -191,6 +193,7 @@ def test_keys_without_a_hash_for_all_are_found_too(mp: Context, key: Any) -> Non
         assert pool.apply(at, (shared, key)) == "found"
         assert pool.apply(at, (shared, "x")) == 1
     assert Colour.RED not in mp.share({1: 2})
+    assert mp.share({(1, "x"): 5})[(np.True_, "x")] == 5
 
 
 def test_a_set(mp: Context) -> None:
@@ -257,6 +260,24 @@ def test_bytes_are_a_memoryview(mp: Context) -> None:
 @pytest.mark.parametrize("thing", [None, True, 5, 0.5, "text", int, len, Colour.RED, jobs.square], ids=repr)
 def test_what_needs_no_sharing_is_returned_as_it_is(mp: Context, thing: Any) -> None:
     assert mp.share(thing) is thing
+
+
+def test_what_pickles_as_plain_data_is_plain(mp: Context) -> None:
+    class Odd:
+        def __reduce__(self) -> Any:
+            return list, ((1, 2),)
+
+    assert type(mp.share(Odd())) is list
+
+
+def test_a_shared_array_is_copied(mp: Context) -> None:
+    for lock in (False, True):
+        array = mp.SharedArray(5, lock=lock)
+        shared = mp.share(array)
+        array[0] = 1
+        assert type(shared) is np.ndarray
+        assert shared.tolist() == [0.0] * 5
+        assert not shared.flags.writeable
 
 
 def test_what_is_shared_is_not_shared_again(mp: Context) -> None:
@@ -530,3 +551,40 @@ def test_handles_of_what_has_ended_or_is_elsewhere(mp: Context) -> None:
     gc.collect()
     with pytest.raises(ValueError, match="handle names nothing"):
         arrive(origin, pinned, which, handles)
+
+
+@pytest.mark.needs("kills")
+def test_killed_while_it_shares(mp: Context, start: Start) -> None:
+    mp.share([0])
+    before = usage()
+    for i in range(5):
+        begun = mp.Semaphore(0)
+        maker = start(share_on_and_on, mp, begun)
+        for _ in range(1 + 10 * i):
+            assert begun.acquire(timeout=PATIENCE)
+        maker.kill()
+        maker.join(PATIENCE)
+        del begun, maker
+    settle_with_sweep(before)
+
+
+def share_on_and_on(mp: Context, begun: Any) -> None:
+    kept: list[Any] = []
+    while True:
+        begun.release()
+        kept.append(mp.share([np.zeros(10_000), {"a": kept}]))
+        kept = kept[-2:]
+
+
+def test_nothing_is_said_at_the_end_of_the_program() -> None:
+    script = """
+import allcores, collections, numpy
+class Odd: pass
+things = [allcores.share(x) for x in ([1], {"a": 2}, numpy.zeros(10), b"x", Odd(), collections.namedtuple("P", "x")(1))]
+cycle = [things]
+cycle.append(cycle)
+with allcores.Pool(1) as pool:
+    kept = pool.apply(lambda: allcores.share([things[0][0]]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from typing import TYPE_CHECKING, Any, overload
 
-from allcores.sharing.layout import Hashless, Kind, stable_hash
+from allcores.sharing.layout import Kind, stable_hash
 
 if TYPE_CHECKING:
     from allcores.sharing.layout import Records
@@ -107,29 +107,20 @@ class _Keys:
 
     def find(self, key: Any) -> int:
         """The number of a key; -1 if it is not there. TypeError as of a dict for one that has no hash."""
-        own = hash(key)
-        if not len(self._starts):
+        hash(key)
+        starts = self._starts
+        if not len(starts):
             if self._index is None:
                 self._index = {key: i for i, key in enumerate(self)}
             return self._index.get(key, -1)
-        try:
-            found = stable_hash(key)
-        except Hashless:
-            return self._find_by_number(key, own)
-        return self._find(key, found)
-
-    def _find(self, key: Any, found: int) -> int:
-        first = found >> self._shift
-        for entry in self._entries[self._starts[first] : self._starts[first + 1]]:
-            if entry >> 32 == found:
+        wanted = stable_hash(key, asked=True)
+        first = wanted >> self._shift
+        for entry in self._entries[starts[first] : starts[first + 1]]:
+            if entry >> 32 == wanted:
                 i: int = entry & 0xFFFFFFFF
                 if self.records.load(self.table[i]) == key:
                     return i
         return -1
-
-    def _find_by_number(self, key: Any, own: int) -> int:
-        """A key of a type that none of the keys has: it may still be equal to a number."""
-        return self._find(key, stable_hash(own))
 
 
 class SharedDict(Mapping[Any, Any]):

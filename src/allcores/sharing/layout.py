@@ -86,10 +86,14 @@ class Hashless(TypeError):
     """A key whose hash differs from process to process."""
 
 
-def stable_hash(key: Any) -> int:
+def stable_hash(key: Any, asked: bool = False) -> int:
     """32 bits that are the same in every process, and for keys that are equal.
 
     Python's own hash of text is another one in each process.
+
+    Args:
+        key: anything that has a hash.
+        asked: it is looked for among keys of the types below, and may be of another type: equal to a number, perhaps.
 
     Raises:
         Hashless: none is known for this type.
@@ -98,20 +102,26 @@ def stable_hash(key: Any) -> int:
     if kind is str or isinstance(key, str):
         return zlib.crc32(key.encode("utf-8", "surrogatepass"))
     if kind is int or isinstance(key, Number):
-        # Python's, so that 1, 1.0 and True stay one key; spread, because the upper bits are looked at.
-        return (hash(key) * 0x9E3779B97F4A7C15 >> 32) & 0xFFFFFFFF
+        return _spread(hash(key))
     if isinstance(key, bytes | memoryview):
         return zlib.crc32(key)
     if isinstance(key, tuple):
         found = len(key)
         for part in key:
-            found = (found * 1_000_003 ^ stable_hash(part)) & 0xFFFFFFFF
+            found = (found * 1_000_003 ^ stable_hash(part, asked)) & 0xFFFFFFFF
         return found
     if isinstance(key, frozenset):
         found = len(key)
         for part in key:
-            found ^= stable_hash(part) * 0x9E3779B1 & 0xFFFFFFFF
+            found ^= stable_hash(part, asked) * 0x9E3779B1 & 0xFFFFFFFF
         return found
     if key is None:
         return 0
+    if asked:
+        return _spread(hash(key))
     raise Hashless(f"no hash of {kind.__name__} is the same in all processes")
+
+
+def _spread(number: int) -> int:
+    """Python's hash of a number, so that 1, 1.0 and True stay one key; spread, because the upper bits are looked at."""
+    return (number * 0x9E3779B97F4A7C15 >> 32) & 0xFFFFFFFF

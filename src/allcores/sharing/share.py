@@ -20,6 +20,8 @@ _AS_THEY_ARE = frozenset({type(None), bool, int, float, complex, str, type(...),
 _SEQUENCES: dict[type, int] = {list: Kind.LIST, tuple: Kind.TUPLE}
 _KEYED: dict[type, int] = {dict: Kind.DICT, set: Kind.SET, frozenset: Kind.FROZENSET}
 _BYTES = (bytes, bytearray, memoryview)
+# What the codec carries by itself, without asking by what handle.
+_PLAIN = _AS_THEY_ARE | {*_SEQUENCES, *_KEYED, bytes, bytearray}
 
 
 def share(obj: Any) -> Any:
@@ -55,8 +57,9 @@ def share(obj: Any) -> Any:
     records = _written(obj)
     entry = registry.Entry(records)
     made = containers.load(records)
-    if made is obj:  # found by its name, here as everywhere: a module's function, a member of an Enum
-        return obj
+    # The first: found by its name, as everywhere, like a module's function. The second: its pickle makes plain data of it.
+    if made is obj or type(made) in _PLAIN:
+        return made
     return registry.register(entry, made, keep=False)
 
 

@@ -23,6 +23,8 @@ __all__ = ("Writer",)
 _PIECES = 4096
 # Pieces that are larger on the average are left as they are: joining them would copy what is large.
 _SMALL = 4096
+# By name, because numpy need not be imported to know that something else is met.
+_ARRAYS = ("ndarray", "SharedArray")
 
 
 class _Light(pickle.Pickler):
@@ -33,9 +35,12 @@ class _Light(pickle.Pickler):
         self._writer = writer
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, FunctionType | type) and not codec.is_importable(obj):
-            return self._writer.apart(obj)
-        return self._writer.reduce(obj)
+        writer = self._writer
+        if isinstance(obj, FunctionType | type) and id(obj) not in writer.importable:
+            if not codec.is_importable(obj):
+                return writer.apart(obj)
+            writer.importable[id(obj)] = obj
+        return writer.reduce(obj)
 
 
 class Writer:
@@ -54,6 +59,7 @@ class Writer:
         self._written: dict[int, tuple[Any, int]] = {}
         self._apart: dict[int, tuple[Any, registry.Entry]] = {}
         self._handles: list[Any] = []
+        self.importable: dict[int, Any] = {}
         self.write: Callable[[Any], None] = self._pieces.append
         self._pickler = _Light(self)
 
@@ -142,7 +148,7 @@ class Writer:
     def reduce(self, obj: Any) -> Any:
         """How an object is written that neither pickler is to write its own way."""
         reduced = NotImplemented
-        if type(obj).__name__ == "ndarray":
+        if type(obj).__name__ in _ARRAYS:
             reduced = _reduce_array(obj, obj is self._root)
         return reducers.reduce(obj) if reduced is NotImplemented else reduced
 
@@ -219,8 +225,12 @@ def _place_in(root: Any, part: object) -> str:
 
 def _reduce_array(array: Any, is_root: bool) -> Any:
     """Arrays that NumPy would copy into the pickle: those with gaps, and dates. The root, wherever its bytes are."""
-    if type(array).__module__ != "numpy" or array.dtype.hasobject:
+    from numpy import ndarray
+
+    if not isinstance(array, ndarray) or array.dtype.hasobject or (type(array) is not ndarray and not is_root):
         return NotImplemented
+    if type(array) is not ndarray:
+        array = array.view(ndarray)
     packed = array if array.flags.forc else array.copy(order="C")
     if array.dtype.kind in "mM":
         return _as_dates, (packed.view("i8"), array.dtype)
