@@ -74,6 +74,8 @@ class Known(Protocol):
 
     def reduce(self, obj: Any, /) -> Any: ...
 
+    def is_wanted_here(self, wanted: bool) -> None: ...
+
 
 # By the id of the object. Filled by allcores.sharing.
 by_id: dict[int, Known] = {}

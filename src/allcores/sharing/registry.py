@@ -10,6 +10,7 @@ once more, or keeps an object until the next look. The memory itself has holders
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 import weakref
@@ -56,8 +57,7 @@ class Entry:
         """How the object travels: by handle, with the handles of what it has handles of."""
         if obj is not self.get():
             return NotImplemented
-        if self.kept is not None:
-            self.is_wanted_here(True)  # who sends it has it
+        self.is_wanted_here(True)  # who sends it has it
         records, memory = self.records, self.records.memory
         which = memory.nbytes, memory.offset, records.number
         return _arrive, (*reducers.note_handle(self), which, tuple(records.handles))
@@ -70,6 +70,10 @@ class Entry:
         """Say whether this process has the object for another reason than that it may come again."""
         self._idle[_native.slot() - 1] = not wanted
 
+    def was_sent(self) -> bool:
+        """Whether this process has said that it wants the object, which it had only kept."""
+        return not self._idle[_native.slot() - 1]
+
     def is_wanted_elsewhere(self) -> bool:
         """Whether another process says so."""
         me = _native.slot()
@@ -80,6 +84,8 @@ class Entry:
 _by_offset: weakref.WeakValueDictionary[int, Entry] = weakref.WeakValueDictionary()
 # What this process keeps for the next time: or because its end could not be noticed.
 _kept: dict[int, Entry] = {}
+# Kept no more, and still there: because of somebody here, or of a circle of references.
+_doubtful: list[Entry] = []
 _next_look = 0.0
 
 
@@ -125,6 +131,7 @@ def _ended(key: int, ref: weakref.ref[Any]) -> None:
     entry = reducers.by_id.get(key)
     if entry is not None and entry.get() is None:
         del reducers.by_id[key]
+        entry.is_wanted_here(False)  # arrays of it may be left, which are views of the block
 
 
 def _arrive(origin: tuple[int, int, int], pinned: bool, which: tuple[int, int, int], handles: Sequence[object]) -> Any:
@@ -158,9 +165,12 @@ def sweep(now: bool = False) -> None:
     if begin < _next_look and not now:
         return
     for offset, entry in list(_kept.items()):
-        wanted = sys.getrefcount(entry.kept) > _ALONE
-        entry.is_wanted_here(wanted)
-        if (entry.ref is not None or not wanted) and not entry.is_wanted_elsewhere():
+        alone = sys.getrefcount(entry.kept) <= _ALONE
+        if entry.ref is None or alone:
+            entry.is_wanted_here(not alone)
+        if entry.ref is None and not alone:
+            continue
+        if (entry.was_sent() and not alone) or not entry.is_wanted_elsewhere():
             _let_go(offset, entry)
     _next_look = begin + (time.monotonic() - begin) * _SHARE_OF_TIME
 
@@ -174,7 +184,18 @@ def _let_go(offset: int, entry: Entry) -> None:
     entry.kept = None
     del obj
     if entry.ref is not None and entry.ref() is not None:
-        entry.is_wanted_here(True)  # somebody here has it
+        _doubtful.append(entry)
 
 
-start.during_long_waits.append(partial(sweep, True))
+def _look() -> None:
+    """While this process waits it has the time to find out whether what it has let go is wanted here."""
+    sweep(now=True)
+    if _doubtful:
+        gc.collect()
+    while _doubtful:
+        entry = _doubtful.pop()
+        if entry.get() is not None:
+            entry.is_wanted_here(True)
+
+
+start.during_long_waits.append(_look)

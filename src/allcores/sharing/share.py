@@ -57,7 +57,7 @@ def share(obj: Any) -> Any:
     records = _written(obj)
     entry = registry.Entry(records)
     made = containers.load(records)
-    # The first: found by its name, as everywhere, like a module's function. The second: its pickle makes plain data of it.
+    # Found by its name, as everywhere, like a module's function; or its pickle makes plain data of it.
     if made is obj or type(made) in _PLAIN:
         return made
     return registry.register(entry, made, keep=False)

@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Any, Self
 from allcores import _native, codec, reducers
 from allcores.errors import UnpicklableError
 from allcores.sharing import registry
-from allcores.sharing.layout import ALIGNED, BUFFER, HEAD, HEAD_AT, IDLE, RECORD, START, Hashless, Records, stable_hash
+from allcores.sharing.layout import (
+    ALIGNED,
+    BUFFER,
+    HEAD,
+    HEAD_AT,
+    IDLE,
+    RECORD,
+    START,
+    Hashless,
+    Kind,
+    Records,
+    stable_hash,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -158,7 +170,7 @@ class Writer:
             raise pickle.PicklingError("the root itself: in this block")
         if id(obj) not in self._apart:
             with Writer(obj) as writer:
-                records = writer.finish(0, 1, (writer.add(obj),))
+                records = writer.finish(Kind.OBJECT, 1, (writer.add(obj),))
             self._apart[id(obj)] = obj, registry.hold_original(records, obj)
         return self._apart[id(obj)][1].reduce(obj)
 
