@@ -14,9 +14,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 from allcores import _native, segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-__all__ = ("Shared", "handle_of", "held_from", "memory_under", "note_handle", "reduce", "sending", "spelling")
+__all__ = (
+    "Shared",
+    "array_on",
+    "handle_of",
+    "held_from",
+    "memory_under",
+    "note_handle",
+    "reduce",
+    "sending",
+    "spelling",
+)
 
 Reduced = tuple["Callable[..., object]", tuple[object, ...]]
 
@@ -84,8 +94,8 @@ by_id: dict[int, Known] = {}
 def reduce(obj: Any) -> Any:
     """How an object travels that is not an exact built-in; NotImplemented for as pickle has it."""
     known = by_id.get(id(obj))
-    if known is not None and known.get() is obj:
-        return known.reduce(obj)
+    if known is not None and (reduced := known.reduce(obj)) is not NotImplemented:
+        return reduced
     how = _BY_TYPE.get(type(obj).__name__)
     return NotImplemented if how is None else how(obj)
 
@@ -93,10 +103,6 @@ def reduce(obj: Any) -> Any:
 def _method(obj: Any) -> Reduced:
     """`q.put` and its kin, as targets and functions: methods of native classes cannot pickle themselves."""
     return getattr, (obj.__self__, obj.__name__)
-
-
-def _memory(memory: Any) -> Reduced:
-    return held_from, (*note_handle(memory), _native.Memory, memory.nbytes, memory.offset, False)
 
 
 # Arrays on shared memory, whoever made them: slices and transposes of a SharedArray, views of an Array.
@@ -130,7 +136,7 @@ def _array(array: Any) -> Any:
     how = (shape, spelling(array.dtype), first, strides, writeable)
     if type(memory) is _native.Memory:
         return _array_on_memory, (*_memory(memory)[1], how)
-    return _array_on, (memory, how)
+    return array_on, (memory, how)
 
 
 def _memory(memory: Any) -> Reduced:
@@ -170,10 +176,11 @@ def _own_array_on(buffer: Any, shape: tuple[int, ...], spelled: Any, order: Any)
 
 def _array_on_memory(*handle_and_how: Any) -> Any:
     *handle, how = handle_and_how
-    return _array_on(_memory_from(*handle), how)
+    return array_on(_memory_from(*handle), how)
 
 
-def _array_on(memory: Any, how: tuple[Any, ...]) -> Any:
+def array_on(memory: Any, how: Sequence[Any]) -> Any:
+    """The array that lies on shared memory, or any other buffer, as ``geometry`` said."""
     from numpy import dtype, frombuffer, ndarray
 
     shape, spelled, first, strides, writeable = how
@@ -222,7 +229,6 @@ def _torch_storage_on(buffer: Any, dtype: Any) -> Any:
 # By name: of most types neither numpy nor torch need be imported to know that they are others.
 _BY_TYPE: dict[str, Callable[[Any], Any]] = {
     "nb_bound_method": _method,
-    "Memory": _memory,
     "ndarray": _array,
     "Memory": _memory,
     "memoryview": _memoryview,

@@ -55,8 +55,8 @@ class Entry:
 
     def reduce(self, obj: Any) -> Any:
         """How the object travels: by handle, with the handles of what it has handles of."""
-        if obj is not self.get():
-            return NotImplemented
+        if obj is not self.get() or (type(obj).__name__ == "ndarray" and not obj.dtype.hasobject):
+            return NotImplemented  # an array on shared memory travels as such: there is nothing to unpickle
         self.is_wanted_here(True)  # who sends it has it
         records, memory = self.records, self.records.memory
         which = memory.nbytes, memory.offset, records.number
