@@ -177,8 +177,9 @@ def sweep(now: bool = False) -> None:
 
 def _let_go(offset: int, entry: Entry) -> None:
     obj = entry.kept
-    if _kept.pop(offset, None) is not entry or obj is None:
+    if _kept.get(offset) is not entry or obj is None:
         return  # another thread did
+    _kept.pop(offset, None)
     if entry.ref is None:
         reducers.by_id.pop(id(obj), None)
     entry.kept = None
@@ -190,10 +191,12 @@ def _let_go(offset: int, entry: Entry) -> None:
 def _look() -> None:
     """While this process waits it has the time to find out whether what it has let go is wanted here."""
     sweep(now=True)
-    if _doubtful:
-        gc.collect()
-    while _doubtful:
-        entry = _doubtful.pop()
+    if not _doubtful:
+        return
+    doubtful = _doubtful[:]
+    del _doubtful[: len(doubtful)]
+    gc.collect()
+    for entry in doubtful:
         if entry.get() is not None:
             entry.is_wanted_here(True)
 
