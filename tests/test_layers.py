@@ -27,6 +27,7 @@ RANK = {
     "template": 5,
     "shared": 5,
     "arrays": 5,
+    "sharing": 5,
     "process": 5,
     "child": 6,
     "context": 6,
@@ -88,7 +89,7 @@ def test_every_part_has_a_rank() -> None:
 
 
 def test_shared_parts_name_no_context() -> None:
-    for part in ("pool", "codec.py", "shared.py", "sync.py", "queues.py"):
+    for part in ("pool", "sharing", "codec.py", "shared.py", "sync.py", "queues.py"):
         for file in [PACKAGE / part] if part.endswith(".py") else (PACKAGE / part).glob("*.py"):
             strings = [n.value for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Constant)]
             assert not {"serial", "thread", "process"} & {s for s in strings if isinstance(s, str)}, file

@@ -2,6 +2,8 @@
 // written to.
 #include "core.hpp"
 
+#include <nanobind/stl/vector.h>
+
 #include <sys/mman.h>
 
 #include <limits>
@@ -43,6 +45,14 @@ public:
     u64 offset() const { return held_.offset(); }
     u64 bytes() const { return bytes_; }
     char* data() const { return at_; }
+    std::vector<u32> holders() const {
+        std::vector<u32> slots;
+        for (u32 w = 0; w < kSlotWords; ++w) {
+            for (u64 some = held_.object().holders[w].load(); some != 0; some &= some - 1)
+                slots.push_back(w * 64 + static_cast<u32>(std::countr_zero(some)) + 1);
+        }
+        return slots;
+    }
 
 private:
     Held held_;
@@ -116,7 +126,10 @@ void bind_memory(nb::module_& m) {
         .def(nb::init<u64, u64, bool>(), nb::arg("bytes"), nb::arg("offset") = 0, nb::arg("zeroed") = true)
         .def_prop_ro("offset", &PyMemory::offset)
         .def_prop_ro("address", [](const PyMemory& memory) { return reinterpret_cast<u64>(memory.data()); })
-        .def_prop_ro("nbytes", &PyMemory::bytes);
+        .def_prop_ro("nbytes", &PyMemory::bytes)
+        // The slots of the processes that hold it, this one among them.
+        .def("holders", &PyMemory::holders);
+    m.def("slot", [] { return core().seg.me; });
     nb::class_<PyPrivateCopy>(m, "PrivateCopy", nb::type_slots(buffer_slots<PyPrivateCopy>))
         .def(nb::init<nb::handle>(), nb::arg("memory"))
         .def_prop_ro("nbytes", &PyPrivateCopy::bytes);

@@ -51,7 +51,7 @@ _OF_DEFAULT_CONTEXT = (
         "Semaphore",
         "SharedArray",
     ),
-    *("Thread", "Value", "active_children", "cpu_count", "current_process"),
+    *("Thread", "Value", "active_children", "cpu_count", "current_process", "share"),
 )
 
 __all__ = tuple(sorted((*_LAZY, *_OF_DEFAULT_CONTEXT)))

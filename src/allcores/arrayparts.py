@@ -11,7 +11,7 @@ import pickle
 from typing import Any
 
 from allcores import _native
-from allcores.reducers import memory_under, spelling
+from allcores.reducers import array_on, memory_under, spelling
 
 __all__ = ("put_together", "take_apart")
 
@@ -72,17 +72,12 @@ def _data(array: Any, buffers: list[Any]) -> tuple[Any, ...]:
 
 def put_together(parts: Any, buffers: Any = ()) -> Any:
     """What ``take_apart`` took apart, from its pickle and the blocks of its buffers."""
-    from numpy import dtype, ndarray
-
     kind, items, arrays = pickle.loads(parts)
-    for i, data, shape, spelled, first, strides, writeable in arrays:
+    for i, data, *how in arrays:
         if type(data) is tuple:
             nbytes, offset = data
             data = _native.Memory(nbytes, offset, False)
         elif type(data) is int:
             data = buffers[data]
-        made = ndarray(shape, dtype(spelled), data, first, strides)
-        if not writeable:
-            made.flags.writeable = False
-        items[i] = made
+        items[i] = array_on(data, how)
     return items if kind == "list" else tuple(items) if kind == "tuple" else items[0]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from allcores.reducers import Shared
 
-__all__ = ("describe", "dumps_kept", "dumps_message", "handle_of", "pack_error", "short_repr", "unpack_error")
+__all__ = ("blame", "describe", "dumps_kept", "dumps_message", "handle_of", "pack_error", "short_repr", "unpack_error")
 
 # Smaller buffers cost more as a block of their own than as a copy inside the pickle.
 LEAST_BUFFER = 4096
@@ -79,7 +79,7 @@ def _dumps(obj: object, pinned: bool) -> tuple[Made, list[Shared]]:
     try:
         return _dumps_with(obj, pinned, light=False)
     except Exception as error:
-        raise UnpicklableError(f"cannot send {short_repr(obj)} to another process: {error}{_blame(obj)}") from error
+        raise UnpicklableError(f"cannot send {short_repr(obj)} to another process: {error}{blame(obj)}") from error
 
 
 def _dumps_with(obj: object, pinned: bool, light: bool) -> tuple[Made, list[Shared]]:
@@ -103,9 +103,13 @@ def _dumps_with(obj: object, pinned: bool, light: bool) -> tuple[Made, list[Shar
     return (out.parts, [b.raw() for b in buffers]), handles  # type: ignore[misc]
 
 
-def _blame(obj: object) -> str:
-    """Name the part of an object that cannot be pickled: `` (in .model.lock)``."""
-    path = ""
+def blame(obj: object, path: str = "") -> str:
+    """Name the part of an object that cannot be pickled: `` (the part to blame: .model.lock, ...)``.
+
+    Args:
+        obj: the object.
+        path: where it is itself, in what cannot be pickled as a whole.
+    """
     seen: set[int] = set()
     while id(obj) not in seen:
         seen.add(id(obj))

@@ -133,6 +133,12 @@ class Context:
 
         return arrays.SharedArray
 
+    def share(self, obj: Any) -> Any:
+        """Copy an object into shared memory once, read-only; see ``allcores.sharing.share.share``."""
+        from allcores.sharing.share import share
+
+        return share(obj)
+
     def cpu_count(self) -> int:
         """Usable CPUs: the smaller of affinity and cgroup quota."""
         from allcores import segment

@@ -14,9 +14,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 from allcores import _native, segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-__all__ = ("Shared", "handle_of", "held_from", "memory_under", "note_handle", "reduce", "sending", "spelling")
+__all__ = (
+    "Shared",
+    "array_on",
+    "handle_of",
+    "held_from",
+    "memory_under",
+    "note_handle",
+    "reduce",
+    "sending",
+    "spelling",
+)
 
 Reduced = tuple["Callable[..., object]", tuple[object, ...]]
 
@@ -67,8 +77,25 @@ def _from_handle(origin: tuple[int, int, int], pinned: bool, cls: Any, args: tup
     return held_from(origin, pinned, cls._attach, *args)
 
 
+class Known(Protocol):
+    """What is known of an object that ``allcores.share`` made."""
+
+    def get(self) -> Any: ...
+
+    def reduce(self, obj: Any, /) -> Any: ...
+
+    def is_wanted_here(self, wanted: bool) -> None: ...
+
+
+# By the id of the object. Filled by allcores.sharing.
+by_id: dict[int, Known] = {}
+
+
 def reduce(obj: Any) -> Any:
     """How an object travels that is not an exact built-in; NotImplemented for as pickle has it."""
+    known = by_id.get(id(obj))
+    if known is not None and (reduced := known.reduce(obj)) is not NotImplemented:
+        return reduced
     how = _BY_TYPE.get(type(obj).__name__)
     return NotImplemented if how is None else how(obj)
 
@@ -109,7 +136,7 @@ def _array(array: Any) -> Any:
     how = (shape, spelling(array.dtype), first, strides, writeable)
     if type(memory) is _native.Memory:
         return _array_on_memory, (*_memory(memory)[1], how)
-    return _array_on, (memory, how)
+    return array_on, (memory, how)
 
 
 def _memory(memory: Any) -> Reduced:
@@ -149,17 +176,17 @@ def _own_array_on(buffer: Any, shape: tuple[int, ...], spelled: Any, order: Any)
 
 def _array_on_memory(*handle_and_how: Any) -> Any:
     *handle, how = handle_and_how
-    return _array_on(_memory_from(*handle), how)
+    return array_on(_memory_from(*handle), how)
 
 
-def _array_on(memory: Any, how: tuple[Any, ...]) -> Any:
-    from numpy import dtype, ndarray
+def array_on(memory: Any, how: Sequence[Any]) -> Any:
+    """The array that lies on shared memory, or any other buffer, as ``geometry`` said."""
+    from numpy import dtype, frombuffer, ndarray
 
     shape, spelled, first, strides, writeable = how
-    array: Any = ndarray(shape, dtype(spelled), memory, first, strides)
-    if not writeable:
-        array.flags.writeable = False
-    return array
+    # An array on an array that cannot be written to cannot be made writable either.
+    under: Any = memory if writeable else frombuffer(memoryview(memory).toreadonly(), "B")
+    return ndarray(shape, dtype(spelled), under, first, strides)
 
 
 # Buffers out of band: one copy into the message's block, and what arrives looks at that block.

@@ -12,9 +12,12 @@ import socket
 import struct
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allcores import _native, segment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ("StartRequest", "send_signal", "stop_template", "template_pid")
 
@@ -300,7 +303,16 @@ def _replace_template(how_to_wait: int) -> None:
         _link.lock.release()
 
 
-_native.on_long_wait(_check_template)
+# What is to be looked at when a wait of this process has lasted for seconds.
+during_long_waits: list[Callable[[], object]] = [_check_template]
+
+
+def _look_around() -> None:
+    for look in during_long_waits:
+        look()
+
+
+_native.on_long_wait(_look_around)
 
 
 def _forked() -> None:

@@ -14,6 +14,7 @@ from allcores.pool.crew import Mode
 from allcores.pool.engine import Engine
 from allcores.pool.imap import IMapIterator
 from allcores.pool.results import AsyncResult, MapResult, RetriedResult
+from allcores.sharing.share import share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -63,6 +64,10 @@ class Pool:
         self._end = weakref.finalize(self._engine, crew.abort)
         self._end.atexit = False  # _at_exit does it, in order
         _open_pools.add(self)
+
+    def share(self, obj: Any) -> Any:
+        """``allcores.share``: one read-only copy of an object for all workers, of this pool and any other."""
+        return share(obj)
 
     def apply(
         self,

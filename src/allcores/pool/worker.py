@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from allcores import _native, codec
 from allcores.pool.crew import Mode, Outcome, run_task
+from allcores.sharing import registry
 from allcores.start import STARTING
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def _work(tasks: Queue, answers: Queue, most: int) -> bool:
         tasks.promise_look()  # the next task, which this answer may bring about, need not wake another worker
         _answer(answers, task, *answer)
         del payload, answer  # what they hold is not needed while this worker waits
+        registry.sweep()
     return False
 
 

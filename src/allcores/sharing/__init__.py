@@ -1,0 +1,1 @@
+"""share: read-only objects that all processes see in one copy."""
