@@ -19,6 +19,8 @@ from bench.peers import create
 # after which there is no further one.
 REPEATS = 5
 ENOUGH = 0.5
+# Less than that, and what the programs have besides is no longer small beside it.
+LEAST_PAYLOAD = 32 << 20
 # How far ahead the two adding processes agree to begin: more than a wake-up, less than anyone notices.
 AGREED_START = 0.05
 
@@ -202,7 +204,7 @@ def queue_peak(peer: Any, size: int) -> float:
     """The most memory of all processes while an array of so many MB goes from one to another, in payloads."""
     from bench.memory import watching
 
-    nbytes = size << 20
+    nbytes = max(size << 20, LEAST_PAYLOAD)
     queue = peer.large_queue(nbytes)
     with producing(peer, work.produce_one, queue, [nbytes]) as go, watching() as watch:
         go.put(1)

@@ -10,7 +10,7 @@ class Point(ctypes.Structure):
     _fields_ = (("x", ctypes.c_double), ("y", ctypes.c_double))
 
     def sum(self) -> float:
-        return self.x + self.y
+        return float(self.x + self.y)
 
 
 class Path(ctypes.Structure):
