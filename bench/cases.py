@@ -20,7 +20,7 @@ class Case:
     size: int
     """How many items of a full run; --quick and --scale make it smaller."""
     unit: str
-    """"x" for a speed-up (more is better), else the unit of time it is printed in (less is better)."""
+    """"x" for a speed-up (more is better), else the unit of time it is printed in, or "payloads" (less is better)."""
 
     @property
     def more_is_better(self) -> bool:
@@ -37,8 +37,10 @@ class Row:
     target: float | None = None
     """What to reach; None where nothing was set."""
     absolute: bool = False
-    """The target is for our own figure, not for its ratio to the standard library."""
+    """The target is for our own figure, in seconds or as it is, not for its ratio to the standard library."""
     baseline: str = STANDARD
+    yardstick: str = ""
+    """Our figure is held against what each sample measured beside it, of this name: so many times that, at most."""
     note: str = ""
     """What tells this row from others of the same operation."""
 
@@ -57,6 +59,15 @@ CASES = (
     Case("queue_arrays_warm", "Queue, 64 MB arrays, one way, warm; each", "array_queue", 8, "ms"),
     Case("queue_arrays_cold", "Queue, 64 MB arrays, one way, the program's first; each", "array_queue", 3, "ms"),
     Case("queue_arrays_read", "Queue, 64 MB arrays, one way, warm, summed; each", "array_queue", 8, "ms"),
+    Case("dicts", "Queue one way, small dicts of 5 keys; each", "drain", 50_000, "µs"),
+    Case(
+        "queue_peak", "Queue, one array of 1 GB, peak memory beyond the sender's own", "array_queue", 1024, "payloads"
+    ),
+    Case("pool_arrays", "`pool.map` over four arrays of 64 MB, distinct and fresh; each", "map_arrays", 4, "ms"),
+    Case("pool_results", "`pool.map` with four results of 64 MB; each", "map_results", 4, "ms"),
+    Case("shared_array", "SharedArray of 64 MB through two Queues, there and back", "shared_array", 2_000, "µs"),
+    Case("shared_slice", "slice of it, likewise", "shared_array", 2_000, "µs"),
+    Case("shared_apply", "`pool.apply` with it, round trip", "shared_array", 2_000, "µs"),
     Case("lock", "Lock `acquire()` + `release()`, free", "lock", 100_000, "ns"),
     Case("lock_with", "Lock `with lock: pass`, free", "lock", 100_000, "ns"),
     Case("value_alone", "Value locked `+= 1` against `v += 1`, one process; each", "value", 100_000, "ns"),
@@ -66,6 +77,8 @@ CASES = (
 
 _POOL = "Pool(2): create, map two, leave: forkserver / spawn (warm template may be used)"
 _ARRAYS = "Queue, 64 MB arrays, one way"
+_SHARED = "SharedArray or slice, any size, through Pool or Queue"
+_COPY = "a warm memcpy of 64 MB"
 _VALUE = "Value locked `+= 1` against `v += 1`, alone / two processes"
 
 
@@ -91,6 +104,13 @@ ROWS = (
     Row("queue_arrays_warm", _ARRAYS, 20.0),
     Row("queue_arrays_cold", _ARRAYS, 4.0),
     Row("queue_arrays_read", ""),
+    Row("dicts", "small dicts (5 keys) one way", 5.0),
+    Row("queue_peak", "peak memory of sending 1 GB", 1.1, absolute=True),
+    Row("pool_arrays", "`pool.map(f, [a, b, c, d])` of 64 MB arrays", 1.5, yardstick=_COPY),
+    Row("pool_arrays", ""),
+    Row("pool_results", "64 MB results", 2.0, yardstick=_COPY),
+    Row("pool_results", ""),
+    *(Row(case, _SHARED, 20e-6, absolute=True) for case in ("shared_array", "shared_slice", "shared_apply")),
     Row("lock", "Lock acquire+release, free", 1.0),
     Row("lock_with", ""),
     Row("value_alone", _VALUE, 4.0),

@@ -3,6 +3,7 @@
 Light at the top: `spawn` and `forkserver` import the main module again in every worker.
 """
 
+import json
 import sys
 
 
@@ -11,9 +12,9 @@ def main() -> None:
     from bench.measure import measure
 
     peer, operation, size, path = sys.argv[1:]
-    value = measure(peer, operation, int(size))
+    found = measure(peer, operation, int(size))
     with open(path, "w") as file:
-        file.write(repr(value))
+        file.write(json.dumps(found))
 
 
 if __name__ == "__main__":

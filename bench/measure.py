@@ -1,7 +1,8 @@
 """How each operation is timed: in one place, so that every peer is timed alike.
 
-Each function takes a peer of `bench.peers` and a size and returns seconds for one item (a plain factor for
-`classic`). Each checks the answers, outside the timed part: a quick wrong answer is an error, not a figure.
+Each function takes a peer of `bench.peers` and a size and returns seconds for one item (a plain factor for `classic`,
+payloads for `queue_peak`); those that move arrays through a pool also what a plain copy takes. Each checks the answers,
+outside the timed part: a quick wrong answer is an error, not a figure.
 """
 
 import gc
@@ -9,7 +10,7 @@ import timeit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench import work
 from bench.peers import create
@@ -18,15 +19,25 @@ from bench.peers import create
 # after which there is no further one.
 REPEATS = 5
 ENOUGH = 0.5
+# Less than that, and what the programs have besides is no longer small beside it.
+LEAST_PAYLOAD = 32 << 20
 # How far ahead the two adding processes agree to begin: more than a wake-up, less than anyone notices.
 AGREED_START = 0.05
 
 
-def measure(peer: str, operation: str, size: int) -> float:
-    """One sample of one operation of one peer."""
+class Beside(NamedTuple):
+    """A sample, and what was measured beside it in the same process to compare it with."""
+
+    value: float
+    yardstick: float
+
+
+def measure(peer: str, operation: str, size: int) -> tuple[float, float | None]:
+    """One sample of one operation of one peer, and what stands beside it."""
     implementation = create(peer)
     try:
-        return MEASURES[operation](implementation, size)
+        found = MEASURES[operation](implementation, size)
+        return found if isinstance(found, Beside) else (found, None)
     finally:
         implementation.close()
 
@@ -173,6 +184,120 @@ def queue_arrays(*, warm: bool, read: bool = False) -> Callable[[Any, int], floa
     return timed
 
 
+def dicts(peer: Any, size: int) -> float:
+    warm = max(10, size // 10)
+    queue = peer.queue()
+    with producing(peer, work.produce_dicts, queue, [warm, size]) as go:
+        go.put(1)
+        peer.drain(queue, warm)
+        # The producer makes the next batch before it asks for the word to go; what it makes is checked here meanwhile.
+        expected = [work.small_dict(i) for i in range(size)]
+        start = perf_counter()
+        go.put(1)
+        received = peer.drain(queue, size)
+        elapsed = perf_counter() - start
+    check(received, expected)
+    return elapsed / size
+
+
+def queue_peak(peer: Any, size: int) -> float:
+    """The most memory of all processes while an array of so many MB goes from one to another, in payloads."""
+    from bench.memory import watching
+
+    nbytes = max(size << 20, LEAST_PAYLOAD)
+    queue = peer.large_queue(nbytes)
+    with producing(peer, work.produce_one, queue, [nbytes]) as go, watching() as watch:
+        go.put(1)
+        array = queue.get()
+        check((array[0], array[-1], array.nbytes), (0.0, nbytes // 8 - 1.0, nbytes))
+    return watch.beyond / nbytes
+
+
+# -- arrays to workers and back
+
+
+def warm_copy() -> float:
+    """One copy of 64 MB from and to memory that has been used: the least that moving an array by value can take."""
+    import numpy as np
+
+    source = np.zeros(work.ARRAY_BYTES // 8)
+    to = source.copy()
+    np.copyto(to, source)
+    return median([seconds(lambda: np.copyto(to, source)) for _ in range(REPEATS)])
+
+
+def array_of(number: int) -> Any:
+    """A fresh one, which begins and ends with the number."""
+    import numpy as np
+
+    return np.full(work.ARRAY_BYTES // 8, float(number))
+
+
+def arrays_through_pool(make_items: Callable[[int, int], list[Any]], take: str) -> Callable[[Any, int], Beside]:
+    """`pool.map` with large items or large results, other ones each time, workers hot."""
+
+    def timed(peer: Any, size: int) -> Beside:
+        run = getattr(peer, take)
+        function = work.change if take == "map_arrays" else work.give
+        with peer.array_workers() as workers:
+            samples = []
+            for turn in range(1 + REPEATS):
+                items = make_items(turn * size, size)
+                gc.collect()
+                start = perf_counter()
+                results = run(workers, function, items)
+                samples.append((perf_counter() - start) / size)
+                numbers = [float(turn * size + i) for i in range(size)]
+                check([(float(x[0]), float(x[-1])) for x in results], [(n, n) for n in numbers])
+                if take == "map_arrays":  # what the workers wrote is in copies of their own
+                    check([float(item[len(item) // 2]) for item in items], numbers)
+                del items, results
+                if turn > 0 and sum(samples[1:]) * size > ENOUGH:
+                    break
+        return Beside(median(samples[1:]), warm_copy())
+
+    return timed
+
+
+def shared_there_and_back(*, part: bool) -> Callable[[Any, int], float]:
+    """A shared array, or its middle, through a queue to another process and through another one back."""
+
+    def timed(peer: Any, size: int) -> float:
+        there, back = peer.queue(), peer.queue()
+        array = shared_of(peer, part)
+        warm = max(10, size // 10)
+        with peer.process(work.echo, (there, back, warm + size)):
+            for count in (warm, size):  # the last one counts
+                start = perf_counter()
+                for _ in range(count):
+                    there.put(array)
+                    back_again = back.get()
+                elapsed = perf_counter() - start
+        check(tuple(peer.ends(back_again)), (0.0, 0.0) if part else (1.0, 2.0))
+        return elapsed / size
+
+    return timed
+
+
+def shared_apply(peer: Any, size: int) -> float:
+    array = shared_of(peer, part=False)
+    with peer.workers() as pool:
+        for count in (max(10, size // 10), size):  # the last one counts
+            start = perf_counter()
+            for _ in range(count):
+                ends = pool.apply(peer.ends, (array,))
+            elapsed = perf_counter() - start
+    check(tuple(ends), (1.0, 2.0))
+    return elapsed / size
+
+
+def shared_of(peer: Any, part: bool) -> Any:
+    """64 MB that all processes see, or what sends the middle half of it."""
+    length = work.ARRAY_BYTES // 8
+    array = peer.shared_array(length)
+    return peer.shared_part(array, length // 4, length // 4 * 3) if part else array
+
+
 # -- locks and shared values
 
 
@@ -209,7 +334,7 @@ def value_two(peer: Any, size: int) -> float:
     return float(max(ends) - min(begins)) / (2 * size)
 
 
-MEASURES: dict[str, Callable[[Any, int], float]] = {
+MEASURES: dict[str, Callable[[Any, int], float | Beside]] = {
     "classic": classic,
     "classic_warm": classic_warm,
     "pool_warm": pool_warm,
@@ -223,6 +348,13 @@ MEASURES: dict[str, Callable[[Any, int], float]] = {
     "queue_arrays_warm": queue_arrays(warm=True),
     "queue_arrays_cold": queue_arrays(warm=False),
     "queue_arrays_read": queue_arrays(warm=True, read=True),
+    "dicts": dicts,
+    "queue_peak": queue_peak,
+    "pool_arrays": arrays_through_pool(lambda first, n: [array_of(first + i) for i in range(n)], "map_arrays"),
+    "pool_results": arrays_through_pool(lambda first, n: list(range(first, first + n)), "map_results"),
+    "shared_array": shared_there_and_back(part=False),
+    "shared_slice": shared_there_and_back(part=True),
+    "shared_apply": shared_apply,
     "lock": statement("lock", "x.acquire(); x.release()"),
     "lock_with": statement("lock", "with x: pass"),
     "value_alone": value_alone,

@@ -39,7 +39,7 @@ class Run:
 
 
 def as_json(run: Run) -> dict[str, Any]:
-    """Plain data; the values are seconds for one item, or the factor where the unit is "x"."""
+    """Plain data; the values are seconds for one item, the factor where the unit is "x", or payloads."""
     operations = []
     for case in run.cases:
         results = {one.peer.name: _series(one) for one in run.series if one.case is case}
@@ -63,14 +63,18 @@ def _line(line: Line) -> dict[str, Any]:
         "issue": line.row.issue,
         "title": title(line),
         "unit": line.case.unit,
-        "baseline": line.row.baseline,
+        "baseline": line.row.yardstick or line.row.baseline,
         "standard": asdict(line.standard) if line.standard else None,
         "allcores": asdict(line.ours) if line.ours else None,
         "ratio": line.ratio,
         "ratio_min": line.ratio_low,
         "ratio_max": line.ratio_high,
         "target": line.row.target,
-        "target_is": "our own figure" if line.row.absolute else "ratio",
+        "target_is": "our own figure"
+        if line.row.absolute
+        else "times the yardstick"
+        if line.row.yardstick
+        else "ratio",
         "reached": line.reached,
         "best_peer": asdict(line.best) if line.best else None,
     }
@@ -169,6 +173,8 @@ def remarks(run: Run) -> list[str]:
 
 
 def title(line: Line) -> str:
+    if line.row.yardstick:
+        return f"{line.case.title}; against {line.row.yardstick}, in the same process"
     return f"{line.case.title}; against {line.row.note}" if line.row.note else line.case.title
 
 
@@ -176,6 +182,8 @@ def amount(case: Case, value: float) -> str:
     """A figure in the operation's unit, to three digits."""
     if case.unit == "x":
         return f"{value:.2f}x"
+    if case.unit == "payloads":
+        return f"{value:.2f} payloads"
     return f"{_digits(value * _PER_SECOND[case.unit])} {case.unit}"
 
 
@@ -183,8 +191,8 @@ def spread(case: Case, found: Figure | None) -> str:
     """median (least..most unit)."""
     if found is None:
         return NOTHING
-    if case.unit == "x":
-        return f"{found.median:.2f}x ({found.low:.2f}..{found.high:.2f})"
+    if case.unit not in _PER_SECOND:
+        return f"{amount(case, found.median)} ({found.low:.2f}..{found.high:.2f})"
     factor = _PER_SECOND[case.unit]
     low, high = _digits(found.low * factor), _digits(found.high * factor)
     return f"{amount(case, found.median)} ({low}..{high})"
@@ -209,7 +217,10 @@ def _target(line: Line) -> str:
     if target is None:
         return NOTHING
     if line.row.absolute:
-        return f"{target:g}x itself"
+        at_most = "" if line.case.more_is_better else "at most "
+        return f"{at_most}{amount(line.case, target)} itself"
+    if line.row.yardstick:
+        return f"at most {target:g}x of it"
     return "not slower" if target == 1.0 else f"{target:g}x"
 
 

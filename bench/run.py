@@ -1,5 +1,6 @@
 """The runner: every sample in a program of its own, which may hang, crash or leave processes without harm."""
 
+import json
 import os
 import select
 import signal
@@ -31,10 +32,12 @@ class Sample:
     status: str
     """ok, hang or error."""
     value: float | None = None
-    """Seconds for one item, or the factor of a speed-up; None unless ok."""
+    """Seconds for one item, the factor of a speed-up, or payloads; None unless ok."""
     message: str = ""
     seconds: float = 0.0
     """Of the whole program, start and end included."""
+    yardstick: float | None = None
+    """Seconds for what was measured beside it in the same process, where there is such a thing."""
 
 
 @dataclass(slots=True)
@@ -112,7 +115,8 @@ def take(peer: str, case: str, size: int, number: int, timeout: float) -> Sample
             return Sample(number, "hang", None, f"{what} within {timeout:g} s", spent)
         if process.returncode != 0 or not answer.exists():
             return Sample(number, "error", None, last_line(log, process.returncode), spent)
-        return Sample(number, "ok", float(answer.read_text()), "", spent)
+        value, yardstick = json.loads(answer.read_text())
+        return Sample(number, "ok", value, "", spent, yardstick)
 
 
 def _path() -> str:

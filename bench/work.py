@@ -56,6 +56,68 @@ def produce_arrays(go: Any, queue: Any, batches: list[int]) -> None:
             queue.put(array)
 
 
+def change(array: Any) -> tuple[float, float]:
+    """Look at both ends of an array, and write into it. Where it is read-only, that takes a copy."""
+    if not array.flags.writeable:
+        array = array.copy()
+    array[len(array) // 2] = -1.0
+    return float(array[0]), float(array[-1])
+
+
+_ready: list[Any] = []
+
+
+def give(number: int) -> Any:
+    """A float64 array of 64 MB that begins and ends with the number. It is made once: only its way back is measured."""
+    import numpy as np
+
+    if not _ready:
+        _ready.append(np.zeros(ARRAY_BYTES // 8))
+    array = _ready[0]
+    array[0] = array[-1] = number
+    return array
+
+
+def small_dict(number: int) -> dict[str, Any]:
+    """Five keys, as of a row or a message."""
+    return {"id": number, "name": f"item {number}", "price": number / 4, "sold": number % 2 == 0, "note": None}
+
+
+def produce_dicts(go: Any, queue: Any, batches: list[int]) -> None:
+    """Send small dicts in batches of these lengths, made before each is told to go by an item in `go`."""
+    queue.put("ready")
+    for count in batches:
+        dicts = [small_dict(i) for i in range(count)]
+        go.get()
+        for one in dicts:
+            queue.put(one)
+
+
+def produce_one(go: Any, queue: Any, batches: list[int]) -> None:
+    """Send one array of so many bytes for each of the batches."""
+    import numpy as np
+
+    arrays = [np.arange(count // 8, dtype=np.float64) for count in batches]
+    queue.put("ready")
+    for array in arrays:
+        go.get()
+        queue.put(array)
+
+
+def ends_of_shared(array: Any) -> tuple[float, float]:
+    """Look at both ends of a shared array."""
+    return float(array[0]), float(array[-1])
+
+
+def ends_of_named(place: tuple[Any, int, int]) -> tuple[float, float]:
+    """Look at both ends of a part of the standard library's SharedMemory, which every receiver opens by its name."""
+    memory, start, stop = place
+    view = memory.buf.cast("d")
+    ends = view[start], view[stop - 1]
+    view.release()
+    return ends
+
+
 def add_locked(value: Any, count: int) -> None:
     """Add one safely as the standard library's documentation tells."""
     for _ in range(count):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,13 @@ sys.path.insert(0, str(ROOT))  # pytest without `python -m` has only tests/ ther
 from bench import run  # noqa: E402
 from bench.cases import CASES, OURS, ROWS, STANDARD, Case, Row, case_of  # noqa: E402
 from bench.measure import MEASURES  # noqa: E402
+from bench.memory import watching  # noqa: E402
 from bench.peers import PEERS  # noqa: E402
 from bench.report import Run, as_json, as_markdown  # noqa: E402
 from bench.results import fill  # noqa: E402
 from bench.run import Sample, Series, measure_case, take  # noqa: E402
 
-# The table of the issue: operation -> what to reach, warm before cold, alone before two.
+# The tables of the issues: operation -> what to reach, warm before cold, alone before two.
 ISSUE = {
     "classic job, 2 processes against serial, start-up included": {1.95},
     "Pool(2): create, map two, leave: forkserver / spawn (warm template may be used)": {4.0, 1.5},
@@ -37,6 +40,11 @@ ISSUE = {
     "Lock acquire+release, free": {1.0},
     "Value locked `+= 1` against `v += 1`, alone / two processes": {4.0, 3.0},
     "Array item set": {4.0},
+    "small dicts (5 keys) one way": {5.0},
+    "peak memory of sending 1 GB": {1.1},
+    "`pool.map(f, [a, b, c, d])` of 64 MB arrays": {1.5},
+    "64 MB results": {2.0},
+    "SharedArray or slice, any size, through Pool or Queue": {20e-6},
 }
 
 LOCAL = [peer for peer in PEERS if peer.family in (OURS, STANDARD)]
@@ -82,10 +90,25 @@ def test_only_the_file_of_a_peer_imports_its_library() -> None:
 # --- the run --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "only", ["classic|pool", "apply|map", "^queue_(ping|ints)", "^queue_arrays", "^lock|^value|^array"]
-)
-def test_a_tiny_run_writes_a_report(only: str, tmp_path: Path) -> None:
+GROUPS = {
+    "programs": "classic|pool_(warm|cold)",
+    "tasks": "^(apply|apply_async|imap|map)$",
+    "small": "^queue_(ping|ints)|^dicts",
+    "arrays": "^queue_arrays",
+    "memory": "^queue_peak",
+    "pools": "^pool_(arrays|results)",
+    "shared": "^shared_",
+    "locks": "^lock|^value|^array",
+}
+
+
+def test_every_case_is_in_a_tiny_run() -> None:
+    assert [case.key for case in CASES if sum(bool(re.search(g, case.key)) for g in GROUPS.values()) != 1] == []
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_tiny_run_writes_a_report(group: str, tmp_path: Path) -> None:
+    only = GROUPS[group]
     as_data, as_text = tmp_path / "sub/bench.json", tmp_path / "bench.md"
     tiny = ("--rounds", "1", "--scale", "0.001", "--timeout", "20")
     done = bench(
@@ -114,6 +137,16 @@ def check_tables(text: str, *, rows: int, operations: int) -> None:
     assert [len(table) - 2 for table in tables] == [rows, operations]
     for table in tables:
         assert {line.count("|") for line in table} == {table[0].count("|")}
+
+
+def test_the_peak_of_memory_is_what_is_there_at_the_end_or_more() -> None:
+    size = 64 << 20
+    with watching() as nothing:
+        pass
+    with watching() as held:
+        payload = b"x" * size
+    assert nothing.beyond < size / 2 < size * 0.99 < held.beyond
+    assert len(payload) == size
 
 
 def test_a_hang_is_a_result() -> None:
@@ -173,6 +206,16 @@ def test_a_wrong_choice_is_one_clear_line(arguments: tuple[str, ...], message: s
 # --- the report -----------------------------------------------------------------------------------
 
 
+ABOUT: dict[str, Any] = {
+    "date": "today",
+    "machine": {"cpu": "a", "cores": 2, "memory_gib": 1.0, "kernel": "b", "load_average": 4.0},
+    "python": {"version": "3"},
+    "packages": {},
+    "git": None,
+    "options": {"rounds": 1, "scale": 1.0},
+}
+
+
 def series_of(case: Case, name: str, *values: float | None) -> Series:
     peer = next(peer for peer in PEERS if peer.name == name)
     samples = [
@@ -201,17 +244,35 @@ def test_a_speed_up_is_better_when_more_and_has_its_own_target() -> None:
     assert line.best.peer == "pebble"
 
 
+@pytest.mark.parametrize(
+    ("values", "reached"), [((0.01, 0.01), "yes"), ((0.04, 0.01), "no, but within the spread"), ((0.04, 0.03), "no")]
+)
+def test_a_yardstick_is_of_the_same_sample(values: tuple[float, ...], reached: str) -> None:
+    """Each sample is held against the copy that its own process made."""
+    case, row = case_of("pool_arrays"), Row("pool_arrays", "", 1.5, yardstick="a copy")
+    ours = series_of(case, OURS, *values)
+    ours.samples[:] = [replace(sample, yardstick=0.01) for sample in ours.samples]
+    line = fill(row, [series_of(case, STANDARD, 1.0, 1.0), ours])
+    assert line.reached == reached
+    assert line.ratio == pytest.approx(sum(values) / 2 / 0.01)
+    assert line.standard is not None
+    assert (line.standard.peer, line.standard.median) == ("a copy", 0.01)
+    assert fill(row, [series_of(case, OURS, None)]).ratio is None
+
+
+@pytest.mark.parametrize(("ours", "reached"), [(1.05, "yes"), (1.2, "no")])
+def test_a_figure_of_our_own_is_to_be_small(ours: float, reached: str) -> None:
+    case, row = case_of("queue_peak"), Row("queue_peak", "peak memory", 1.1, absolute=True)
+    line = fill(row, [series_of(case, STANDARD, 2.0), series_of(case, OURS, ours)])
+    assert line.reached == reached
+    text = as_markdown(Run(ABOUT, {}, [series_of(case, STANDARD, 2.0), series_of(case, OURS, ours)]))
+    assert f"{ours:.2f} payloads" in text
+    assert "at most 1.10 payloads itself" in text
+
+
 def test_failures_and_absences_stay_in_the_report() -> None:
     case = case_of("array_set")
-    about: dict[str, Any] = {
-        "date": "today",
-        "machine": {"cpu": "a", "cores": 2, "memory_gib": 1.0, "kernel": "b", "load_average": 4.0},
-        "python": {"version": "3"},
-        "packages": {},
-        "git": None,
-        "options": {"rounds": 1, "scale": 1.0},
-    }
-    outcome = Run(about, {"ray": "not installed"}, [series_of(case, OURS, None), series_of(case, STANDARD, 3e-7)])
+    outcome = Run(ABOUT, {"ray": "not installed"}, [series_of(case, OURS, None), series_of(case, STANDARD, 3e-7)])
     text = as_markdown(outcome)
     assert "| Array item set | 300 ns (300..300) | - | - | 4x | - | - |" in text
     assert "| Array item set | hang | **300 ns** |" in text

@@ -69,7 +69,7 @@ def _standard(method: str) -> Peer:
 _FEWER = {"map": 20_000}
 # For those whose tasks go through a scheduler, at a millisecond and more.
 _FEWEST = {"apply": 200, "apply_async": 1_000, "imap": 1_000, "map": 2_000}
-_FEWEST_QUEUE = {"queue_pingpong": 100, "queue_ints": 500}
+_FEWEST_QUEUE = {"queue_pingpong": 100, "queue_ints": 500, "dicts": 500}
 
 PEERS = (
     Peer("allcores", "allcores", "mplike:Allcores", "allcores"),

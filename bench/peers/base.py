@@ -7,9 +7,13 @@ A peer offers an operation by having its method; a missing one is not an error:
     workers()                   context manager: two workers, for the four below
     apply, apply_async, imap, map (workers, count) -> list     noop over range(count), in order
     queue(), process(target, args)                             the latter a context manager that joins
-    array_queue()                                              a queue that takes items of 64 MB
+    array_workers()                context manager: two workers, for the two below
+    map_arrays, map_results(workers, function, items) -> list  a function of `bench.work`: large items, large results
+    array_queue(), large_queue(nbytes)                         a queue that takes items of 64 MB, or of so many bytes
     drain(queue, count) -> list                                take that many
     lock(), array()
+    shared_array(length), shared_part(array, start, stop)      float64 that all processes see, and a part of it
+    ends                                                       the function of `bench.work` that looks at such a thing
     value(), adder              a shared int, and the function of `bench.work` that adds to it safely
 """
 
@@ -30,6 +34,9 @@ class WithQueue(Implementation):
 
     def drain(self, queue: Any, count: int) -> list[Any]:
         return [queue.get() for _ in range(count)]
+
+    def large_queue(self, nbytes: int) -> Any:
+        return self.array_queue()
 
 
 class WithProcesses(WithQueue):

@@ -46,6 +46,15 @@ class Dask(WithQueue):
     def map(self, client: Any, count: int) -> list[Any]:
         return list(client.gather(client.map(work.noop, range(count), pure=False)))
 
+    array_workers = workers
+
+    def map_arrays(self, client: Any, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+        # As its documentation tells for large arguments.
+        return list(client.gather(client.map(function, client.scatter(items, hash=False), pure=False)))
+
+    def map_results(self, client: Any, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+        return list(client.gather(client.map(function, items, pure=False)))
+
     def queue(self) -> Any:
         if self.cluster is None:
             self.cluster = self.client()

@@ -21,6 +21,9 @@ class FasterFifo(WithProcesses):
     def array_queue(self) -> Any:
         return self.fifo.Queue(max_size_bytes=4 * ARRAY_BYTES)
 
+    def large_queue(self, nbytes: int) -> Any:
+        return self.fifo.Queue(max_size_bytes=nbytes + (1 << 20))
+
 
 class GetMany(FasterFifo):
     """Taking all there is at each call: what it is made for, where the consumer can use it."""

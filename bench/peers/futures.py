@@ -1,5 +1,6 @@
 """concurrent.futures, and loky, which has its interface."""
 
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
@@ -38,6 +39,12 @@ class Standard(Implementation):
         return list(executor.map(work.noop, range(count)))
 
     map = imap
+    array_workers = workers
+
+    def map_arrays(self, executor: Any, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+        return list(executor.map(function, items))
+
+    map_results = map_arrays
 
 
 class Loky(Standard):
@@ -52,3 +59,5 @@ class Loky(Standard):
 
     def workers(self) -> AbstractContextManager[Any]:
         return nullcontext(self.loky.get_reusable_executor(max_workers=2))
+
+    array_workers = workers

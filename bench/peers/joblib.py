@@ -1,5 +1,6 @@
 """joblib, with its default backend (loky)."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any
@@ -33,3 +34,11 @@ class Joblib(Implementation):
 
     def map(self, parallel: Any, count: int) -> list[Any]:
         return list(parallel(self.noop(i) for i in range(count)))
+
+    array_workers = workers
+
+    def map_arrays(self, parallel: Any, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+        call = self.joblib.delayed(function)
+        return list(parallel(call(item) for item in items))
+
+    map_results = map_arrays

@@ -1,5 +1,6 @@
 """mpire; `keep_alive` where the workers are to be hot, as its documentation advises for several calls."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any
@@ -38,3 +39,11 @@ class Mpire(Implementation):
 
     def map(self, pool: Any, count: int) -> list[Any]:
         return list(pool.map(work.noop, range(count)))
+
+    array_workers = workers
+
+    def map_arrays(self, pool: Any, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+        # Otherwise it would make one array of those that come back.
+        return list(pool.map(function, items, concatenate_numpy_output=False))
+
+    map_results = map_arrays

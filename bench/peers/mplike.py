@@ -1,5 +1,6 @@
 """The standard library's multiprocessing, and those with its interface: the same code for all of them."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any
@@ -49,6 +50,13 @@ class MpLike(WithProcesses):
     def map(self, pool: Any, count: int) -> list[Any]:
         return list(pool.map(work.noop, range(count)))
 
+    array_workers = workers
+
+    def map_arrays(self, pool: Any, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+        return list(pool.map(function, items))
+
+    map_results = map_arrays
+
     def queue(self) -> Any:
         return self.mp.Queue()
 
@@ -66,11 +74,42 @@ class MpLike(WithProcesses):
 
 class Standard(MpLike):
     module = "multiprocessing"
+    ends = staticmethod(work.ends_of_named)
+
+    def __init__(self, start_method: str = "") -> None:
+        super().__init__(start_method)
+        self.named: list[Any] = []
+
+    def close(self) -> None:
+        for memory in self.named:
+            memory.close()
+            memory.unlink()
+
+    def shared_array(self, length: int) -> Any:
+        """SharedMemory, and from where to where in it; its documentation sends it by name."""
+        memory = import_module("multiprocessing.shared_memory").SharedMemory(create=True, size=8 * length)
+        self.named.append(memory)
+        view = memory.buf.cast("d")
+        view[0], view[length - 1] = 1.0, 2.0
+        view.release()
+        return memory, 0, length
+
+    def shared_part(self, array: Any, start: int, stop: int) -> Any:
+        return array[0], start, stop
 
 
 class Allcores(MpLike):
     module = "allcores"
     adder = staticmethod(work.add_atomic)
+    ends = staticmethod(work.ends_of_shared)
+
+    def shared_array(self, length: int) -> Any:
+        array = self.mp.SharedArray(length)
+        array[0], array[-1] = 1.0, 2.0
+        return array
+
+    def shared_part(self, array: Any, start: int, stop: int) -> Any:
+        return array[start:stop]
 
 
 class Billiard(MpLike):

@@ -1,5 +1,6 @@
 """pebble: futures, one task at a time to each worker."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any
@@ -37,3 +38,9 @@ class Pebble(Implementation):
         return list(pool.map(work.noop, range(count)).result())
 
     map = imap
+    array_workers = workers
+
+    def map_arrays(self, pool: Any, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+        return list(pool.map(function, items).result())
+
+    map_results = map_arrays

@@ -55,6 +55,20 @@ class Ray(WithQueue):
     def map(self, pool: Any, count: int) -> list[Any]:
         return list(pool.map(work.noop, range(count)))
 
+    @contextmanager
+    def array_workers(self) -> Iterator[Any]:
+        self.start()
+        yield self.ray
+
+    def map_arrays(self, ray: Any, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+        # As its documentation tells for large arguments.
+        job = ray.remote(function)
+        return list(ray.get([job.remote(ray.put(item)) for item in items]))
+
+    def map_results(self, ray: Any, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+        job = ray.remote(function)
+        return list(ray.get([job.remote(item) for item in items]))
+
     def queue(self) -> Any:
         self.start()
         return import_module("ray.util.queue").Queue(actor_options={"num_cpus": 0})

@@ -147,6 +147,7 @@ void bind_sync(nb::module_& m);
 void bind_meeting(nb::module_& m);
 void bind_shared(nb::module_& m);
 void bind_memory(nb::module_& m);
+void bind_fields(nb::module_& m);
 void bind_chunk(nb::module_& m);
 
 // lock.cpp: the lock inside a shared object, whichever kind it is.

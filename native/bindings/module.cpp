@@ -306,6 +306,7 @@ NB_MODULE(_native, m) {
     bind_meeting(m);
     bind_shared(m);
     bind_memory(m);
+    bind_fields(m);
     bind_chunk(m);
 }
 

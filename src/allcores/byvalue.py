@@ -7,12 +7,14 @@ arrive in one dictionary per process.
 
 from __future__ import annotations
 
+import operator
 import os
+import sys
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
-from cloudpickle.cloudpickle import _function_setstate
+from cloudpickle.cloudpickle import _class_setstate, _function_setstate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +58,32 @@ def _set_state(func: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
     _function_setstate(func, (attributes, {**slots, "__globals__": {}}))
 
 
+def _reduce_ctypes(ctypes: Any, cls: Any, reduced: Any) -> Any:
+    """A type of ctypes, from what cloudpickle makes of any class."""
+    for one in (ctypes.Structure, ctypes.Union):
+        if cls is type(one):  # some of these metaclasses have a name that nobody finds them by
+            return type, (one,)
+    if issubclass(cls, ctypes.Array) and cls.__bases__ == (ctypes.Array,):
+        return operator.mul, (cls._type_, cls._length_)
+    for name, other in (("__ctype_be__", "__ctype_le__"), ("__ctype_le__", "__ctype_be__")):
+        if getattr(cls, name, None) is cls is not getattr(cls, other):
+            return getattr, (getattr(cls, other), name)
+    if not issubclass(cls, ctypes.Structure | ctypes.Union):
+        return reduced
+    attributes, slots = reduced[2]
+    # ctypes makes the descriptors from _fields_, and has to know all else before: so it comes last.
+    kept = {name: value for name, value in attributes.items() if type(value).__name__ != "CField"}
+    if "_fields_" in kept:
+        kept["_fields_"] = kept.pop("_fields_")
+    return (*reduced[:2], (kept, slots), *reduced[3:5], _set_ctypes_state)
+
+
+def _set_ctypes_state(cls: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Give a Structure or Union that arrived its fields. They are for ever: when it arrives again, it has them."""
+    if "_fields_" not in vars(cls):
+        _class_setstate(cls, state)
+
+
 def _code(parts: tuple[Any, ...], filename: str) -> CodeType:
     return CodeType(*parts).replace(co_filename=filename)
 
@@ -79,6 +107,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         if type(origin) is dict and id(origin) not in self.globals_ref:
             self.globals_ref[id(origin)] = _Namespace(origin)
         reduced = super().reducer_override(obj)
+        ctypes = sys.modules.get("ctypes")  # where it was never imported, nothing is of it
+        if ctypes and reduced is not NotImplemented and isinstance(obj, type):
+            return _reduce_ctypes(ctypes, obj, reduced)
         if type(reduced) is tuple and len(reduced) == 6 and reduced[5] is _function_setstate:
             return (*reduced[:5], _set_state)
         return reduced

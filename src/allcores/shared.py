@@ -3,88 +3,19 @@
 from __future__ import annotations
 
 import ctypes
-import sys
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from allcores import _native, codec
-from allcores.errors import NotSupported
-from allcores.sync import Lock, RLock
+from allcores import _native, codec, structures
+from allcores.guarded import Guarded, guard_of
+from allcores.layouts import CTYPES, check_shareable, is_composed, is_swapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = ("Array", "RawArray", "RawValue", "Value")
 
-_CTYPES: dict[str, Any] = {
-    "c": ctypes.c_char,
-    "u": ctypes.c_wchar,
-    "b": ctypes.c_byte,
-    "B": ctypes.c_ubyte,
-    "h": ctypes.c_short,
-    "H": ctypes.c_ushort,
-    "i": ctypes.c_int,
-    "I": ctypes.c_uint,
-    "l": ctypes.c_long,
-    "L": ctypes.c_ulong,
-    "q": ctypes.c_longlong,
-    "Q": ctypes.c_ulonglong,
-    "f": ctypes.c_float,
-    "d": ctypes.c_double,
-    "?": ctypes.c_bool,
-}
 
-# How a handle says which lock guards it, where it is not the offset of another lock.
-_OWN, _NONE = -1, 0
-
-
-class _Guarded:
-    """The lock of a Value or Array."""
-
-    _code: str
-    _n: int
-    _guard: Lock | int
-    offset: int
-
-    def get_lock(self) -> Lock:
-        """The lock that guards this object: its own RLock, or the one it was made with.
-
-        Raises:
-            AttributeError: it was made with ``lock=False``.
-        """
-        if self._guard == _NONE:
-            raise AttributeError("this was made with lock=False: there is no lock; make it without that argument")
-        return RLock._attach(self.offset) if isinstance(self._guard, int) else self._guard
-
-    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Acquire the lock; see ``get_lock``."""
-        return self.get_lock().acquire(block, timeout)
-
-    def release(self) -> None:
-        """Release the lock; see ``get_lock``."""
-        self.get_lock().release()
-
-    def __enter__(self) -> bool:
-        return self.get_lock().acquire()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.get_lock().release()
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return codec.handle_of(self, self._code, self._n, self.offset, self._guard)
-
-    @classmethod
-    def _attach(cls, code: str, n: int, offset: int, guard: Lock | int) -> Self:
-        obj = cls.__new__(cls)
-        obj._set_up(code, n, offset, guard)
-        return obj
-
-    def _set_up(self, code: str, n: int, offset: int, guard: Lock | int) -> None:
-        native: Any = _native.Value if isinstance(self, _native.Value) else _native.Array
-        native.__init__(self, code=code, n=n, offset=offset, guard=guard if isinstance(guard, int) else guard.offset)
-        self._code, self._n, self._guard = code, n, guard
-
-
-class Synchronized(_Guarded, _native.Value):
+class Synchronized(Guarded, _native.Value):
     """A typed value in shared memory: ``v.value`` under its lock; ``v += 1`` and ``v.add(1)`` are atomic.
 
     ``v.value += 1`` is a read and a write, between which another process may come: hold ``v.get_lock()``, or use ``v
@@ -93,18 +24,18 @@ class Synchronized(_Guarded, _native.Value):
 
     def get_obj(self) -> Any:
         """The ctypes object that looks at the same memory, without a lock."""
-        return _CTYPES[self._code].from_buffer(self)
+        return CTYPES[self._code].from_buffer(self)
 
     def __repr__(self) -> str:
         return f"<Value {self._code!r} {self.value!r}>"
 
 
-class SynchronizedArray(_Guarded, _native.Array):
+class SynchronizedArray(Guarded, _native.Array):
     """A one-dimensional typed array in shared memory: ``a[i]``, slices, iteration; ``a.add(i, x)`` is atomic."""
 
     def get_obj(self) -> Any:
         """The ctypes array that looks at the same memory, without a lock."""
-        return (_CTYPES[self._code] * self._n).from_buffer(self)
+        return (CTYPES[self._code] * self._n).from_buffer(self)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(list(self[:]))
@@ -140,20 +71,29 @@ class SynchronizedString(SynchronizedArray):
         self[: len(whole)] = whole
 
 
-def Value(typecode_or_value: Any, *args: Any, lock: Any = True) -> Synchronized:  # noqa: N802 - the standard's name
+def Value(typecode_or_value: Any, *args: Any, lock: Any = True) -> Any:  # noqa: N802 - the standard's name
     """Make a typed value in shared memory, as ``multiprocessing.Value``.
 
     Args:
-        typecode_or_value: a type code of the standard table (``c b B u h H i I l L q Q f d``), a simple ctypes type, or
+        typecode_or_value: a type code of the standard table (``c b B u h H i I l L q Q f d``), a ctypes type, or
             just the first value: ``Value(0)`` is a 64-bit int, ``Value(0.5)`` a double, a NumPy scalar its own type.
-        *args: the first value, 0 if left out.
+        *args: the first value, 0 if left out; the fields of a Structure, one after the other.
         lock: True for a lock of its own, False for none (``+=`` and ``add`` are atomic all the same), or a Lock or
             RLock.
 
+    Returns:
+        A Synchronized; of a Structure or Union a StructureValue; of an array type what ``Array`` makes.
+
     Raises:
-        TypeError: unknown code, or a value of the wrong type; the message lists the codes.
+        TypeError: unknown code, a pointer, or a value of the wrong type; the message lists the codes or names the
+            field.
         OverflowError: the value does not fit the type.
     """
+    if isinstance(typecode_or_value, ctypes.Structure | ctypes.Union) and not args:
+        typecode_or_value, args = type(typecode_or_value), (typecode_or_value,)
+    if is_composed(typecode_or_value):
+        make = _value_of_array if issubclass(typecode_or_value, ctypes.Array) else structures.make_value
+        return make(typecode_or_value, args, lock)
     if len(args) > 1:
         raise TypeError(f"Value takes a type and one first value, not {len(args)}: {args!r}")
     known = isinstance(typecode_or_value, str | type)
@@ -162,39 +102,68 @@ def Value(typecode_or_value: Any, *args: Any, lock: Any = True) -> Synchronized:
         raise TypeError(
             f"Value takes a type code and a value, or just a value, not {typecode_or_value!r} and {args[0]!r}"
         )
-    made = Synchronized._attach(code, 1, 0, _guard(lock))
+    made = Synchronized._attach(code, 1, 0, guard_of(lock))
     if args or not known:
         made.value = args[0] if args else typecode_or_value
     return made
 
 
-def Array(typecode_or_data: Any, size_or_initializer: Any = None, *, lock: Any = True) -> SynchronizedArray:  # noqa: N802
+def Array(typecode_or_data: Any, size_or_initializer: Any = None, *, lock: Any = True) -> Any:  # noqa: N802
     """Make a one-dimensional typed array in shared memory, as ``multiprocessing.Array``.
 
     Args:
         typecode_or_data: a type code or ctypes type as for ``Value``, or just the data: a NumPy vector (its dtype is
             the type), or a sequence of ints or floats.
-        size_or_initializer: the length (all zeros), or a sequence of first values.
+        size_or_initializer: the length (all zeros), or a sequence of first values: of a Structure instances or tuples.
         lock: as for ``Value``.
 
+    Returns:
+        A SynchronizedArray; of Structures, Unions or array types a StructureArray.
+
     Raises:
-        TypeError: unknown code, or values of the wrong type; the message lists the codes.
+        TypeError: unknown code, a pointer, or values of the wrong type; the message lists the codes or names the
+            field.
         ValueError: nested data: an Array is one-dimensional.
         OverflowError: a value does not fit the type.
         MemoryError: the system has no memory for it.
     """
-    if isinstance(typecode_or_data, str | type):
-        code, data = _code_of(typecode_or_data), size_or_initializer
-        if data is None:
-            raise TypeError("Array needs a size or first values: Array('i', 10) or Array('i', [1, 2, 3])")
-    else:
+    if not isinstance(typecode_or_data, str | type):
         if size_or_initializer is not None:
             raise TypeError(
                 f"Array takes a type code first, not {codec.short_repr(typecode_or_data)}; {_native.TYPE_CODES}"
             )
-        data = typecode_or_data
-        _refuse_nested(data)
-        code = _code_for_all(data)
+        _refuse_nested(typecode_or_data)
+        return _array_of(_code_for_all(typecode_or_data), typecode_or_data, lock)
+    if size_or_initializer is None:
+        raise TypeError("Array needs a size or first values: Array('i', 10) or Array('i', [1, 2, 3])")
+    if is_composed(typecode_or_data):
+        return structures.make_array(typecode_or_data, size_or_initializer, lock)
+    return _array_of(_code_of(typecode_or_data), size_or_initializer, lock)
+
+
+def RawValue(typecode_or_value: Any, *args: Any) -> Any:  # noqa: N802 - the standard's name
+    """``Value`` without a lock."""
+    return Value(typecode_or_value, *args, lock=False)
+
+
+def RawArray(typecode_or_data: Any, size_or_initializer: Any = None) -> Any:  # noqa: N802
+    """``Array`` without a lock."""
+    return Array(typecode_or_data, size_or_initializer, lock=False)
+
+
+def _value_of_array(kind: Any, args: tuple[Any, ...], lock: Any) -> Any:
+    """``Value(c_int * 3, 1, 2)``: an Array of three, the last 0, as the standard library has it."""
+    made = Array(kind._type_, kind._length_, lock=lock)
+    if len(args) == 1 and isinstance(args[0], bytes | str) and isinstance(made, SynchronizedString):
+        made.value = args[0]
+    elif len(args) > len(made):
+        raise ValueError(f"{kind.__name__} has {len(made)} elements, and {len(args)} were given")
+    elif args:
+        made[: len(args)] = args
+    return made
+
+
+def _array_of(code: str, data: Any, lock: Any) -> SynchronizedArray:
     if isinstance(data, int):
         if data < 0:
             raise ValueError(f"the size of an Array must be 0 or more, not {data}")
@@ -206,42 +175,19 @@ def Array(typecode_or_data: Any, size_or_initializer: Any = None, *, lock: Any =
     return made
 
 
-def RawValue(typecode_or_value: Any, *args: Any) -> Synchronized:  # noqa: N802 - the standard's name
-    """``Value`` without a lock."""
-    return Value(typecode_or_value, *args, lock=False)
-
-
-def RawArray(typecode_or_data: Any, size_or_initializer: Any = None) -> SynchronizedArray:  # noqa: N802
-    """``Array`` without a lock."""
-    return Array(typecode_or_data, size_or_initializer, lock=False)
-
-
 def _array(code: str, n: int, lock: Any) -> SynchronizedArray:
-    return (SynchronizedString if code in "cu" else SynchronizedArray)._attach(code, n, 0, _guard(lock))
-
-
-def _guard(lock: Any) -> Lock | int:
-    if isinstance(lock, Lock):
-        return lock
-    if lock is True or lock is None:
-        return _OWN
-    if lock is False:
-        return _NONE
-    raise TypeError(f"lock must be True, False, or an allcores Lock or RLock, not {codec.short_repr(lock)}")
+    return (SynchronizedString if code in "cu" else SynchronizedArray)._attach(code, n, 0, guard_of(lock))
 
 
 def _code_of(kind: str | type) -> str:
     """The type code for a code or a simple ctypes type."""
     if isinstance(kind, type):
         code = getattr(kind, "_type_", None)
-        if isinstance(code, str) and code in _CTYPES:
+        if isinstance(code, str) and code in CTYPES and not is_swapped(kind):
             return code
-        if issubclass(kind, ctypes.Structure | ctypes.Union | ctypes.Array):
-            raise NotSupported(
-                f"Value and Array hold numbers and characters, not {kind.__name__} yet; {_native.TYPE_CODES}"
-            )
+        check_shareable(kind, kind.__name__)
         raise TypeError(f"{kind.__name__} is no type for shared memory; {_native.TYPE_CODES}")
-    if kind not in _CTYPES:
+    if kind not in CTYPES:
         raise TypeError(f"unknown type code {kind!r}; {_native.TYPE_CODES}")
     return kind
 
@@ -255,7 +201,7 @@ def _code_for(value: Any) -> str:
     if isinstance(value, float):
         return "d"
     dtype = getattr(value, "dtype", None)
-    if dtype is not None and dtype.char in _CTYPES:
+    if dtype is not None and dtype.char in CTYPES:
         return str(dtype.char)
     raise TypeError(
         f"cannot tell the type from {codec.short_repr(value)} ({type(value).__name__}): "
@@ -300,6 +246,3 @@ def _values(data: Any) -> Sequence[Any]:
         return data.tolist() if hasattr(data, "tolist") else list(data)
     except TypeError:
         raise TypeError(f"Array needs a size or a sequence of values, not {codec.short_repr(data)}") from None
-
-
-assert ctypes.sizeof(ctypes.c_wchar) == 4, f"the core takes a wchar for 4 bytes; not so on {sys.platform}"

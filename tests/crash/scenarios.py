@@ -6,6 +6,7 @@ the victim came. test_steps.py runs each once for every step that its victim com
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 from typing import TYPE_CHECKING, Any
@@ -169,6 +170,36 @@ def update(value: Any) -> None:
         value.value = value.value + 1
 
 
+class Pair(ctypes.Structure):
+    _fields_ = (("x", ctypes.c_int64), ("y", ctypes.c_int64), ("low", ctypes.c_int, 3), ("high", ctypes.c_int, 20))
+
+
+def setting_a_field(run: Run, name: str) -> None:
+    """A field of a Structure is one store, its bits in a shared word as well."""
+    value = allcores.Value(Pair, 1, 1, 1, 1)
+    death = run.victim(setattr, value, name, 2)
+    assert getattr(value, name) == 1 + death.passed("release.begun")
+    assert (value.x, value.y, value.low, value.high).count(1) >= 3
+    value.y += 1
+
+
+def setting_an_element(run: Run, many: bool) -> None:
+    """A whole Structure is several: who dies in it is named, and nobody takes half of one for a whole."""
+    array = allcores.Array(Pair, [(1, 1)] * 4)
+    death = run.victim(set_elements if many else set_element, array)
+    check_lock(array.get_lock(), death)
+    array[0] = (3, 3)
+    assert (array[0].x, array[0].y, array[1].x) == (3, 3, 1)
+
+
+def set_element(array: Any) -> None:
+    array[0] = (2, 2)
+
+
+def set_elements(array: Any) -> None:
+    array[::2] = [(2, 2)] * 2
+
+
 def making(run: Run) -> None:
     """Objects that begin and end in the victim, with something in them."""
     run.victim(make_and_drop)
@@ -265,6 +296,10 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "rlock": functools.partial(locking, make=allcores.RLock),
     "adding to a Value": adding,
     "updating a Value": updating,
+    "setting a field": functools.partial(setting_a_field, name="x"),
+    "setting a bit field": functools.partial(setting_a_field, name="low"),
+    "setting an element": functools.partial(setting_an_element, many=False),
+    "setting a slice": functools.partial(setting_an_element, many=True),
     "making and ending objects": making,
     "extending the arena": extending,
     "cooling a block": cooling,
