@@ -35,6 +35,23 @@ RANK = {
     "contexts": 8,
     "comparison": 9,
     "cli": 10,
+    "codec": 2,
+    "deaths": 2,
+    "base": 3,
+    "start": 3,
+    "template": 4,
+    "sync": 3,
+    "queues": 3,
+    "counting": 2,
+    "localqueues": 4,
+    "shared": 4,
+    "process": 4,
+    "child": 5,
+    "context": 5,
+    "pool": 6,
+    "contexts": 7,
+    "comparison": 8,
+    "cli": 9,
 }
 # The lazy face knows the parts that it re-exports; `context` makes what lies above it, inside its methods.
 UPWARD_INSIDE_FUNCTIONS = {"allcores/context.py", "allcores/template.py"}
