@@ -112,9 +112,10 @@ public:
 
     bool empty() { return !view().has_item(); }
     bool full() {
-        Channel& c = channel();
-        const u64 most = c.counts == 0 ? 0 : c.ledger().max_bytes;
-        return (c.bound != 0 && !view().has_room()) || (most != 0 && c.ledger().bytes.load() >= most);
+        if (channel().bound != 0 && !view().has_room()) return true;
+        if (max_bytes() == 0) return false;
+        mend(counted());
+        return channel().ledger().bytes.load() >= max_bytes();
     }
     u64 length() { return view().length(); }
     i64 bound() const { return static_cast<i64>(channel().bound); }

@@ -16,6 +16,9 @@ void task_done(CountedView v);
 void join(CountedView v, Channel& c);
 u64 recover_items(CountedView v);
 
+// Before a look at the numbers: whoever died inside may have left them half changed.
+void mend(CountedView v);
+
 // (bytes, unfinished, in hands, of those in hands of the dead)
 nb::tuple count(CountedView v, Channel& c);
 
