@@ -43,6 +43,7 @@ RANK = {
     "sync": 3,
     "queues": 3,
     "counting": 2,
+    "queuestate": 2,
     "localqueues": 4,
     "shared": 4,
     "process": 4,

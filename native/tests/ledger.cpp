@@ -176,6 +176,33 @@ TEST(survives_kill) {
     end(w, c);
 }
 
+// Marked done by one that has none: a living one's, which may have passed it on; what the dead took is still missed.
+TEST(the_items_of_the_dead_are_marked_last) {
+    World w;
+    Channel& c = counted(w, 0, {0, true});
+    for (const u64 a : {1, 2}) CHECK(put_one(w, c, inline_message(a)) == Sent::ok);
+    const pid_t dead = start_and_die(w, [&] {  // in the lower slot
+        take_one(w, c);
+        die();
+    });
+    Gate& took = shared<Gate>();
+    const pid_t living = w.start([&] {
+        take_one(w, c);
+        took.open();
+        for (;;) pause();
+    });
+    took.pass();
+    CHECK(finish_one(w, c));
+    CHECK_EQ(view_of(w, c).ledger().lost(), 1);
+    CHECK(finish_one(w, c));
+    CHECK_EQ(view_of(w, c).ledger().lost(), 0);
+    CHECK(!finish_one(w, c));
+    kill(living, SIGKILL);
+    CHECK(was_killed(reap(living)));
+    for (const pid_t pid : {dead, living}) w.settle(pid);
+    end(w, c);
+}
+
 // One waits in a join for the items of another, which is killed.
 TEST(a_join_ends_with_the_death_of_a_consumer) {
     World w;

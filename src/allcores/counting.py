@@ -1,25 +1,11 @@
-"""What queues count: the bytes that wait in them, and what ``statistics()`` says of it."""
+"""Limits of queues, and how many bytes an item has where it does not travel."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from typing import Any
 
-__all__ = ("QueueStatistics", "check_limits", "estimate_bytes")
-
-
-@dataclass(frozen=True, slots=True)
-class QueueStatistics:
-    """How a queue is at this moment; the next may change all of it."""
-
-    items: int  # that wait in the queue
-    bytes: int | None  # what these take; None without max_bytes: nobody counts
-    maxsize: int  # items that may wait; 0: no limit
-    max_bytes: int | None  # bytes that may wait; None: no limit
-    unfinished: int | None  # of a JoinableQueue: items that were put and not marked done yet; else None
-    in_hands: int | None  # of these, taken by somebody
-    lost: int | None  # of these, taken by processes that have ended: what join() raises ConsumerDied for
+__all__ = ("check_limits", "estimate_bytes")
 
 
 def check_limits(maxsize: Any, max_bytes: Any) -> None:

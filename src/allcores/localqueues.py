@@ -8,11 +8,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from allcores.base import here
-from allcores.counting import QueueStatistics, check_limits, estimate_bytes
+from allcores.counting import check_limits, estimate_bytes
 from allcores.errors import ConsumerDied
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from allcores.queuestate import QueueStatistics
 
 __all__ = ("LocalJoinableQueue", "LocalQueue", "LocalSimpleQueue")
 
@@ -89,6 +91,8 @@ class LocalQueue(queue.Queue[Any]):
 
     def statistics(self) -> QueueStatistics:
         """How the queue is now: items, bytes, limits. Does not block."""
+        from allcores.queuestate import QueueStatistics
+
         with self.mutex:
             size = None if self._max_bytes is None else self._bytes
             return QueueStatistics(self._qsize(), size, max(self.maxsize, 0), self._max_bytes, *self._unfinished())

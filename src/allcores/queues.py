@@ -15,7 +15,7 @@ from allcores import _native, codec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from allcores.counting import QueueStatistics
+    from allcores.queuestate import QueueStatistics
 
 __all__ = ("JoinableQueue", "Queue", "SimpleQueue")
 
@@ -34,7 +34,8 @@ class Queue(_native.Channel):
         maxsize: how many items may wait before ``put`` blocks; 0 for no limit.
         max_bytes: how many bytes may wait before ``put`` blocks; None for no limit. An item counts with what it takes
             in shared memory, its pickle and buffers, and at least 1; shared objects in it count as their handles. One
-            that is larger than ``max_bytes`` is let in when the queue is empty. May be given together with ``maxsize``.
+            that is larger than ``max_bytes`` is let in when the queue is empty; until then smaller ones may overtake
+            it. May be given together with ``maxsize``.
     """
 
     _joinable = False
@@ -73,7 +74,7 @@ class Queue(_native.Channel):
 
     def statistics(self) -> QueueStatistics:
         """How the queue is now: items, bytes, limits. Does not block."""
-        from allcores.counting import QueueStatistics
+        from allcores.queuestate import QueueStatistics
 
         size, *unfinished = self._counts() if self._joinable or self.max_bytes else (0, 0, 0, 0)
         return QueueStatistics(

@@ -40,11 +40,11 @@ public:
 
     // Who waits for room waits for more or less of it: all look.
     void leave() {
-        const bool finished = is_finished();
+        const bool ends_join = mended_ || is_finished();
         ledger_.leave();
         STEP("ledger.left");
-        if (made_room_) notify_all(channel_.room);
-        if (finished) notify_all(channel_.ledger().finished);
+        if (mended_ || made_room_) notify_all(channel_.room);
+        if (ends_join) notify_all(channel_.ledger().finished);
     }
 
     LedgerView& ledger() { return ledger_; }
@@ -64,7 +64,7 @@ private:
             }
         });
         ledger_.count_again(items, bytes);
-        made_room_ = true;
+        mended_ = true;  // so all look: who looked before may have seen neither the death nor what it left
         return true;
     }
 
@@ -72,6 +72,7 @@ private:
     ChannelView view_;
     LedgerView ledger_;
     bool made_room_ = false;
+    bool mended_ = false;
 };
 
 }  // namespace allcores
