@@ -313,7 +313,7 @@ TEST(killed_in_a_take_after_another) {
             }));
         };
         begin();
-        kill_at_every_step(w, 1, [&] {
+        kill_at_every_step(w, 3, [&] {
             Message m;
             step_inside(w, c, [&](CountedView& v) { v.try_take(m); });
         }, [&](pid_t pid, bool) {
