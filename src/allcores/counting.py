@@ -5,7 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from allcores.reducers import memory_under
+
 __all__ = ("check_limits", "estimate_bytes")
+
+# About what the handle of a shared object takes in a pickle.
+HANDLE = 64
 
 
 def check_limits(maxsize: Any, max_bytes: Any) -> None:
@@ -42,11 +47,16 @@ def estimate_bytes(obj: object) -> int:
 def _bytes_of(obj: object) -> int:
     if isinstance(obj, str):
         return len(obj) if obj.isascii() else len(obj.encode("utf-8", "surrogatepass"))
-    if hasattr(type(obj), "_attach"):  # travels by handle (codec.handle_of)
-        return sys.getsizeof(obj)
+    if hasattr(type(obj), "_attach") or _is_shared_array(obj):  # travels by handle
+        return HANDLE
     try:
         with memoryview(obj) as view:  # type: ignore[arg-type]
             return view.nbytes
     except (TypeError, ValueError, BufferError):  # has no bytes of its own, or none that can be seen as such
         nbytes = getattr(obj, "nbytes", None)  # NumPy's dates; arrays of other devices
         return nbytes if isinstance(nbytes, int) else sys.getsizeof(obj)
+
+
+def _is_shared_array(obj: object) -> bool:
+    base = getattr(obj, "base", None)
+    return base is not None and hasattr(type(obj), "__array_interface__") and memory_under(obj) is not None

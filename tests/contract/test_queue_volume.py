@@ -87,9 +87,9 @@ def test_buffers_count(make: Callable[..., Handle]) -> None:
 
 def test_shared_objects_count_as_their_handles(mp: Context, make: Callable[..., Handle]) -> None:
     q = make(max_bytes=2_000)
-    big = mp.Array("d", 100_000)
-    q.put_nowait(big)
-    assert q.statistics().bytes < 1_000
+    for shared in (mp.Array("d", 100_000), mp.SharedArray(100_000), mp.SharedArray((100, 100))[::2, 3:]):
+        q.put_nowait(shared)
+    assert 0 < q.statistics().bytes < 1_000
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1 << 63])
