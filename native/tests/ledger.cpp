@@ -203,6 +203,42 @@ TEST(the_items_of_the_dead_are_marked_last) {
     end(w, c);
 }
 
+// What ends a join wakes the one that sleeps in it: the last item that is done; and whoever mends, since while that one was
+// inside, nobody could see what the dead had left.
+TEST(who_joins_is_woken) {
+    World w;
+    for (const bool mends : {false, true}) {
+        Channel& c = counted(w, 0, {0, true});
+        CHECK(put_one(w, c, inline_message(1)) == Sent::ok);
+        auto v = view_of(w, c);
+        if (mends) {
+            w.settle(start_and_die(w, [&] {
+                CHECK(v.enter());
+                Message m;
+                v.ledger().begin_take();
+                CHECK(w.view(c).try_take(m));
+                die();
+            }));
+            CHECK(v.ledger().try_enter());
+        }
+        const pid_t joins = w.start([&] {
+            wait_in_time(w.seg, c.ledger().finished, [&] { return view_of(w, c).may_end_join(); }, [] { return false; });
+        });
+        while ((c.ledger().finished.word.load() & kSleepers) == 0) sched_yield();
+        if (mends) {
+            v.ledger().leave();
+            CHECK(inside(view_of(w, c), [](CountedView& again) { return again.ledger().lost() == 1; }));
+        } else {
+            CHECK_EQ(take_one(w, c), 1);
+            CHECK(finish_one(w, c));
+        }
+        CHECK(went_well(reap(joins)));
+        w.settle(joins);
+        CHECK_EQ(recover_all(w, c), mends ? 1 : 0);
+        end(w, c);
+    }
+}
+
 // One waits in a join for the items of another, which is killed.
 TEST(a_join_ends_with_the_death_of_a_consumer) {
     World w;
