@@ -1,5 +1,6 @@
 // Channels for Python: queues (put, get) and the task and result rings of pools (send, receive).
 #include "arguments.hpp"
+#include "counted.hpp"
 
 namespace allcores::bindings {
 
@@ -11,10 +12,10 @@ PyObject* queue_empty = nullptr;
 // In the second number of what receive() returns, when the body could not be decoded: the object is the error.
 constexpr u64 kBroken = u64{1} << 62;
 
-u64 make_channel(i64 bound) {
+u64 make_channel(i64 bound, Counting counting) {
     Core& c = core();
     const u64 cells = static_cast<u64>(std::max<i64>(bound, 0));
-    const u64 offset = ChannelView::create(c.seg, c.arena, cells);
+    const u64 offset = ChannelView::create(c.seg, c.arena, cells, counting);
     if (offset == 0) raise_no_memory(sizeof(Channel) + Ring::bytes_for(std::max(cells, kFirstRing)));
     return offset;
 }
@@ -22,7 +23,8 @@ u64 make_channel(i64 bound) {
 // The maker already holds it; the handle takes over.
 class PyChannel {
 public:
-    PyChannel(i64 bound, u64 offset) : held_(offset != 0 ? checked(offset) : make_channel(bound)) {}
+    PyChannel(i64 bound, u64 offset, u64 max_bytes, bool joinable)
+        : held_(offset != 0 ? checked(offset) : make_channel(bound, {max_bytes, joinable})) {}
 
     void put(const WaitArguments& given) {
         if (closed_) raise_python(PyExc_ValueError, "this queue is closed: put() after close()");
@@ -109,12 +111,24 @@ public:
     }
 
     bool empty() { return !view().has_item(); }
-    bool full() { return channel().bound != 0 && !view().has_room(); }
+    bool full() {
+        if (channel().bound != 0 && !view().has_room()) return true;
+        if (max_bytes() == 0) return false;
+        mend(counted());
+        return channel().ledger().bytes.load() >= max_bytes();
+    }
     u64 length() { return view().length(); }
     i64 bound() const { return static_cast<i64>(channel().bound); }
+    u64 max_bytes() const { return channel().counts == 0 ? 0 : channel().ledger().max_bytes; }
+    CountedView counted() const {
+        Core& c = core();
+        if (channel().counts == 0) raise_python(PyExc_TypeError, "this queue does not count: make a JoinableQueue");
+        return {c.seg, c.arena, channel()};
+    }
     void close() { closed_ = true; }
     bool closed() const { return closed_; }
     u64 offset() const { return held_.offset(); }
+    Channel& channel() const { return core().seg.at<Channel>(held_.offset()); }
 
 private:
     static u64 checked(u64 offset) {
@@ -133,7 +147,6 @@ private:
         return t;
     }
 
-    Channel& channel() const { return core().seg.at<Channel>(held_.offset()); }
     ChannelView view() const {
         Core& c = core();
         return {c.seg, c.arena, channel()};
@@ -144,8 +157,10 @@ private:
         auto v = view();
         bool in_time = false;
         try {
-            in_time = wait_python(channel().room, deadline, [&] { return (sent = v.try_put(m)) != Sent::full; },
-                                  [&] { return v.has_room(); });
+            in_time = channel().counts != 0
+                          ? put_counted(m, deadline, sent)
+                          : wait_python(channel().room, deadline, [&] { return (sent = v.try_put(m)) != Sent::full; },
+                                        [&] { return v.has_room(); });
         } catch (nb::python_error&) {
             v.free_blocks(m);
             throw;
@@ -156,7 +171,13 @@ private:
         return false;
     }
 
+    bool put_counted(Message& m, i64 deadline, Sent& sent) {
+        weigh(m);
+        return wait_to_put(counted(), channel(), m, deadline, sent);
+    }
+
     bool take_message(Message& m, i64 deadline) {
+        if (channel().counts != 0) return wait_to_take(counted(), channel(), m, deadline);
         auto v = view();
         return wait_python(channel().items, deadline, [&] { return v.try_take(m); }, [&] { return v.has_item(); });
     }
@@ -244,7 +265,8 @@ void bind_channel(nb::module_& m) {
     m.attr("ENDED_WELL") = kEndedWell;
 
     nb::class_<PyChannel>(m, "Channel", nb::is_weak_referenceable(), nb::type_slots(channel_slots))
-        .def(nb::init<i64, u64>(), nb::arg("bound") = 0, nb::arg("offset") = 0)
+        .def(nb::init<i64, u64, u64, bool>(), nb::arg("bound") = 0, nb::arg("offset") = 0, nb::arg("max_bytes") = 0,
+             nb::arg("joinable") = false)
         .def("take_beyond", &PyChannel::take_beyond, nb::arg("a"))
         .def("drop", &PyChannel::drop, nb::arg("numbers"))
         .def("promise_look", &PyChannel::promise_look)
@@ -253,7 +275,12 @@ void bind_channel(nb::module_& m) {
         .def("full", &PyChannel::full)
         .def("qsize", &PyChannel::length)
         .def("close", &PyChannel::close)
+        .def("_task_done", [](const PyChannel& c) { task_done(c.counted()); })
+        .def("_join", [](const PyChannel& c) { join(c.counted(), c.channel()); })
+        .def("_recover", [](const PyChannel& c) { return recover_items(c.counted()); })
+        .def("_counts", [](const PyChannel& c) { return count(c.counted(), c.channel()); })
         .def_prop_ro("bound", &PyChannel::bound)
+        .def_prop_ro("max_bytes", &PyChannel::max_bytes)
         .def_prop_ro("closed", &PyChannel::closed)
         .def_prop_ro("offset", &PyChannel::offset);
 

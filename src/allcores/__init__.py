@@ -17,6 +17,7 @@ _LAZY = {
     "get_context": "context",
     **dict.fromkeys(
         (
+            "ConsumerDied",
             "DeadlockError",
             "InitializerFailed",
             "NotSupported",
@@ -41,6 +42,7 @@ _OF_DEFAULT_CONTEXT = (
         "BoundedSemaphore",
         "Condition",
         "Event",
+        "JoinableQueue",
         "Lock",
         "Pool",
         "Process",
@@ -50,6 +52,7 @@ _OF_DEFAULT_CONTEXT = (
         "RawValue",
         "Semaphore",
         "SharedArray",
+        "SimpleQueue",
     ),
     *("Thread", "Value", "active_children", "cpu_count", "current_process", "share"),
 )

@@ -12,7 +12,15 @@ from allcores import _native, codec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ("BaseProcess", "check_call", "current_process", "parent_process")
+__all__ = ("BaseProcess", "check_call", "current_process", "here", "parent_process", "running")
+
+# Of each thread: the Thread object of ours that runs in it, as ``thread``.
+running = threading.local()
+
+
+def here() -> Any:
+    """The Thread object that runs here; None in the program itself."""
+    return getattr(running, "thread", None)
 
 
 def check_call(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -58,8 +58,16 @@ class Context:
     def _crew(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> Any:
         raise NotImplementedError
 
-    def Queue(self, maxsize: int = 0) -> Any:  # noqa: N802
+    def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> Any:  # noqa: N802
         """Make a queue; see ``allcores.queues.Queue``."""
+        raise NotImplementedError
+
+    def JoinableQueue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> Any:  # noqa: N802
+        """Make a queue that can be joined; see ``allcores.queues.JoinableQueue``."""
+        raise NotImplementedError
+
+    def SimpleQueue(self) -> Any:  # noqa: N802
+        """Make a queue without limits; see ``allcores.queues.SimpleQueue``."""
         raise NotImplementedError
 
     def Lock(self, *, on_owner_death: Any = "poison") -> Any:  # noqa: N802

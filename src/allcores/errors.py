@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = (
     "BlockedThread",
+    "ConsumerDied",
     "DeadlockError",
     "InitializerFailed",
+    "LostItems",
     "NotSupported",
     "OwnerDied",
     "PoolTerminated",
@@ -188,6 +190,42 @@ class OwnerDied(RuntimeError):
 
     def __reduce__(self) -> tuple[type[OwnerDied], tuple[int, str, float | None, str]]:
         return type(self), (self.pid, self.name, self.held_since, self.lock)
+
+
+class LostItems(NamedTuple):
+    """What one process had in its hands when it ended."""
+
+    pid: int
+    process: str  # its name
+    items: int  # taken from the queue and not marked done
+
+
+class ConsumerDied(RuntimeError):
+    """``join()`` would wait for ever: a process ended with items that it had taken and not marked done.
+
+    They are no longer in the queue, and may be done or half done. ``queue.recover()`` counts them as done.
+
+    Attributes:
+        pid: process id of the dead consumer, the first if there are several.
+        name: its name.
+        items: how many items it had taken and not marked done.
+        consumers: all of them, a ``LostItems`` each.
+    """
+
+    def __init__(self, consumers: Iterable[tuple[int, str, int]]) -> None:
+        self.consumers = [LostItems(*each) for each in consumers]
+        self.pid, self.name, self.items = self.consumers[0]
+        who = ", and ".join(
+            f"process {c.pid}{f' ({c.process})' if c.process else ''} died with {c.items} item{'s' * (c.items != 1)}"
+            for c in self.consumers
+        )
+        super().__init__(
+            f"{who} that it had taken and not marked done, so this join would wait for ever: put again what has still "
+            "to be done, then call queue.recover(), which counts theirs as done"
+        )
+
+    def __reduce__(self) -> tuple[type[ConsumerDied], tuple[list[tuple[int, str, int]]]]:
+        return type(self), ([each[:] for each in self.consumers],)
 
 
 class BlockedThread(NamedTuple):

@@ -1,4 +1,10 @@
-"""Queues between processes, in shared memory: a put never depends on a reader, nor on a helper thread."""
+"""Queues between processes, in shared memory: a put never depends on a reader, nor on a helper thread.
+
+put ── encode ── cell of the ring, buffers in blocks ──▶ get
+                      │
+                   ledger      only of a JoinableQueue, or with max_bytes: bytes that wait, items not done, in whose
+                               hands; changed under a lock together with the ring, so that no death leaves it wrong
+"""
 
 from __future__ import annotations
 
@@ -9,7 +15,9 @@ from allcores import _native, codec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Queue",)
+    from allcores.queuestate import QueueStatistics
+
+__all__ = ("JoinableQueue", "Queue", "SimpleQueue")
 
 
 class Queue(_native.Channel):
@@ -24,12 +32,20 @@ class Queue(_native.Channel):
 
     Args:
         maxsize: how many items may wait before ``put`` blocks; 0 for no limit.
+        max_bytes: how many bytes may wait before ``put`` blocks; None for no limit. An item counts with what it takes
+            in shared memory, its pickle and buffers, and at least 1; shared objects in it count as their handles. One
+            that is larger than ``max_bytes`` is let in when the queue is empty; until then smaller ones may overtake
+            it. May be given together with ``maxsize``.
     """
 
-    def __init__(self, maxsize: int = 0) -> None:
-        if not isinstance(maxsize, int):
-            raise TypeError(f"maxsize must be an int, the number of items that may wait, not {maxsize!r}")
-        super().__init__(bound=max(maxsize, 0))
+    _joinable = False
+
+    def __init__(self, maxsize: int = 0, *, max_bytes: int | None = None) -> None:
+        if not isinstance(maxsize, int) or max_bytes is not None:
+            from allcores import counting
+
+            counting.check_limits(maxsize, max_bytes)
+        super().__init__(bound=max(maxsize, 0), max_bytes=max_bytes or 0, joinable=self._joinable)
 
     @classmethod
     def _attach(cls, offset: int) -> Self:
@@ -56,5 +72,68 @@ class Queue(_native.Channel):
     def cancel_join_thread(self) -> None:
         """Do nothing: a process never waits for its queues at exit, and what it put is not lost."""
 
+    def statistics(self) -> QueueStatistics:
+        """How the queue is now: items, bytes, limits. Does not block."""
+        from allcores.queuestate import QueueStatistics
+
+        size, *unfinished = self._counts() if self._joinable or self.max_bytes else (0, 0, 0, 0)
+        return QueueStatistics(
+            self.qsize(),
+            size if self.max_bytes else None,
+            self.bound,
+            self.max_bytes or None,
+            *(unfinished if self._joinable else (None, None, None)),
+        )
+
     def __repr__(self) -> str:
-        return f"<Queue {'closed' if self.closed else f'holding {self.qsize()}'}>"
+        return f"<{type(self).__name__} {'closed' if self.closed else f'holding {self.qsize()}'}>"
+
+
+class SimpleQueue(Queue):
+    """``put``, ``get``, ``empty`` and ``close``, as ``multiprocessing.SimpleQueue``: a ``Queue`` without limits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class JoinableQueue(Queue):
+    """A ``Queue`` that knows which items are not done yet, as ``multiprocessing.JoinableQueue``.
+
+    A consumer calls ``task_done()`` once for each item that it has taken. If it ends or is killed with items in its
+    hands, taken and not marked done, ``join()`` raises ``ConsumerDied`` instead of waiting for ever; another process
+    may still mark them done, or ``recover()`` does. A producer killed in ``put`` leaves an item that arrives, or none.
+
+    An item whose ``get`` failed, because it could not be unpickled, counts as taken.
+
+    Args:
+        maxsize: how many items may wait before ``put`` blocks; 0 for no limit.
+        max_bytes: how many bytes may wait before ``put`` blocks; see ``Queue``.
+    """
+
+    _joinable = True
+
+    def task_done(self) -> None:
+        """Mark an item that was taken as done.
+
+        One of this process's items, if it has any; else one of a process that is alive, which may have passed it on.
+
+        Raises:
+            ValueError: everything that was put is done already.
+        """
+        self._task_done()
+
+    def join(self) -> None:
+        """Wait until every item that was put has been marked done.
+
+        Raises:
+            ConsumerDied: a process has ended with items that it had taken and not marked done; the error says which and
+                how many. Raised until they are marked done, or ``recover()`` is called.
+        """
+        self._join()
+
+    def recover(self) -> int:
+        """Count as done what processes that have ended had in their hands. How many items that were; 0: none.
+
+        For whoever has made sure of what became of them, as ``Lock.recover()``: what has to be done still is put again.
+        """
+        return self._recover()

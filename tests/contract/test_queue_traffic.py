@@ -9,6 +9,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import pytest
 
 from . import jobs
@@ -52,6 +53,30 @@ def test_join_first_with_100_megabytes_each(mp: Context, start: Start) -> None:
         assert item.count(item[:1]) == len(item) == size
         seen.add(item[:1])
     assert seen == {b"a", b"b"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.needs("copies")
+@pytest.mark.parametrize("maker", ["Queue", "JoinableQueue"])
+@pytest.mark.parametrize("kind", ["array", "bytes"])
+def test_one_message_of_more_than_2_gb(mp: Context, start: Start, maker: str, kind: str) -> None:
+    """No size on the way has 31 bits, nor 32 where it is read with a sign."""
+    size = (1 << 31) + (1 << 20) + 7
+
+    def put_one() -> None:
+        data = np.zeros(size, np.uint8)
+        data[[0, 1 << 31, -1]] = 1, 2, 3
+        q.put(data if kind == "array" else data.tobytes())
+
+    q = getattr(mp, maker)(max_bytes=1 << 33)
+    p = start(put_one)
+    p.join(200)
+    assert p.exitcode == 0
+    assert size <= q.statistics().bytes < size + 1_000
+    item = q.get(timeout=PATIENCE)
+    assert (len(item), item[0], item[1 << 31], item[-1]) == (size, 1, 2, 3)
+    assert q.statistics().bytes == 0
 
 
 def test_join_first_with_many_small_ones(mp: Context, start: Start) -> None:

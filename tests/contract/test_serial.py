@@ -48,6 +48,24 @@ def test_put_into_a_full_queue(mp: Context) -> None:
     assert q.get() == 1
 
 
+def test_put_of_more_bytes_than_may_wait(mp: Context) -> None:
+    q = mp.Queue(max_bytes=10)
+    q.put(b"x" * 8)
+    with pytest.raises(allcores.WouldBlockForever, match="full"):
+        q.put(b"x" * 3)
+    q.put(b"xx")
+
+
+def test_join_of_a_queue_with_unfinished_items(mp: Context) -> None:
+    q = mp.JoinableQueue()
+    q.put(1)
+    with pytest.raises(allcores.WouldBlockForever, match="1 unfinished"):
+        q.join()
+    q.get()
+    q.task_done()
+    q.join()
+
+
 @pytest.mark.parametrize("kind", ["Lock", "Semaphore", "BoundedSemaphore"])
 def test_acquire_of_what_is_held(mp: Context, kind: str) -> None:
     lock = getattr(mp, kind)()

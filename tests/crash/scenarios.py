@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+from queue import Full
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -259,6 +260,99 @@ def identity(x: Any) -> Any:
     return x
 
 
+def check_joinable(queue: Any, items: list[Any], lost: int, pid: int) -> None:
+    """So many items are in the hands of the dead, ``pid`` among them, and these in the queue; no more is unfinished."""
+    seen = queue.statistics()
+    assert (seen.unfinished, seen.in_hands, seen.lost) == (len(items) + lost, lost, lost)
+    if lost:
+        error = error_of(queue.join)
+        assert isinstance(error, allcores.ConsumerDied)
+        assert sum(each.items for each in error.consumers) == lost
+        assert pid == 0 or pid in {each.pid for each in error.consumers}
+    assert queue.recover() == lost
+    assert take_and_finish(queue) == items
+    queue.join()
+    assert isinstance(error_of(queue.task_done), ValueError)
+
+
+def take_and_finish(queue: Any) -> list[Any]:
+    items = []
+    while not queue.empty():
+        items.append(queue.get(timeout=PATIENCE))
+        queue.task_done()
+    return items
+
+
+def joinable_putting(run: Run) -> None:
+    queue = allcores.JoinableQueue(3, max_bytes=100)
+    queue.put("before")
+    death = run.victim(put_all, queue, ["item"])
+    queue.put("after", timeout=PATIENCE)
+    arrives = ["item"] if death.passed("put.committing") else []
+    assert queue.statistics().bytes == len("before" + "after" + "item" * len(arrives))
+    check_joinable(queue, ["before", *arrives, "after"], 0, 0)
+    assert queue.statistics().bytes == 0
+
+
+def joinable_taking(run: Run, before: int = 0) -> None:
+    """Also where another died with items in its hands, whose slot the victim has."""
+    queue = allcores.JoinableQueue(max_bytes=100)
+    for _ in range(before):
+        queue.put("lost before")
+        kill_at(run.note, "take.returned", get_one, queue)
+    put_all(queue, ["item", "second"])
+    death = run.victim(get_one, queue)
+    queue.put("third")
+    took = death.passed("take.freed")
+    check_joinable(queue, [*([] if took else ["item"]), "second", "third"], before + took, death.pid if took else 0)
+    assert queue.statistics().bytes == 0
+
+
+def joinable_finishing(run: Run) -> None:
+    queue = allcores.JoinableQueue()
+    put_all(queue, ["item"])
+    death = run.victim(take_and_finish, queue)
+    took, done = death.passed("take.freed"), death.passed("ledger.finished")
+    check_joinable(queue, [] if took else ["item"], took - done, death.pid)
+
+
+def joinable_mending(run: Run, at: str) -> None:
+    """The victim finds what one left who died inside."""
+    queue = allcores.JoinableQueue(max_bytes=100)
+    put_all(queue, ["item", "second"])
+    first = kill_at(run.note, at, get_one if "take" in at else put_third, queue)
+    run.victim(look_inside, queue)
+    lost = 1 if "take" in at else 0
+    put_all(queue, [] if "put" in at else ["third"])
+    check_joinable(queue, ["item", "second", "third"][lost:], lost, first)
+    assert queue.statistics().bytes == 0
+
+
+def put_third(queue: Any) -> None:
+    queue.put("third")
+
+
+def look_inside(queue: Any) -> None:
+    """Go in and change nothing: what was not taken is left by a get of nothing, or put in vain."""
+    try:
+        queue.put("x" * 200, block=False)
+    except Full:
+        return
+    raise AssertionError("there was room for more than may wait")
+
+
+def joinable_recovering(run: Run) -> None:
+    queue = allcores.JoinableQueue()
+    put_all(queue, ["item", "second"])
+    first = kill_at(run.note, "take.returned", get_one, queue)
+    death = run.victim(recover, queue)
+    check_joinable(queue, ["second"], 0 if death.passed("ledger.lost_forgotten") else 1, first)
+
+
+def recover(queue: Any) -> None:
+    queue.recover()
+
+
 def pool_map(run: Run) -> None:
     """The same in chunks of three: only the item that was running fails, the others of its chunk run again."""
     with allcores.Pool(1) as pool:
@@ -303,6 +397,13 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "making and ending objects": making,
     "extending the arena": extending,
     "cooling a block": cooling,
+    "putting into a JoinableQueue": joinable_putting,
+    "taking from a JoinableQueue": joinable_taking,
+    "taking after others that died": functools.partial(joinable_taking, before=2),
+    "task_done": joinable_finishing,
+    "mending a put": functools.partial(joinable_mending, at="ledger.put_bytes"),
+    "mending a take": functools.partial(joinable_mending, at="ledger.take_bytes"),
+    "recovering a JoinableQueue": joinable_recovering,
     "pool calls": functools.partial(pool_calls, item=ITEMS["inline"]),
     "pool calls with buffers": functools.partial(pool_calls, item=ITEMS["buffers"]),
     "pool map": pool_map,

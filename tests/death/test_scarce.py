@@ -48,6 +48,12 @@ def test_few_descriptors(tmp_path: Path, number: int) -> None:
         assert (program.end(), program.stderr()) == (0, "")
 
 
+def test_few_descriptors_and_many_arrays(tmp_path: Path) -> None:
+    with started(tmp_path / "stderr", "scarce", "arrays", 256) as program:
+        program.expect("10000", "sound")
+        assert (program.end(), program.stderr()) == (0, "")
+
+
 def test_nothing_has_a_name(tmp_path: Path) -> None:
     with started(tmp_path / "stderr", "scarce", "names") as program:
         assert program.line() == "/memfd:allcores (deleted) /memfd:allcores-last-words (deleted)"

@@ -4,7 +4,7 @@
 // at their cells, whose words never repeat; together they are smaller than the last one.
 #pragma once
 
-#include "park.hpp"
+#include "ledger.hpp"
 #include "ring.hpp"
 
 namespace allcores {
@@ -19,25 +19,43 @@ struct Channel {
     std::atomic<u64> origin;            // offsets of rings: the first ever,
     std::atomic<u64> first;             // where consumers are,
     std::atomic<u64> last;              // where producers are
+    u64 counts;                         // bytes of the ledger behind this; 0: none (counted.hpp)
     alignas(kCacheLine) Parking items;  // consumers wait here
     alignas(kCacheLine) Parking room;   // producers wait here
+
+    Ledger& ledger() { return *reinterpret_cast<Ledger*>(this + 1); }
 };
 
 static_assert(sizeof(Channel) == 4 * kCacheLine);
 
 enum class Sent : u8 { ok, full, no_memory };
 
+// What a channel is to count.
+struct Counting {
+    u64 max_bytes = 0;      // that may wait; 0: no limit
+    bool joinable = false;  // items not done yet
+    u64 bytes() const {
+        return joinable ? Ledger::bytes_for(kMaxParticipants) : max_bytes != 0 ? Ledger::bytes_for(0) : 0;
+    }
+};
+
 class ChannelView {
 public:
     ChannelView(Segment& seg, Arena& arena, Channel& c) : seg_(seg), arena_(arena), channel_(c) {}
 
     // A new channel, held by this process; 0: no memory.
-    static u64 create(Segment& seg, Arena& arena, u64 bound) {
-        const BlockId block = arena.take(sizeof(Channel));
+    static u64 create(Segment& seg, Arena& arena, u64 bound, Counting counting = {}) {
+        const BlockId block = arena.take(sizeof(Channel) + counting.bytes());
         if (block == 0) return 0;
         Channel& c = *reinterpret_cast<Channel*>(arena.data(block));
         std::memset(static_cast<void*>(&c), 0, sizeof(Channel));
         c.bound = bound;
+        c.counts = counting.bytes();
+        if (c.counts != 0) {
+            if (!arena.untouched(block)) std::memset(static_cast<void*>(&c.ledger()), 0, c.counts);
+            c.ledger().max_bytes = counting.max_bytes;
+            c.ledger().slots = counting.joinable ? kMaxParticipants : 0;
+        }
         ChannelView view(seg, arena, c);
         const u64 ring = view.make_ring(bound == 0 ? kFirstRing : bound, bound == 0);
         if (ring == 0) {
@@ -110,6 +128,8 @@ public:
     }
     // Whether every ring of the chain lies whole in a block of its own. For who is given a handle: afterwards it is trusted.
     bool is_sound() {
+        if (channel_.counts > arena_.size(channel_.object.head.block) - sizeof(Channel)) return false;
+        if (channel_.counts != 0 && channel_.counts != Counting{1, channel_.ledger().slots == kMaxParticipants}.bytes()) return false;
         u64 seen = 0;  // producers and consumers must be in the chain
         for (u64 at = channel_.origin.load(); at != 0; at = ring(at).next.load()) {
             if (at % alignof(Ring) != 0 || at < kBlocksAt || at > seg_.bytes - sizeof(Ring)) return false;
@@ -131,16 +151,23 @@ public:
 
     void free_blocks(const Message& m) { view(channel_.first.load()).free_blocks(m); }
 
+    template <class F>
+    void for_each_ring(F&& f) {
+        for (u64 at = channel_.origin.load(); at != 0; at = ring(at).next.load()) f(ring(at));
+    }
+
     void recover(Slot dead) {
         for (u64 at = channel_.origin.load(); at != 0; at = ring(at).next.load()) {
             // A ring is linked before its block leaves its maker's hands: finish that.
             arena_.set(ring(at).head_of_block.block, BlockState::object);
             view(at).recover(dead);
         }
+        if (channel_.counts != 0) LedgerView(seg_, channel_.ledger()).settle(dead);
     }
     void disturb_all() {
         disturb(channel_.items, seg_);
         disturb(channel_.room, seg_);
+        if (channel_.counts != 0) LedgerView(seg_, channel_.ledger()).disturb_all();
     }
 
     // Ends the channel, with all that is still in it. For its last holder.

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "barrier.hpp"
-#include "channel.hpp"
+#include "counted.hpp"
 #include "deadlock.hpp"
 #include "semaphore.hpp"
 #include "signal.hpp"
@@ -106,8 +106,9 @@ template <class Report>
 void recover(Segment& seg, Arena& arena, Slot dead, Report&& report, bool killed = true) {
     WaitRecord::recover(seg, dead);
     for_each_object(seg, arena, [&](Object& o, Kind kind) {
-        // A lock may be held by one who has no handle of it any more; recovering it is one CAS from the dead owner's word.
-        if (is_held_by(o, dead) || !is_held(o) || kind != Kind::channel) recover_object(seg, arena, o, kind, dead, killed);
+        // A lock may be held by one who has no handle of it any more, and items likewise be in its hands; recovering a lock is
+        // one CAS from the dead owner's word.
+        if (is_held_by(o, dead) || !is_held(o) || kind != Kind::channel || reinterpret_cast<Channel&>(o).counts != 0) recover_object(seg, arena, o, kind, dead, killed);
     });
     const Participant& p = seg.participant(dead);
     recover_roots(seg, arena, dead);

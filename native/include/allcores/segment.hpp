@@ -54,6 +54,7 @@ struct alignas(kCacheLine) Participant {
     std::atomic<u32> stage;          // Stage
     std::atomic<u32> supervised;     // a template is its parent and will settle its death
     std::atomic<u32> is_template;    // runs nothing of the user's
+    std::atomic<u32> uses;           // how many had the slot before: with the slot, the name of one process for ever
     Name name;                       // of the process, as the user knows it
     // What a pool worker is at, for whoever has to report its death.
     alignas(kCacheLine) std::atomic<u64> task;   // the task it took and has not answered; 0: none
@@ -107,6 +108,12 @@ struct Segment {
         const Participant& p = participant(slot);
         const auto* word = reinterpret_cast<const volatile u32*>(&p.life.__data.__lock);
         return p.stage.load(std::memory_order_acquire) != joining && (*word & FUTEX_OWNER_DIED) != 0;
+    }
+
+    // Whether the process that had the slot when it had been used so often has ended. Asked in this order, since a slot is given
+    // up in the other.
+    bool is_gone(Slot slot, u32 use) const {
+        return is_dead(slot) || participant(slot).uses.load(std::memory_order_acquire) != use;
     }
 
     void set_runnable(bool on) const {
@@ -222,6 +229,7 @@ inline bool join_segment(Segment& seg) {
 inline void free_slot(Segment& seg, Slot slot) {
     Participant& p = seg.participant(slot);
     seg.header().runnable[(slot - 1U) / 64].fetch_and(~(u64{1} << ((slot - 1U) % 64)));
+    p.uses.fetch_add(1);
     p.stage.store(joining);
     p.task.store(0);
     p.crew.store(0);

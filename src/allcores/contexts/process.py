@@ -20,7 +20,7 @@ from allcores.context import Context
 from allcores.contexts.thread import Thread
 from allcores.pool import worker
 from allcores.pool.crew import Known, Mode, Outcome
-from allcores.queues import Queue
+from allcores.queues import JoinableQueue, Queue, SimpleQueue
 
 if TYPE_CHECKING:
     import weakref
@@ -41,8 +41,14 @@ class ProcessContext(Context):
     Process = process.Process
     Thread = Thread
 
-    def Queue(self, maxsize: int = 0) -> Queue:  # noqa: N802
-        return Queue(maxsize)
+    def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> Queue:  # noqa: N802
+        return Queue(maxsize, max_bytes=max_bytes)
+
+    def JoinableQueue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> JoinableQueue:  # noqa: N802
+        return JoinableQueue(maxsize, max_bytes=max_bytes)
+
+    def SimpleQueue(self) -> SimpleQueue:  # noqa: N802
+        return SimpleQueue()
 
     def _crew(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> _Crew:
         return _Crew(n, initializer, initargs, most)

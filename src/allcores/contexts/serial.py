@@ -12,10 +12,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from allcores import sync
-from allcores.base import current_process
+from allcores.base import current_process, here, running
 from allcores.context import Context
 from allcores.contexts import thread
 from allcores.errors import NotSupported, WouldBlockForever
+from allcores.localqueues import LocalJoinableQueue, LocalQueue, LocalSimpleQueue
 from allcores.pool.crew import LocalCrew, Outcome, run_task
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ class Process(thread.Thread):
         if self._started():
             raise AssertionError("a process can be started once: make a new Process")
         self._begun = True
-        before = thread._here()
+        before = here()
         try:
             self._run()
         finally:
-            thread._running.thread = before
+            running.thread = before
 
     def join(self, timeout: float | None = None) -> None:
         """Return at once: it has ended."""
@@ -59,8 +60,8 @@ class Thread(Process):
     _count = itertools.count(1)
 
 
-class Queue(thread.LocalQueue):
-    """A queue that raises ``WouldBlockForever`` where it would wait for somebody else."""
+class _Alone(LocalQueue):
+    """``put`` and ``get`` that raise ``WouldBlockForever`` where they would wait for somebody else."""
 
     def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
         try:
@@ -77,6 +78,21 @@ class Queue(thread.LocalQueue):
             if block and timeout is None:
                 raise WouldBlockForever("get() on an empty queue") from None
             raise
+
+
+class Queue(_Alone):
+    """A queue."""
+
+
+class SimpleQueue(_Alone, LocalSimpleQueue):
+    """A queue without limits."""
+
+
+class JoinableQueue(_Alone, LocalJoinableQueue):
+    """A queue that knows which items are not done yet."""
+
+    def _wait(self) -> None:
+        raise WouldBlockForever(f"join() of a queue with {self.unfinished_tasks} unfinished items")
 
 
 class _Impatient:
@@ -154,8 +170,14 @@ class SerialContext(Context):
     Process = Process
     Thread = Thread
 
-    def Queue(self, maxsize: int = 0) -> Queue:  # noqa: N802
-        return Queue(maxsize)
+    def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> Queue:  # noqa: N802
+        return Queue(maxsize, max_bytes=max_bytes)
+
+    def JoinableQueue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> JoinableQueue:  # noqa: N802
+        return JoinableQueue(maxsize, max_bytes=max_bytes)
+
+    def SimpleQueue(self) -> SimpleQueue:  # noqa: N802
+        return SimpleQueue()
 
     def Lock(self, *, on_owner_death: Any = "poison") -> Lock:  # noqa: N802
         return Lock(on_owner_death=on_owner_death)
@@ -184,7 +206,7 @@ class SerialContext(Context):
         return _Crew(n, initializer, initargs)
 
     def current_process(self) -> Any:
-        return thread._here() or current_process()
+        return here() or current_process()
 
     def active_children(self) -> list[Any]:
         return []

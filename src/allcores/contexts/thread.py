@@ -9,23 +9,16 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from allcores.base import BaseProcess, current_process
+from allcores.base import BaseProcess, current_process, here, running
 from allcores.context import Context
 from allcores.errors import NotSupported
+from allcores.localqueues import LocalJoinableQueue, LocalQueue, LocalSimpleQueue
 from allcores.pool.crew import LocalCrew, Outcome, run_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("LocalQueue", "Thread", "ThreadContext")
-
-_running = threading.local()
-
-
-def _here() -> Any:
-    """The Thread that runs here; None in the program itself."""
-    return getattr(_running, "thread", None)
-
+__all__ = ("Thread", "ThreadContext")
 
 _alive: set[Thread] = set()
 
@@ -47,6 +40,7 @@ class Thread(BaseProcess):
         self._error: BaseException | None = None
         self._exitcode: int | None = None
         self._closed = False
+        self._joinable: set[LocalJoinableQueue] = set()  # it took items of them
 
     def start(self) -> None:
         """Start the thread."""
@@ -59,7 +53,7 @@ class Thread(BaseProcess):
         self._thread.start()
 
     def _run(self) -> None:
-        _running.thread = self
+        running.thread = self
         try:
             self._value = self.run()
             self._exitcode = 0
@@ -76,6 +70,9 @@ class Thread(BaseProcess):
         finally:
             _alive.discard(self)
             self._ended.set()
+            for each in self._joinable:
+                each.look_again()
+            self._joinable.clear()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the thread has ended, at most ``timeout`` seconds."""
@@ -168,45 +165,6 @@ class Process(Thread):
     _count = itertools.count(1)
 
 
-class LocalQueue(queue.Queue[Any]):
-    """A queue inside one process, with the names of ``multiprocessing.Queue``. Items are not copied."""
-
-    def __init__(self, maxsize: int = 0) -> None:
-        if not isinstance(maxsize, int):
-            raise TypeError(f"maxsize must be an int, the number of items that may wait, not {maxsize!r}")
-        super().__init__(maxsize)
-        self._closed_by: set[object] = set()
-
-    def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
-        self._check_open("put")
-        super().put(obj, block, None if timeout is None else max(timeout, 0))
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        self._check_open("get")
-        return super().get(block, None if timeout is None else max(timeout, 0))
-
-    def _check_open(self, what: str) -> None:
-        if self.closed:
-            raise ValueError(f"this queue is closed: {what}() after close()")
-
-    @property
-    def closed(self) -> bool:
-        """Whether the worker that asks has closed it: each has an end of its own, as where workers are processes."""
-        return _here() in self._closed_by
-
-    def close(self) -> None:
-        """Refuse further use from this worker."""
-        self._closed_by.add(_here())
-
-    def join_thread(self) -> None:
-        """Return at once: there is no helper thread."""
-        if not self.closed:
-            raise ValueError("join_thread() before close(): close the queue first")
-
-    def cancel_join_thread(self) -> None:
-        """Do nothing: there is no helper thread."""
-
-
 class ThreadContext(Context):
     """Work runs in threads of this process."""
 
@@ -214,14 +172,20 @@ class ThreadContext(Context):
     Process = Process
     Thread = Thread
 
-    def Queue(self, maxsize: int = 0) -> LocalQueue:  # noqa: N802
-        return LocalQueue(maxsize)
+    def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> LocalQueue:  # noqa: N802
+        return LocalQueue(maxsize, max_bytes=max_bytes)
+
+    def JoinableQueue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> LocalJoinableQueue:  # noqa: N802
+        return LocalJoinableQueue(maxsize, max_bytes=max_bytes)
+
+    def SimpleQueue(self) -> LocalSimpleQueue:  # noqa: N802
+        return LocalSimpleQueue()
 
     def _crew(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> _Crew:
         return _Crew(n, initializer, initargs)
 
     def current_process(self) -> Any:
-        return _here() or current_process()
+        return here() or current_process()
 
     def active_children(self) -> list[Any]:
         return list(_alive)

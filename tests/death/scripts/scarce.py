@@ -14,7 +14,7 @@ case, *numbers = sys.argv[1:]
 number = int(numbers[0]) if numbers and numbers[0].isdigit() else 0
 if case == "addresses":
     resource.setrlimit(resource.RLIMIT_AS, (number << 20, number << 20))
-if case == "descriptors":
+if case in ("descriptors", "arrays"):
     resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
 
 import psutil  # noqa: E402 - under the limits set above
@@ -102,6 +102,29 @@ def descriptors() -> None:
         deadline = time.monotonic() + 30  # the template closes what it had for a process after it has told of its end
         while len(os.listdir("/proc/self/fd")) > before[0] or len(os.listdir(template)) > before[1]:
             assert time.monotonic() < deadline
+
+
+def arrays() -> None:
+    """As many arrays as one likes are alive at once: none of them takes a descriptor."""
+    import numpy as np
+
+    many, queue = 10_000, mp.Queue()
+    child = mp.Process(target=put_arrays, args=(queue, many))
+    child.start()
+    alive = [queue.get(timeout=30) for _ in range(many)]
+    assert child.result() is None
+    child.close()
+    for i, array in enumerate(alive):
+        array += 1  # each is the receiver's own
+        assert np.array_equal(array, np.full(1_000, i + 1.0))
+    print(len(alive))
+
+
+def put_arrays(queue: Any, many: int) -> None:
+    import numpy as np
+
+    for i in range(many):
+        queue.put(np.full(1_000, float(i)))
 
 
 def start_too_many(queues: list[Any]) -> None:
