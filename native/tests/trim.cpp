@@ -68,6 +68,7 @@ TEST(only_what_is_free) {
             if (!kept.back()) w.arena.give_back(blocks[i]);
         }
         Trim(w.arena, 0).run(kUnlimited);
+        CHECK_EQ(Trim(w.arena, 0).run(kUnlimited), 0);
         for (u32 i = 0; i < n; ++i) {
             if (kept[i]) check_whole(w, blocks[i], bytes, i);
         }

@@ -28,7 +28,8 @@ struct BlockWord {
     Slot owner() const { return static_cast<Slot>(raw); }
     BlockState state() const { return static_cast<BlockState>(raw >> 16 & 0xff); }
     bool is_owned() const { return state() == BlockState::owned || state() == BlockState::root; }
-    bool cold() const { return (raw >> 24 & 0xff) != 0; }
+    bool cold() const { return (raw >> 24 & 1) != 0; }
+    bool has_nothing_to_give() const { return (raw >> 24 & 0xff) != 0; }  // all of its own pages are gone
     u32 generation() const { return static_cast<u32>(raw >> 48); }
     BlockWord with(BlockState s, Slot owner) const {
         return {(raw & 0xffffffff'00000000) | static_cast<u64>(s) << 16 | owner};
@@ -40,6 +41,7 @@ struct BlockWord {
     BlockWord freed() const { return {raw & ~u64{0xffffff}}; }
     BlockWord renewed() const { return {raw + (u64{1} << 48)}; }  // what was mapped of it may be there no more
     BlockWord cooled() const { return {raw | u64{1} << 24}; }
+    BlockWord cooled_in_part() const { return {raw | u64{2} << 24}; }
 };
 
 struct Extent {

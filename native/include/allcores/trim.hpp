@@ -61,7 +61,7 @@ private:
         for (u32 b = 0; b < blocks_.blocks_of(e); ++b) {
             auto& word = blocks_.extent(e).words[b];
             BlockWord w{word.load(std::memory_order_relaxed)};
-            if (w.state() != BlockState::free || w.cold()) continue;
+            if (w.state() != BlockState::free || w.has_nothing_to_give()) continue;
             warm_ += blocks_.size(e * kBlocksPerExtent);
             const bool noticed = w.owner() != 0;
             if (idle_ == 0 || (noticed && seconds_between(w.owner(), now_) >= idle_)) {
@@ -80,7 +80,7 @@ private:
         for (u32 b = 0; b < kBlocksPerExtent; ++b) {
             auto& word = blocks_.extent(e).words[b];
             BlockWord w{word.load(std::memory_order_relaxed)};
-            if ((blocks >> b & 1) == 0 || w.state() != BlockState::free || w.cold()) continue;
+            if ((blocks >> b & 1) == 0 || w.state() != BlockState::free || w.has_nothing_to_give()) continue;
             // SYNC POINT block-handed-on
             if (!word.compare_exchange_strong(w.raw, w.renewed().with(BlockState::owned, blocks_.segment().me).raw)) continue;
             if (size >= kGiveBackFrom) blocks_.segment().header().warm_bytes.fetch_sub(size);
@@ -103,7 +103,7 @@ private:
             if (!cold && size >= kGiveBackFrom) blocks_.segment().header().warm_bytes.fetch_add(size);
             const BlockWord w = blocks_.look(id).freed();
             // SYNC POINT block-handed-on
-            blocks_.word_of(id).store((cold ? w.cooled() : w).raw, std::memory_order_release);
+            blocks_.word_of(id).store((cold ? w.cooled() : gone ? w.cooled_in_part() : w).raw, std::memory_order_release);
             STEP("trim.released");
         }
     }
