@@ -14,6 +14,7 @@ RANK = {
     "_native": 0,
     "errors": 1,
     "segment": 1,
+    "usage": 1,
     "byvalue": 1,
     "lastwords": 1,
     "reducers": 2,

@@ -1,6 +1,6 @@
 // Objects to messages and back. Small exact built-ins travel by a tag; other built-ins by the C pickler alone; what may
 // hold functions, classes, arrays or handles goes through allcores.codec, which knows cloudpickle and buffers.
-#include "core.hpp"
+#include "received.hpp"
 
 #include <vector>
 
@@ -70,7 +70,7 @@ bool has_arrays(PyObject* o) {
 }
 
 BlockId take_block(u64 bytes) {
-    const BlockId id = core().arena.take(bytes);
+    const BlockId id = without_gil_from(bytes, [&] { return core().arena.take(bytes); });
     if (id == 0) raise_no_memory(bytes);
     return id;
 }
@@ -88,11 +88,7 @@ struct Draft {
 
 // One large copy needs no GIL; other threads compute meanwhile.
 void copy(char* to, const void* from, u64 bytes) {
-    if (bytes < (1 << 20)) {
-        std::memcpy(to, from, bytes);
-    } else {
-        without_gil([&] { return std::memcpy(to, from, bytes); });
-    }
+    without_gil_from(bytes, [&] { return copy_bytes(to, from, bytes), true; });
 }
 
 Root& make_root(Message& m, u64 pickle_bytes, u32 buffers, u32 handles = 0) {
@@ -178,9 +174,11 @@ void set_rich(Message& m, const nb::tuple& made, Body kind = Body::pickle, bool 
     }
     pickle.copy_to(root.pickle());
     for (u32 i = 0; i < n; ++i) {
-        root.buffer()[i] = {buffers.size(i), take_block(buffers.size(i)), 0};
+        const u64 size = buffers.size(i);
+        const BlockId block = without_gil_from(size, [&] { return core().arena.take_copy(buffers.data(i), size); });
+        if (block == 0) raise_no_memory(size);
+        root.buffer()[i] = {size, block, 0};
         STEP("encode.buffer_taken");
-        copy(core().arena.data(root.buffer()[i].block), buffers.data(i), buffers.size(i));
     }
     draft.done = true;
 }
@@ -202,20 +200,6 @@ void remember_stored(BlockId id) {
     for (u32 i = 0; i < root.buffers; ++i) blocks.push_back(root.buffer()[i].block);
     blocks.push_back(id);
 }
-
-// A block that this process owns, as a writable buffer: an array that was sent is this block, not a copy of it.
-struct Block {
-    BlockId id;
-    u64 offset;  // of the bytes in the block
-    u64 bytes;
-    u64 forks;
-    Block(BlockId i, u64 o, u64 b) : id(i), offset(o), bytes(b), forks(core().forks) {}
-    ~Block() {
-        // After a fork parent and child both look at it, and neither knows when the other is done: it stays.
-        if (bare_core().forks == forks) bare_core().arena.give_back(id);
-    }
-    Block(const Block&) = delete;
-};
 
 int block_buffer(PyObject* self, Py_buffer* view, int flags) {
     Block& b = *nb::inst_ptr<Block>(self);
@@ -250,8 +234,7 @@ nb::object decode_root(Message& m, bool keep) {
         if (keep) {
             buffers.append(nb::steal(PyByteArray_FromStringAndSize(c.arena.data(b.block), static_cast<Py_ssize_t>(b.bytes))));
         } else {
-            c.arena.populate(b.block, b.bytes);
-            buffers.append(nb::cast(new Block(b.block, 0, b.bytes), nb::rv_policy::take_ownership));
+            buffers.append(receive_buffer(b.block, b.bytes));
         }
     }
     const u64 offset = static_cast<u64>(data - c.arena.data(m.root));

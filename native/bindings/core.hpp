@@ -23,6 +23,7 @@ struct Core {
     int birth[2] = {-1, -1};             // from before os.fork() until after: the child's sign of life
     u64 forks = 0;                       // of this process and of those it was forked from
     PyObject* look_around = nullptr;     // called when a wait has lasted long: is the template still there?
+    std::atomic<u64> kept{0};            // bytes of the blocks that objects of this process are made of
     bool trace_locks = false;            // acquire() notes the line of the program
 };
 
@@ -101,7 +102,11 @@ bool wait_python(Parking& parking, i64 deadline, Attempt&& attempt, More&& more,
     }
     if (deadline == 0) return false;
     for (;;) {
-        const Wait result = without_gil([&] { return wait_for(c.seg, parking, deadline, attempt, more, before_sleep); });
+        const Wait result = without_gil([&] {
+            const Wait waited = wait_for(c.seg, parking, deadline, attempt, more, before_sleep);
+            if (waited == Wait::interrupted) tend(c.arena);  // time for what nobody is there for
+            return waited;
+        });
         if (result != Wait::interrupted) return result == Wait::done;
         if (PyErr_CheckSignals() != 0) throw nb::python_error();
         if (c.look_around != nullptr) nb::handle(c.look_around)();
@@ -149,6 +154,7 @@ void bind_shared(nb::module_& m);
 void bind_memory(nb::module_& m);
 void bind_fields(nb::module_& m);
 void bind_chunk(nb::module_& m);
+void bind_statistics(nb::module_& m);
 
 // lock.cpp: the lock inside a shared object, whichever kind it is.
 LockState& lock_of(u64 offset);

@@ -115,9 +115,9 @@ void join_for_life(Segment& seg) {
     if (!joined) raise_full();
 }
 
-void create(u64 bytes, u32 cpus, u64 program, u64 warm) {
+void create(u64 bytes, u32 cpus, u64 program, u64 warm, u32 idle) {
     Core& c = bare_core();
-    if (!create_segment(c.seg, bytes, kBlocksAt + (64 << 20), kBlocksAt, cpus, program, warm)) {
+    if (!create_segment(c.seg, bytes, kBlocksAt + (64 << 20), kBlocksAt, cpus, program, warm, idle)) {
         PyErr_SetFromErrno(PyExc_OSError);
         throw nb::python_error();
     }
@@ -212,7 +212,7 @@ void before_fork() {
     Core& c = bare_core();
     if (c.seg.me != 0) settle_forks();
     c.mutex.lock();
-    c.arena.lock();
+    c.arena.pages().lock();
     ++c.forks;
     c.pinned.clear();
     for (const auto& [offset, count] : c.holds) c.pinned.push_back(offset);
@@ -235,15 +235,16 @@ void after_fork_parent() {
     if (n == 0) {
         for (const u64 offset : c.pinned) unpin(c.seg.at<Object>(offset));
     }
-    c.arena.unlock();
+    c.arena.pages().unlock();
     c.mutex.unlock();
 }
 
 void after_fork_child() {
     Core& c = bare_core();
-    c.arena.unlock();
+    c.arena.pages().unlock();
     new (&c.mutex) std::recursive_mutex;  // its owner is a thread of the parent, whose number this one does not have
     tid_cache() = 0;
+    c.kept.store(0);
     if (c.seg.base == nullptr) return;
     const Slot parent = c.seg.me;
     c.seg.me = 0;
@@ -264,7 +265,8 @@ NB_MODULE(_native, m) {
     // Shared objects live in globals until the very exit; that is no leak.
     nb::set_leak_warnings(false);
 
-    m.def("create", &create, nb::arg("size"), nb::arg("cpus"), nb::arg("program"), nb::arg("warm"));
+    m.def("create", &create, nb::arg("size"), nb::arg("cpus"), nb::arg("program"), nb::arg("warm"),
+          nb::arg("idle"));
     m.def("attach", &attach, nb::arg("fd"), nb::arg("worker"));
     m.def("join", &join);
     m.def("available_memory", [](const std::string& root) { return available_memory(root.c_str()); }, nb::arg("root") = "");
@@ -290,10 +292,6 @@ NB_MODULE(_native, m) {
         if (getppid() != parent) raise(SIGKILL);
         core().seg.participant(core().seg.me).supervised.store(1);
     }, nb::arg("parent"));
-    m.def("usage", [] {
-        const Arena::Usage u = core().arena.usage();
-        return nb::make_tuple(u.blocks, u.bytes, u.free_blocks);
-    });
     m.def("set_name", [](const std::string& name) { core().seg.participant(core().seg.me).name.set(name.c_str()); },
           nb::arg("name"));
     m.def("pin", [](u64 offset) { pin(core().seg.at<Object>(offset)); }, nb::arg("offset"));
@@ -308,6 +306,7 @@ NB_MODULE(_native, m) {
     bind_memory(m);
     bind_fields(m);
     bind_chunk(m);
+    bind_statistics(m);
 }
 
 }  // namespace allcores::bindings

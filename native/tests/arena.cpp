@@ -248,3 +248,13 @@ TEST(survives_kill_between_hint_and_claim) {
     w.settle(dead);
     CHECK_EQ(take(w, 1000), id);
 }
+
+// A death in the middle of giving memory back: nobody counts on pages that may be gone.
+TEST(survives_kill_while_cooling) {
+    World w(256 << 20, 0);
+    const BlockId id = take(w, 4 << 20);
+    const u32 generation = w.arena.look(id).generation();
+    w.arena.give_back(id);
+    CHECK(w.arena.look(id).cold());
+    CHECK(w.arena.look(id).generation() != generation);
+}

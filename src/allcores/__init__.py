@@ -32,6 +32,8 @@ _LAZY = {
     "parent_process": "base",
     "Comparison": "comparison",
     "compare": "comparison",
+    "Statistics": "usage",
+    "statistics": "usage",
 }
 
 # What `import allcores as mp` has of the default context.

@@ -6,11 +6,14 @@ import os
 
 from allcores import _native
 
-__all__ = ("cpu_count", "ensure", "join", "origin")
+__all__ = ("IDLE", "cpu_count", "ensure", "join", "origin")
 
 _GIB = 1 << 30
 # The segment's tables and room for little more. Below it nothing works.
 _LEAST = _GIB // 4
+# Seconds after which the memory of a free block goes back to the system. To have it again costs a hundredth of that
+# time for 64 MB: longer saves next to nothing, shorter begins to be felt by what is done every few seconds.
+IDLE = 5
 
 
 def ensure() -> None:
@@ -29,7 +32,7 @@ def ensure() -> None:
         size = min(size, max(room // 2, _LEAST))  # the rest is for the program itself
     warm = max(memory // 8, _GIB // 4)
     try:
-        _native.create(size=size, cpus=cpu_count(), program=int.from_bytes(os.urandom(8)), warm=warm)
+        _native.create(size=size, cpus=cpu_count(), program=int.from_bytes(os.urandom(8)), warm=warm, idle=IDLE)
     except OSError as error:
         raise OSError(error.errno, f"{os.strerror(error.errno or 0)}: {_needs(room)}") from error
 

@@ -24,7 +24,7 @@ from allcores import segment
 from .dying import PATIENCE, native
 
 # A small one, under a limit: a damaged pickle may ask for any amount of memory.
-native.create(size=2 << 30, cpus=segment.cpu_count(), program=1, warm=4 << 20)
+native.create(size=2 << 30, cpus=segment.cpu_count(), program=1, warm=4 << 20, idle=0)
 
 import allcores  # noqa: E402
 from allcores import codec  # noqa: E402

@@ -16,7 +16,7 @@ import numpy as np
 
 import allcores
 
-from .dying import PATIENCE, Run, begin, finish, kill_at
+from .dying import PATIENCE, Run, begin, finish, kill_at, native
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -235,6 +235,24 @@ def cooling(run: Run) -> None:
     assert len(drain(queue)) == (not death.passed("take.freed"))
 
 
+def trimming(run: Run) -> None:
+    """Memory of free blocks goes back; in it the victim owns them."""
+    native.trim()  # so that what is free and has memory is the same each time
+    queue = allcores.Queue()
+    put_all(queue, [ITEMS["block"]] * 100 + [ITEMS["buffers"]] * 3)
+    kept = [queue.get() for _ in range(50)]
+    drain(queue)
+    run.victim(trim_all)
+    put_all(queue, [*kept, ITEMS["buffers"]])
+    assert drain(queue) == [*kept, plain(ITEMS["buffers"])]
+    native.trim()
+    assert native.trim() == 0  # nothing stays with the dead
+
+
+def trim_all() -> None:
+    native.trim()
+
+
 def pool_calls(run: Run, item: Any) -> None:
     """The victim is a worker: armed by one task, it dies while it answers that, or takes or does the next two."""
     with allcores.Pool(1) as pool:
@@ -404,6 +422,7 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "mending a put": functools.partial(joinable_mending, at="ledger.put_bytes"),
     "mending a take": functools.partial(joinable_mending, at="ledger.take_bytes"),
     "recovering a JoinableQueue": joinable_recovering,
+    "trimming": trimming,
     "pool calls": functools.partial(pool_calls, item=ITEMS["inline"]),
     "pool calls with buffers": functools.partial(pool_calls, item=ITEMS["buffers"]),
     "pool map": pool_map,

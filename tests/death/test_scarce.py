@@ -28,6 +28,12 @@ def test_few_addresses(tmp_path: Path, megabytes: int) -> None:
         assert (program.end(), program.stderr()) == (0, "")
 
 
+def test_who_keeps_everything_leaves_room_for_others(tmp_path: Path) -> None:
+    with started(tmp_path / "stderr", "scarce", "keeping", 768) as program:
+        program.expect("sound")
+        assert (program.end(), program.stderr()) == (0, "")
+
+
 def test_no_addresses_at_all(tmp_path: Path) -> None:
     with started(tmp_path / "stderr", "scarce", "addresses", 200) as program:
         assert program.end() == 1

@@ -5,13 +5,17 @@
     get:  take  accept x2  free  use  give_back x2                     cell READY -> READING -> FREE
               block   IN_FLIGHT ───▶ OWNED(receiver) ───▶ FREE
 
+    trim: claim  punch  release                                        (trim.hpp)
+              block   FREE, warm ───▶ OWNED(trimmer), generation + 1 ───▶ FREE, cold
+
     recover(dead): each cell: WRITING    -> TOMB                   each block: OWNED(dead) -> FREE
                               COMMITTING -> hand_over x2 -> READY
                               READING    -> put_back x2  -> READY  then the slot may be used again
 
 A message has two blocks: its root is in the cell, the other is named in the root, so it has to be read from there. The
 ring is less than it is: cells without an order (ring.py has it in full). Setting a block's word is one step: only one
-process at a time may do it, which is what is checked. An heir has the slot of one that has died.
+process at a time may do it, which is what is checked. An heir has the slot of one that has died. Everybody has mapped
+the pages of every block's first generation, and asks for those of a later one before it fills the block.
 """
 
 from __future__ import annotations
@@ -44,6 +48,8 @@ class Flaw(Enum):
     SLOT_FIRST = auto()  # what an heir owns is freed for the dead
     ONLY_IF_HELD = auto()  # who reports a death puts into a ring that it does not hold: nobody settles its cell
     NOT_FREED = auto()  # recovery forgets what the dead owned
+    TRIM_UNCLAIMED = auto()  # a block that was seen free is another's by the time that its memory goes
+    TRIM_RENEWS_LATE = auto()  # the dead trimmer had not said that the pages may be gone, and they are counted on
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Config:
 
     senders: int = 1  # each sends one message
     receivers: int = 1
+    trimmers: int = 0  # each gives the memory of one block back
     heirs: int = 0  # senders that start in the slot of the first that has died
     cells: int = 1
     blocks: int = 2
@@ -71,7 +78,8 @@ class Config:
                 put = put.replace("hand_over publish", "publish hand_over")
             case Flaw.ACCEPT_AFTER_FREE:
                 get = get.replace("accept free", "free accept")
-        return {step: after for way in (put, get) for step, after in pairwise(way.split())}
+        ways = (put, get, "trim punch release done")
+        return {step: after for way in ways for step, after in pairwise(way.split())}
 
 
 class Block(NamedTuple):
@@ -81,6 +89,8 @@ class Block(NamedTuple):
     owner: int = 0
     message: int = 0  # which message's bytes these are
     other: int = NONE  # in a root: the other block
+    generation: int = 0
+    backed: bool = True  # there is memory
 
 
 class Cell(NamedTuple):
@@ -128,6 +138,11 @@ class World(NamedTuple):
         """Another state of a block's word."""
         word = self.blocks[block]._replace(state=state, owner=owner)
         return self._replace(blocks=replaced(self.blocks, block, word))
+
+    def renew(self, block: int) -> World:
+        """Another generation of its pages."""
+        word = self.blocks[block]
+        return self._replace(blocks=replaced(self.blocks, block, word._replace(generation=word.generation + 1)))
 
     def put(self, index: int, cell: Cell) -> World:
         return self._replace(cells=replaced(self.cells, index, cell))
@@ -193,9 +208,15 @@ class Turn(NamedTuple):
         root, other = self.process.root, self.process.other
         self.owned(root)
         self.owned(other)
-        blocks = replaced(self.world.blocks, root, self.world.blocks[root]._replace(message=self.me, other=other))
-        blocks = replaced(blocks, other, blocks[other]._replace(message=self.me))
+        blocks = replaced(self.world.blocks, root, self.populated(root)._replace(message=self.me, other=other))
+        blocks = replaced(blocks, other, self.populated(other)._replace(message=self.me))
         return self.on(self.world._replace(blocks=blocks))
+
+    def populated(self, block: int) -> Block:
+        word = self.world.blocks[block]
+        if word.generation == 0 and not word.backed:
+            raise Broken(f"process {self.me} touches block {block}, whose memory is gone")
+        return word._replace(backed=True)
 
     def claim(self) -> list[World]:
         """And write."""
@@ -252,6 +273,33 @@ class Turn(NamedTuple):
         other = self.world.blocks[self.process.root].other
         self.owned(other)
         return self.on(self.world.set(other, FREE))
+
+    # trim
+
+    def trim(self) -> list[World]:
+        """CAS(word, FREE, OWNED(me)), in the same step a new generation."""
+        ways = []
+        for i, block in enumerate(self.world.blocks):
+            if block.state != FREE or not block.backed:
+                continue
+            unclaimed = self.config.flaw is Flaw.TRIM_UNCLAIMED
+            after = self.world if unclaimed else self.world.set(i, OWNED, self.process.slot)
+            if self.config.flaw is not Flaw.TRIM_RENEWS_LATE:
+                after = after.renew(i)
+            ways.append(self.on(after, root=i))
+        return ways
+
+    def punch(self) -> World:
+        root = self.process.root
+        gone = self.world.blocks[root]._replace(backed=False, message=0, other=NONE)
+        return self.on(self.world._replace(blocks=replaced(self.world.blocks, root, gone)))
+
+    def release(self) -> World:
+        if self.config.flaw is Flaw.TRIM_UNCLAIMED:
+            return self.on(self.world)
+        self.owned(self.process.root)
+        after = self.world.set(self.process.root, FREE)
+        return self.on(after.renew(self.process.root) if self.config.flaw is Flaw.TRIM_RENEWS_LATE else after)
 
     def inherit(self) -> World:
         """Joins in a slot that was freed, once there is one."""
@@ -344,6 +392,8 @@ class BlockModel:
         config = self.config
         processes = [Process("reserve", slot) for slot in range(1, config.senders + 1)]
         processes += [Process("take", config.senders + slot) for slot in range(1, config.receivers + 1)]
+        others = config.senders + config.receivers
+        processes += [Process("trim", others + slot) for slot in range(1, config.trimmers + 1)]
         processes += [Process("inherit")] * config.heirs
         blocks, cells = (Block(),) * config.blocks, (Cell(),) * config.cells
         return World(blocks, cells, tuple(processes), config.kills, config.monitor_kills)
@@ -371,7 +421,7 @@ class BlockModel:
 
     def finished(self, world: World) -> bool:
         """Nobody has a block in hand, and none is on its way: then all are free."""
-        idle = ("done", "dead", "take", "inherit")
+        idle = ("done", "dead", "take", "inherit", "trim")
         if world.dead or any(p.step not in idle for p in world.processes) or any(c.state != FREE for c in world.cells):
             return False
         if leaked := [i for i, block in enumerate(world.blocks) if block.state != FREE]:

@@ -15,12 +15,17 @@ CASES = {
     "any two die": Config(receivers=2, kills=2),
     "two senders": Config(senders=2, receivers=2, kills=1),
     "an heir": Config(heirs=1, blocks=3, kills=1),
+    "a trimmer": Config(senders=2, trimmers=1, blocks=3),
+    "a trimmer dies": Config(trimmers=1, blocks=3, kills=1, monitor_kills=1),
+    "two trimmers": Config(trimmers=2, kills=1),
 }
 LARGER = {
     "any two die": Config(senders=2, receivers=2, kills=2, monitor_kills=1),
     "two senders": Config(senders=2, blocks=3, kills=1, monitor_kills=1),
     "two cells": Config(senders=2, cells=2, blocks=4, kills=1),
     "an heir": Config(heirs=1, receivers=2, blocks=3, kills=2),
+    "two trimmers": Config(senders=2, trimmers=2, blocks=3, kills=1),
+    "a trimmer dies": Config(senders=2, trimmers=1, kills=2),
 }
 DIES = Config(kills=1)
 FOUR = CASES["two senders"]
@@ -36,6 +41,8 @@ FLAWED = [
     (Flaw.SLOT_FIRST, replace(DIES, heirs=1), "uses block"),
     (Flaw.ONLY_IF_HELD, DIES, "stuck"),
     (Flaw.NOT_FREED, DIES, "nobody has"),
+    (Flaw.TRIM_UNCLAIMED, Config(trimmers=1), "is not its message"),
+    (Flaw.TRIM_RENEWS_LATE, replace(DIES, trimmers=1), "memory is gone"),
 ]
 
 

@@ -5,39 +5,43 @@
 // and cleared without a thought of death; recovery sets them right from the words.
 #pragma once
 
-#include <mutex>
-#include <unordered_map>
-
-#include "block.hpp"
 #include "memory.hpp"
-#include "step.hpp"
+#include "trim.hpp"
 
 namespace allcores {
 
-class Arena {
+// A block may be of a class so far above the one that fits: twice its size. For when a class has all the extents it can list,
+// or no addresses are left: then free blocks of other sizes still serve.
+inline constexpr u32 kClassesAbove = 5;
+// So many small blocks a thread gives back before it looks at the clock.
+inline constexpr u32 kGivenUnseen = 1024;
+
+class Arena : public Blocks {
 public:
-    explicit Arena(Segment& seg) : seg_(seg) {}
+    using Blocks::Blocks;
 
     // A block of at least `bytes`, owned by this process, its first `bytes` backed by memory. 0: there is no room.
     BlockId take(u64 bytes) {
-        const BlockId id = take_sparse(bytes);
-        if (id == 0) return 0;
-        if (!(untouched(id) && bytes >= kAskFrom && !is_memory_for(bytes)) && populate(id, bytes)) return id;
-        give_back(id, true);
-        return 0;
+        return take_filled(bytes, [&](BlockId id) { return pages_.populate(id, bytes); });
     }
 
-    // Before a fork, and after it in both: or the child might inherit the lock from a thread that it does not have.
-    void lock() { populated_mutex_.lock(); }
-    void unlock() { populated_mutex_.unlock(); }
+    // Likewise, with a copy of these bytes in it.
+    BlockId take_copy(const void* from, u64 bytes) {
+        return take_filled(bytes, [&](BlockId id) {
+            if (untouched(id) && bytes >= kPopulateFrom && pages_.write(id, from, bytes)) return true;
+            if (!pages_.populate(id, bytes)) return false;
+            copy_bytes(data(id), from, bytes);
+            return true;
+        });
+    }
 
     // Likewise, but memory comes only where it is touched.
     BlockId take_sparse(u64 bytes) {
-        for (u32 c = class_for(bytes); c < kClasses; ++c) {
+        const u32 fits = class_for(bytes);
+        for (u32 c = fits; c < std::min(kClasses, fits + kClassesAbove); ++c) {
             BlockId id = reuse(c);
             if (id == 0) id = grow(c);
-            // A class may have all the extents it can list; then the next larger one serves.
-            if (id != 0 || size_class(c).used.load() < kExtentsPerClass) return id;
+            if (id != 0) return id;
         }
         return 0;
     }
@@ -50,19 +54,22 @@ public:
         const u64 size = this->size(id);
         if (size >= kGiveBackFrom) {
             Header& h = seg_.header();
-            if (cool || h.warm_bytes.load() + size > h.warm_limit) {
-                fallocate(seg_.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset(id)),
-                          static_cast<off_t>(size));
+            bool gone = cool || h.warm_bytes.load() + size > h.warm_limit;
+            if (gone) {
+                w = w.renewed();
+                word.store(w.raw, std::memory_order_relaxed);  // first: who dies now has not said that it is cold
+                gone = punch(seg_, offset(id), size);
                 STEP("arena.cooled");
-                w = w.chilled();
-            } else {
-                h.warm_bytes.fetch_add(size);
             }
+            if (gone) w = w.cooled();
+            else h.warm_bytes.fetch_add(size);
         }
         // SYNC POINT block-handed-on: all use of the block is over before it can be taken.
-        word.store(w.used_again().with(BlockState::free, 0).raw | (w.cold() ? u64{1} << 24 : 0), std::memory_order_release);
+        word.store(w.used_again().freed().raw, std::memory_order_release);
         STEP("arena.given_back");
         hint(id);
+        thread_local u32 given = 0;
+        if (size >= kGiveBackFrom || ++given % kGivenUnseen == 0) tend(*this);
     }
 
     void set(BlockId id, BlockState state, u16 tag = 0) {
@@ -79,11 +86,6 @@ public:
         return word_of(id).compare_exchange_strong(from.raw, seen.with(BlockState::claimed, seg_.me).raw);
     }
 
-    BlockWord look(BlockId id) const { return {word_of(id).load(std::memory_order_acquire)}; }
-    bool exists(BlockId id) const {
-        const u32 e = id / kBlocksPerExtent;
-        return e != 0 && e < seg_.header().extents_used.load() && id % kBlocksPerExtent < blocks_of(e);
-    }
     // Whether it is on its way with a message of this tag, or the owner's: all that the message may name. Asked before its
     // blocks are touched, so that damaged bytes harm no other block.
     bool travels(BlockId id, u16 tag, Slot owner) const {
@@ -91,29 +93,8 @@ public:
         const BlockWord w = look(id);
         return w.state() == BlockState::in_flight ? w.owner() == tag : w.is_owned() && w.owner() == owner;
     }
-    u64 offset(BlockId id) const {
-        const Extent& e = extent(id / kBlocksPerExtent);
-        return e.offset + (id % kBlocksPerExtent) * class_bytes(e.size_class);
-    }
-    u64 size(BlockId id) const { return class_bytes(extent(id / kBlocksPerExtent).size_class); }
-    char* data(BlockId id) const { return seg_.base + offset(id); }
+    Pages& pages() { return pages_; }
     bool untouched(BlockId id) const { return fresh_ == id; }  // no page of it ever was: it reads as zeros
-
-    // Maps the block's pages into this process in one call instead of one fault each. False: no memory.
-    bool populate(BlockId id, u64 bytes) {
-        if (bytes < kPopulateFrom) return true;
-        const u32 generation = look(id).generation();
-        std::lock_guard guard(populated_mutex_);
-        auto& done = populated_[id];
-        if (done.generation == generation && done.bytes >= bytes) return true;
-#ifdef MADV_POPULATE_WRITE
-        const u64 from = offset(id) / 4096 * 4096;
-        const u64 to = align_up(offset(id) + bytes, 4096);
-        if (madvise(seg_.base + from, to - from, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) return false;
-#endif
-        done = {generation, bytes};
-        return true;
-    }
 
     // Frees what the dead owned, after the rings have settled what was on its way.
     void recover(Slot dead) {
@@ -147,20 +128,17 @@ public:
     }
 
 private:
-
-    // SYNC POINT extent-visible
-    u32 blocks_of(u32 e) const { return extent(e).blocks.load(std::memory_order_acquire); }
-    Extent& extent(u32 e) const { return seg_.at<Extent>(kExtentsAt + e * sizeof(Extent)); }
-    SizeClass& size_class(u32 c) const { return seg_.at<SizeClass>(kClassesAt + c * sizeof(SizeClass)); }
-    std::atomic<u64>& word_of(BlockId id) const {
-        return extent(id / kBlocksPerExtent).words[id % kBlocksPerExtent];
-    }
-
-    void hint(BlockId id) {
-        Extent& e = extent(id / kBlocksPerExtent);
-        e.free_hint.fetch_or(u64{1} << (id % kBlocksPerExtent));
-        const u32 i = e.index.load(std::memory_order_relaxed);
-        size_class(e.size_class).free_hint[i / 64].fetch_or(u64{1} << (i % 64));
+    // What others left free may be the memory that is missing: it is given back, idle or not, before there is none.
+    template <class Fill>
+    BlockId take_filled(u64 bytes, Fill&& fill) {
+        for (bool again = false;; again = true) {
+            const BlockId id = take_sparse(bytes);
+            if (id == 0) return 0;
+            if (untouched(id) && bytes >= kGiveBackFrom) make_good(*this, bytes);
+            if (!(untouched(id) && bytes >= kAskFrom && !is_memory_for(bytes)) && fill(id)) return id;
+            give_back(id, true);
+            if (again || Trim(*this, 0).run(kUnlimited) == 0) return 0;
+        }
     }
 
     BlockId reuse(u32 c) {
@@ -225,6 +203,7 @@ private:
         ext.offset = offset;
         ext.size_class = c;
         ext.words[0].store(BlockWord{0}.with(BlockState::owned, seg_.me).raw);
+        for (u32 b = 1; b < blocks; ++b) ext.words[b].store(BlockWord{0}.cooled().raw, std::memory_order_relaxed);
         ext.free_hint.store((blocks == 64 ? ~u64{0} : (u64{1} << blocks) - 1) & ~u64{1});
         ext.blocks.store(blocks, std::memory_order_release);
         STEP("arena.extent_made");
@@ -248,10 +227,8 @@ private:
         return false;
     }
 
-    Segment& seg_;
     static thread_local inline BlockId fresh_ = 0;
-    std::mutex populated_mutex_;
-    std::unordered_map<BlockId, Populated> populated_;
+    Pages pages_{*this};
 };
 
 }  // namespace allcores

@@ -23,7 +23,7 @@ inline constexpr std::size_t kCacheLine = 128;
 
 inline constexpr u64 kMagic = 0x5345524f434c4c41;  // "ALLCORES" in memory
 // Raised by every change of layout: a process of another version refuses to attach.
-inline constexpr u32 kLayoutVersion = 3;
+inline constexpr u32 kLayoutVersion = 4;
 
 inline constexpr u32 kMaxParticipants = 1024;
 inline constexpr u32 kMaxWaiters = 4096;
@@ -45,7 +45,8 @@ struct alignas(kCacheLine) Header {
     u64 program;       // random: tells a handle of this program from another's
     u32 creator_pid;
     u32 creator_fd;    // where /proc/PID/fd/N finds the file
-    u64 warm_limit;    // free blocks beyond this many bytes give their memory back
+    u64 warm_limit;    // free blocks beyond this many bytes give their memory back at once
+    u32 idle_seconds;  // after which any free block does; 0: never
 
     alignas(kCacheLine) std::atomic<u64> runnable[kSlotWords];  // bit per participant: not parked
 
@@ -53,6 +54,7 @@ struct alignas(kCacheLine) Header {
     alignas(kCacheLine) std::atomic<u32> extents_used;
     std::atomic<u64> next_byte;                                 // where the next extent begins
     std::atomic<u64> warm_bytes;                                // free and not given back; only steers, never owed
+    std::atomic<i64> tended;                                    // when somebody last looked for memory that is idle
 
     alignas(kCacheLine) std::atomic<u64> recovering;            // pid:32 | slot of the process that settles a death; 0: none
     std::atomic<u32> recovered;                                 // futex: changes when a death has been settled

@@ -146,7 +146,8 @@ inline bool map_segment(Segment& seg, int fd, u64 bytes) {
 }
 
 // `bytes` is halved until it can be mapped: RLIMIT_AS may be set. Returns false with errno.
-inline bool create_segment(Segment& seg, u64 bytes, u64 least, u64 first_block, u32 cpus, u64 program, u64 warm) {
+inline bool create_segment(Segment& seg, u64 bytes, u64 least, u64 first_block, u32 cpus, u64 program, u64 warm,
+                           u32 idle = 0) {
     const int fd = memfd_create("allcores", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) return false;
     while (ftruncate(fd, static_cast<off_t>(bytes)) != 0 || !map_segment(seg, fd, bytes)) {
@@ -169,6 +170,7 @@ inline bool create_segment(Segment& seg, u64 bytes, u64 least, u64 first_block, 
     h.creator_pid = static_cast<u32>(getpid());
     h.creator_fd = static_cast<u32>(fd);
     h.warm_limit = warm;
+    h.idle_seconds = idle;
     h.extents_used.store(1);  // extent 0 is nobody's, so that block 0 means none
     h.next_byte.store(first_block);
     return true;

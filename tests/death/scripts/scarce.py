@@ -5,6 +5,7 @@ usage: scarce.py <case> [number]
 
 import contextlib
 import os
+import pickle
 import resource
 import sys
 import time
@@ -14,6 +15,8 @@ case, *numbers = sys.argv[1:]
 number = int(numbers[0]) if numbers and numbers[0].isdigit() else 0
 if case == "addresses":
     resource.setrlimit(resource.RLIMIT_AS, (number << 20, number << 20))
+if case == "keeping":
+    resource.setrlimit(resource.RLIMIT_AS, (number << 20, resource.RLIM_INFINITY))  # those it starts may raise it
 if case in ("descriptors", "arrays"):
     resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
 
@@ -56,6 +59,35 @@ def addresses() -> None:
     check_all_works()
 
 
+def keeping() -> None:
+    """Who keeps all that it receives has more of it than the segment holds: beyond a limit it is in private memory."""
+    queue, answers = mp.Queue(4), mp.Queue()
+    segment = mp.statistics().addresses
+    arrays = 2 * segment // 10_000_000
+    receiver = mp.Process(target=keep, args=(queue, answers, arrays))
+    receiver.start()
+    for i in range(arrays):
+        queue.put(pickle.PickleBuffer(bytearray([i % 251]) * 10_000_000))
+    kept, limit = answers.get()
+    assert 0 < kept <= limit < segment / 2
+    receiver.join()
+    assert receiver.exitcode == 0
+    receiver.close()
+    check_all_works()
+
+
+def keep(queue: Any, answers: Any, arrays: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    kept = []
+    for i in range(arrays):
+        kept.append(memoryview(queue.get()))
+        kept[-1][0] += 1  # it is its own
+        assert bytes(kept[-1]).count(i % 251) == 10_000_000 - 1
+    assert [array[0] for array in kept] == [i % 251 + 1 for i in range(arrays)]
+    now = mp.statistics()
+    answers.put((now.bytes_kept, now.keep_limit))
+
+
 def memory() -> None:
     """There are a few dozen MB of memory, says the system."""
     check_all_works()
@@ -75,6 +107,15 @@ def container() -> None:
         group.write(str(os.getpid()))
     start.stop_template()  # the next one is in the group as well
     queue = mp.Queue()
+    # What was used for small things is missing for a large one: it is given back before that is refused.
+    for _ in range(9_000):
+        queue.put(b"x" * 10_000)
+    while not queue.empty():
+        queue.get()
+    assert mp.statistics().bytes_warm > 80_000_000
+    queue.put(b"x" * 70_000_000)
+    assert mp.statistics().bytes_warm < 10_000_000
+    assert len(queue.get()) == 70_000_000
     try:
         for _ in range(100):
             queue.put(bytearray(40_000_000))
