@@ -1,6 +1,6 @@
 // Plain bytes in the segment: what lies under a SharedArray. And private copies of them that cost nothing until they are
 // written to.
-#include "core.hpp"
+#include "received.hpp"
 
 #include <nanobind/stl/vector.h>
 
@@ -15,7 +15,7 @@ namespace {
 u64 make_memory(u64 bytes, bool zeroed) {
     Core& c = core();
     if (bytes > std::numeric_limits<u64>::max() - sizeof(Data)) raise_no_memory(bytes);
-    const BlockId block = c.arena.take(sizeof(Data) + bytes);
+    const BlockId block = without_gil_from(bytes, [&] { return c.arena.take(sizeof(Data) + bytes); });
     if (block == 0) raise_no_memory(sizeof(Data) + bytes);
     const bool zeros = c.arena.untouched(block);
     Data& d = *reinterpret_cast<Data*>(c.arena.data(block));
