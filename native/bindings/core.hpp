@@ -97,7 +97,7 @@ template <class Attempt, class More, class BeforeSleep, class Look>
 bool wait_python(Parking& parking, i64 deadline, Attempt&& attempt, More&& more, BeforeSleep&& before_sleep, Look&& look) {
     Core& c = core();
     if (attempt()) {
-        if (looked(c.seg, parking) && more()) notify_one(parking);
+        if (looked(c.seg, parking) && more()) notify_one(c.seg, parking);
         return true;
     }
     if (deadline == 0) return false;

@@ -76,7 +76,7 @@ public:
             const u64 at = channel_.last.load(std::memory_order_acquire);
             switch (view(at).put(m)) {
                 case Put::ok:
-                    notify_one(channel_.items);
+                    notify_one(seg_, channel_.items);
                     return Sent::ok;
                 case Put::full:
                     return Sent::full;
@@ -97,12 +97,12 @@ public:
             const u64 at = channel_.first.load(std::memory_order_acquire);
             RingView v = view(at);
             const Take took = v.take(m, begins_task);
-            if (v.stepped_over_tomb()) notify_all(channel_.room);  // that made room, whatever else came of it
+            if (v.stepped_over_tomb()) notify_all(seg_, channel_.room);  // that made room, whatever else came of it
             switch (took) {
                 case Take::ok:
                     // In a closed ring it may be this cell that a consumer waits to seal.
-                    if (channel_.bound != 0) notify_one(channel_.room);
-                    else if (ring(at).next.load(std::memory_order_acquire) != 0) notify_one(channel_.items);
+                    if (channel_.bound != 0) notify_one(seg_, channel_.room);
+                    else if (ring(at).next.load(std::memory_order_acquire) != 0) notify_one(seg_, channel_.items);
                     return true;
                 case Take::empty:
                     return false;
@@ -121,7 +121,7 @@ public:
         for (u64 at = channel_.first.load(); at != 0; at = ring(at).next.load()) {
             RingView v = view(at);
             const bool some = v.has_item();
-            if (v.stepped_over_tomb()) notify_all(channel_.room);
+            if (v.stepped_over_tomb()) notify_all(seg_, channel_.room);
             if (some) return true;
         }
         return false;
@@ -219,7 +219,7 @@ private:
             STEP("channel.ring_linked");
             arena_.set(ring(made).head_of_block.block, BlockState::object);
             STEP("channel.ring_shared");
-            notify_all(channel_.items);
+            notify_all(seg_, channel_.items);
             return made;
         }
         arena_.give_back(ring(made).head_of_block.block);
