@@ -29,7 +29,7 @@ struct Table {
         for (u32 i = 0; i < times; ++i) {
             wait_in_time(seg, places[me], [&] { return ball.load() % 2 == me; }, no_more);
             ball.fetch_add(1);
-            notify_one(places[1 - me]);
+            notify_one(seg, places[1 - me]);
         }
     }
 };
@@ -42,8 +42,8 @@ TEST(smoke) {
     CHECK(wait_for(w.seg, p, kNever, [] { return true; }, no_more) == Wait::done);
     CHECK(wait_for(w.seg, p, 0, [] { return false; }, no_more) == Wait::timeout);
     CHECK_EQ(p.word.load(), 0);
-    notify_one(p);
-    notify_all(p);
+    notify_one(w.seg, p);
+    notify_all(w.seg, p);
     CHECK_EQ(p.word.load(), 0);  // nobody there: not even a write
 }
 
@@ -84,7 +84,7 @@ TEST(mpmc) {
             for (u32 i = 0; i < each; ++i) {
                 if (me < 3) {
                     there.fetch_add(1);
-                    notify_one(p);
+                    notify_one(w.seg, p);
                     continue;
                 }
                 const auto take_one = [&] {
@@ -132,7 +132,7 @@ TEST(wakes_one_of_several) {
             while ((p.word.load() & kSleepers) == 0 || !all_sleep(left)) sched_yield();
             const u32 before = looks.load();
             there.fetch_add(1);
-            notify_one(p);
+            notify_one(w.seg, p);
             while (taken.load() != kWaiters - left + 1) sched_yield();
             CHECK_EQ(looks.load(), before + 1);  // the others were left in peace
         }
@@ -156,7 +156,7 @@ TEST(wakes_all) {
             // Every other time they are about to sleep, or asleep; else about to come.
             while (round % 2 != 0 && (waiting.load() != 2 || (p.word.load() & kSleepers) == 0)) sched_yield();
             go.store(round);
-            notify_all(p);
+            notify_all(w.seg, p);
         });
     }
 }
@@ -215,7 +215,7 @@ TEST(leaving_passes_the_wake_up_on) {
             } else {
                 for (u32 i = 0; i < round % 50; ++i) sched_yield();
                 there.store(1);
-                notify_one(p);
+                notify_one(w.seg, p);
             }
         });
     }
@@ -234,7 +234,7 @@ TEST(survives_kill_spinning) {
     });
     CHECK(was_killed(reap(pid)));
     there.store(1);
-    notify_one(p);  // goes to the spinner that is dead
+    notify_one(w.seg, p);  // goes to the spinner that is dead
     disturb(p, w.seg);
     waiter.join();
     CHECK_EQ(p.spinner.load(), 0);

@@ -60,7 +60,7 @@ struct Root {
         u32 pad;
     };
     Buffer* buffer() { return reinterpret_cast<Buffer*>(this + 1); }
-    u64* handle() { return reinterpret_cast<u64*>(buffer() + buffers); }  // offsets of objects
+    u64* handle() { return reinterpret_cast<u64*>(buffer() + buffers); }  // as object.hpp has them
     char* pickle() { return reinterpret_cast<char*>(handle() + handles); }
     static u64 most_buffers(u64 block_bytes) { return (block_bytes - sizeof(Root)) / sizeof(Buffer); }
     bool fits(u64 block_bytes) const {
@@ -132,8 +132,10 @@ inline void unpin_handles(Segment& seg, Arena& arena, BlockId id) {
     Root& root = root_of(arena, id);
     if (!root.fits(arena.size(id))) return;
     for (u32 i = 0; i < root.handles; ++i) {
-        const u64 offset = std::exchange(root.handle()[i], 0);
+        const u64 handle = std::exchange(root.handle()[i], 0);
+        const u64 offset = offset_of(handle);
         if (!is_object_at(seg, arena, offset)) continue;
+        if (side_of(handle) != 0) unpin_side(seg, arena, handle);
         Object& o = seg.at<Object>(offset);
         const BlockId block = o.head.block;
         const BlockWord seen = arena.look(block);

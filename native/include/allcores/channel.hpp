@@ -43,12 +43,12 @@ class ChannelView {
 public:
     ChannelView(Segment& seg, Arena& arena, Channel& c) : seg_(seg), arena_(arena), channel_(c) {}
 
-    // A new channel, held by this process; 0: no memory.
-    static u64 create(Segment& seg, Arena& arena, u64 bound, Counting counting = {}) {
-        const BlockId block = arena.take(sizeof(Channel) + counting.bytes());
+    // A new channel, held by this process; 0: no memory. `more` bytes for what begins with a channel.
+    static u64 create(Segment& seg, Arena& arena, u64 bound, Counting counting = {}, Kind kind = Kind::channel, u64 more = 0) {
+        const BlockId block = arena.take(sizeof(Channel) + counting.bytes() + more);
         if (block == 0) return 0;
         Channel& c = *reinterpret_cast<Channel*>(arena.data(block));
-        std::memset(static_cast<void*>(&c), 0, sizeof(Channel));
+        std::memset(static_cast<void*>(&c), 0, sizeof(Channel) + more);
         c.bound = bound;
         c.counts = counting.bytes();
         if (c.counts != 0) {
@@ -66,7 +66,7 @@ public:
         c.origin.store(ring);
         c.first.store(ring);
         c.last.store(ring);
-        become_object(seg, arena, c.object, block, Kind::channel);
+        become_object(seg, arena, c.object, block, kind);
         arena.set(view.ring(ring).head_of_block.block, BlockState::object);
         return seg.offset_of(&c);
     }
@@ -106,14 +106,20 @@ public:
                     return true;
                 case Take::empty:
                     return false;
-                case Take::drained: {
-                    const u64 next = ring(at).next.load(std::memory_order_acquire);
-                    if (next == 0) return false;
-                    u64 expected = at;
-                    channel_.first.compare_exchange_strong(expected, next);
-                    STEP("channel.consumers_moved");
-                }
+                case Take::drained:
+                    if (!move_on(at)) return false;
             }
+        }
+    }
+
+    // Whether try_take() would get something now; has_item() counts what is still being written.
+    bool can_take() {
+        for (;;) {
+            const u64 at = channel_.first.load(std::memory_order_acquire);
+            RingView v = view(at);
+            const Take found = v.peek();
+            if (v.stepped_over_tomb()) notify_all(seg_, channel_.room);
+            if (found != Take::drained || !move_on(at)) return found == Take::ok;
         }
     }
 
@@ -206,6 +212,15 @@ private:
             for (u64 i = 0; i < capacity; ++i) r.cell(i).word.store(0, std::memory_order_relaxed);
         }
         return seg_.offset_of(&r);
+    }
+
+    // Consumers go on from a drained ring to the next; false: there is none.
+    bool move_on(u64 from) {
+        const u64 next = ring(from).next.load(std::memory_order_acquire);
+        if (next == 0) return false;
+        channel_.first.compare_exchange_strong(from, next);
+        STEP("channel.consumers_moved");
+        return true;
     }
 
     // The ring after a closed one. Whoever needs it makes it; of several, one is linked.

@@ -98,6 +98,12 @@ public:
 
     bool held_by_me() const { return owner_of(lock_.word.load()) == mine(); }
     bool is_free() const { return lock_.word.load() == 0; }
+    // Whether an acquire would not wait now; it may raise.
+    bool would_acquire() const {
+        const u64 w = lock_.word.load();
+        if (w == 0 || (w & kPoisoned) != 0 || (lock_.recursive != 0 && owner_of(w) == mine())) return true;
+        return seg_.is_dead(static_cast<Slot>(w));
+    }
     // Of the process that died with it; 0: it is not poisoned.
     u32 died_pid() const {
         const u64 w = lock_.word.load();
