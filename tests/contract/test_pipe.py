@@ -16,7 +16,6 @@ import pytest
 
 import allcores
 
-from . import jobs
 from .kit import PATIENCE, SHORT, Context, Handle, Place
 
 ITEMS: tuple[Any, ...] = (None, True, 7, 1 << 80, 2.5, "x" * 5000, b"y" * 5000, [1, {"a": (2, 3)}], {"k": [None] * 3})
@@ -483,4 +482,3 @@ def test_serial_says_what_would_never_end(mp: Context, place: Place, ends: Any) 
         b.recv()
     with pytest.raises(allcores.WouldBlockForever):
         b.poll(None)
-    assert jobs.PATIENCE == PATIENCE

@@ -17,8 +17,10 @@ from .kit import PATIENCE, SHORT, Context, Handle, Place
 class Thing:
     """Something to wait for, and how it becomes ready and is not ready again."""
 
-    def __init__(self, obj: Any, make: Callable[[], object], undo: Callable[[], object]) -> None:
-        self.obj, self.make, self.undo = obj, make, undo
+    def __init__(
+        self, obj: Any, make: Callable[[], object], undo: Callable[[], object], close: Callable[[], object] = int
+    ) -> None:
+        self.obj, self.make, self.undo, self.close = obj, make, undo, close
 
 
 def of_connection(mp: Context) -> Thing:
@@ -55,7 +57,7 @@ def of_event(mp: Context) -> Thing:
 
 def of_socket(_: Context) -> Thing:
     a, b = socket.socketpair()
-    return Thing(b, lambda: a.send(b"1"), lambda: b.recv(1))
+    return Thing(b, lambda: a.send(b"1"), lambda: b.recv(1), lambda: (a.close(), b.close()))
 
 
 KINDS = {
@@ -74,8 +76,7 @@ def things(mp: Context) -> Iterator[list[Thing]]:
     made = [make(mp) for make in KINDS.values()]
     yield made
     for each in made:
-        if isinstance(each.obj, socket.socket):
-            each.obj.close()
+        each.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,6 +89,7 @@ def test_each_kind(mp: Context, kind: str) -> None:
         assert mp.wait([thing.obj]) == [thing.obj]
         assert mp.wait([thing.obj], 0) == [thing.obj]  # nothing was taken
         thing.undo()
+    thing.close()
 
 
 def test_those_that_are_ready_in_their_order(mp: Context, things: list[Thing]) -> None:
@@ -105,7 +107,8 @@ def test_those_that_are_ready_in_their_order(mp: Context, things: list[Thing]) -
 def test_woken_by_each(mp: Context, things: list[Thing], kind: str) -> None:
     """Among things of all kinds, and among things of its own kind alone."""
     thing = things[list(KINDS).index(kind)]
-    for objects in ([each.obj for each in things], [thing.obj, KINDS[kind](mp).obj]):
+    other = KINDS[kind](mp)
+    for objects in ([each.obj for each in things], [thing.obj, other.obj]):
         for _ in range(5):
             got: list[Any] = []
             waiting = threading.Thread(target=lambda objects=objects, got=got: got.extend(mp.wait(objects, PATIENCE)))
@@ -115,6 +118,7 @@ def test_woken_by_each(mp: Context, things: list[Thing], kind: str) -> None:
             waiting.join(PATIENCE)
             assert got == [thing.obj]
             thing.undo()
+    other.close()
 
 
 @pytest.mark.needs("parallel")
