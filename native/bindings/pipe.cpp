@@ -24,7 +24,7 @@ PyObject* pickle_loads = nullptr;
 // descriptors. A thread shows what others do; what this process receives is shown at once.
 class Shown {
 public:
-    explicit Shown(u64 handle) : handle_(handle), fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)), forks_(core().forks) {
+    explicit Shown(u64 handle) : handle_(handle), fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
         if (fd_ < 0) {
             PyErr_SetFromErrno(PyExc_OSError);
             throw nb::python_error();
@@ -47,7 +47,7 @@ public:
     Shown(const Shown&) = delete;
 
     // Not in a fork of who made it: that has no such thread, and the descriptor's state is its parent's.
-    bool is_of_here() const { return bare_core().forks == forks_; }
+    bool is_of_here() const { return getpid() == pid_; }
     int fd() const { return fd_; }
 
     void update() {
@@ -75,7 +75,7 @@ private:
 
     const u64 handle_;
     const int fd_;
-    const u64 forks_;
+    const pid_t pid_ = getpid();
     std::mutex mutex_;
     bool shown_ = false;
     std::atomic<bool> stop_{false};

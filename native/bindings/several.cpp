@@ -17,7 +17,7 @@ namespace {
 // Tells those who wait for several things when one of the descriptors is ready; once.
 class Lookout {
 public:
-    explicit Lookout(const std::vector<int>& fds) : stop_(eventfd(0, EFD_CLOEXEC)), forks_(core().forks) {
+    explicit Lookout(const std::vector<int>& fds) : stop_(eventfd(0, EFD_CLOEXEC)) {
         if (stop_ < 0) {
             PyErr_SetFromErrno(PyExc_OSError);
             throw nb::python_error();
@@ -37,7 +37,7 @@ public:
 
     void stop() {
         if (stop_ < 0) return;
-        if (bare_core().forks == forks_) {  // else the thread is that of a parent
+        if (getpid() == pid_) {  // else the thread is that of a parent
             eventfd_write(stop_, 1);
             thread_->join();
             delete thread_;
@@ -56,7 +56,7 @@ private:
 
     std::vector<pollfd> polled_;
     int stop_;
-    const u64 forks_;
+    const pid_t pid_ = getpid();
     std::atomic<bool> told_{false};
     std::thread* thread_;
 };

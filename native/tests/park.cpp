@@ -239,3 +239,74 @@ TEST(survives_kill_spinning) {
     waiter.join();
     CHECK_EQ(p.spinner.load(), 0);
 }
+
+namespace {
+
+// As allcores/several.py does it: true in time, and before the net.
+template <class Ready>
+void wait_for_both(const Segment& seg, Parking& a, Parking& b, Ready&& ready) {
+    const i64 start = now_ns();
+    for (;;) {
+        const u32 seen = several_now(seg);
+        for (Parking* p : {&a, &b}) p->word.fetch_or(kSeveral, std::memory_order_seq_cst);
+        if (ready()) break;
+        sleep_several(seg, seen, kNever);
+    }
+    CHECK(now_ns() - start < kNet);
+}
+
+}  // namespace
+
+TEST(several_at_once) {
+    for (const u32 cpus : {0U, 8U}) {
+        World w;
+        w.seg.header().usable_cpus = cpus;
+        Parking places[2]{};
+        std::atomic<u32> there[2]{};
+        const u32 n = rounds(20'000);
+        std::atomic<u32> seen{0};
+        in_threads(4, [&](u32 me) {
+            if (me < 2) {  // one changes, at two places, by one call and by the other
+                for (u32 i = 0; me == 0 && i < n; ++i) {
+                    there[i % 2].fetch_add(1);
+                    i % 3 == 0 ? notify_all(w.seg, places[i % 2]) : notify_one(w.seg, places[i % 2]);
+                    if (i % 4 == 0) {
+                        while (seen.load() < i + 1) sched_yield();
+                    }
+                }
+                return;
+            }
+            if (me == 2) {
+                for (u32 got = 0; got < n;) {
+                    wait_for_both(w.seg, places[0], places[1], [&] { return there[0].load() + there[1].load() > got; });
+                    got = there[0].load() + there[1].load();
+                    seen.store(got);
+                }
+                return;
+            }
+            // Beside one who waits for the first alone.
+            u32 got = 0;
+            while (got < (n + 1) / 2) {
+                wait_in_time(w.seg, places[0], [&] { return there[0].load() > got; }, [] { return true; });
+                got = there[0].load();
+            }
+        });
+    }
+}
+
+// Killed between taking the announcement down and telling: recovery tells.
+TEST(several_survives_kill) {
+    World w;
+    Parking& p = shared<Parking>();
+    std::atomic<u32>& there = shared<std::atomic<u32>>();
+    Parking other{};
+    std::thread waiter([&] { wait_for_both(w.seg, p, other, [&] { return there.load() != 0; }); });
+    while ((other.word.load() & kSeveral) == 0) sched_yield();
+    const pid_t pid = start_and_die(w, [&] {
+        there.store(1);
+        p.word.fetch_and(~kSeveral);
+        die();
+    });
+    w.settle(pid);
+    waiter.join();
+}

@@ -159,7 +159,10 @@ class Connection:
         return got
 
     def poll(self, timeout: float | None = 0.0) -> bool:
-        """Whether ``recv`` would return at once, or raise EOFError. Waits for that: ``timeout`` seconds, None for ever."""
+        """Whether ``recv`` would not wait: something is there, or the end. Waits for that, ``timeout`` seconds.
+
+        With None as long as it takes.
+        """
         return (self._receives or self._refuse_to_receive()).poll(timeout)
 
     def fileno(self) -> int:

@@ -2,8 +2,8 @@
 
     announce at each thing  ->  look at all  ->  sleep on one word of shared memory  ->  look at all ...
 
-What changes at an announced place counts that word up (native/include/allcores/several.hpp). Things of this process alone,
-as the thread context has them, and a thread that looks at descriptors, count it up likewise.
+What changes at an announced place counts that word up (native/include/allcores/several.hpp). Things of this process
+alone, as the thread context has them, and a thread that looks at descriptors, count it up likewise.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Things:
 
     def _sort(self, obj: Any) -> tuple[list[Any], int]:
         """Where it is looked at: in which list, at which place."""
-        thing = (obj._receives or obj._refuse_to_receive()) if isinstance(obj, Connection) else obj
+        thing: Any = (obj._receives or obj._refuse_to_receive()) if isinstance(obj, Connection) else obj
         kind: list[Any]
         if isinstance(thing, _NATIVE):
             kind = self.native

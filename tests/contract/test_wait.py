@@ -57,7 +57,12 @@ def of_event(mp: Context) -> Thing:
 
 def of_socket(_: Context) -> Thing:
     a, b = socket.socketpair()
-    return Thing(b, lambda: a.send(b"1"), lambda: b.recv(1), lambda: (a.close(), b.close()))
+
+    def close() -> None:
+        a.close()
+        b.close()
+
+    return Thing(b, lambda: a.send(b"1"), lambda: b.recv(1), close)
 
 
 KINDS = {

@@ -10,8 +10,8 @@ What is waited for is a number of items (a change adds one, an attempt takes one
 all). Every step is one atomic access or one futex call. The count in the Parking's word has no end, so a process
 only knows whether the word it has read is `fresh`: not changed since; that the count wraps round is left out.
 
-Who waits for several things sleeps on one word for all of them, in the header of the segment, and takes nothing: it only
-looks. Its announcement is a bit of its own in each Parking.
+Who waits for several things sleeps on one word for all of them, in the header of the segment, and takes nothing: it
+only looks. Its announcement is a bit of its own in each Parking.
 
 Time is left out: a timeout, a signal or the net of 5 s may end any sleep, but as a fault, never as a way out; and where
 the code looks how long ago somebody was woken, both answers are tried. So whatever is stuck here waits for ever, or

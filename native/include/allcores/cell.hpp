@@ -1,8 +1,6 @@
 // How a ring lies in memory: its positions, its cells, and what they carry. What is done with it is in ring.hpp.
 #pragma once
 
-#include <utility>
-
 #include "object.hpp"
 
 namespace allcores {
@@ -132,10 +130,15 @@ inline void unpin_handles(Segment& seg, Arena& arena, BlockId id) {
     Root& root = root_of(arena, id);
     if (!root.fits(arena.size(id))) return;
     for (u32 i = 0; i < root.handles; ++i) {
-        const u64 handle = std::exchange(root.handle()[i], 0);
+        const u64 handle = root.handle()[i];
         const u64 offset = offset_of(handle);
-        if (!is_object_at(seg, arena, offset)) continue;
-        if (side_of(handle) != 0) unpin_side(seg, arena, handle);
+        const bool is_there = is_object_at(seg, arena, offset);
+        if (is_there && side_of(handle) != 0) {
+            root.handle()[i] = offset;  // from here on it names the object alone
+            unpin_side(seg, arena, handle);
+        }
+        root.handle()[i] = 0;
+        if (!is_there) continue;
         Object& o = seg.at<Object>(offset);
         const BlockId block = o.head.block;
         const BlockWord seen = arena.look(block);
