@@ -21,18 +21,19 @@ CASES = {
     "workers of a pool": Config(2, changes=(2,), asleep=1, promises=True, spins=False),
     "threads of one process": Config(2, changes=(2,), asleep=1, one_process=True),
     "an event": Config(2, changes=(1,), event=True, spins=False, kills=1),
-    "several": Config(1, changes=(1, 1), several=1, spins=False),
+    "several": Config(1, changes=(1, 1), asleep=1, several=1, spins=False),
     "several, beside a spinner": Config(1, changes=(2,), several=1),
-    "several, any one dies": Config(1, changes=(1, 1), asleep=1, several=1, spins=False, kills=1),
-    "several, an event": Config(1, changes=(1,), event=True, several=2, spins=False, kills=1, monitor_kills=1),
+    "several, any one dies": Config(1, changes=(1,), asleep=1, several=1, spins=False, kills=1),
+    "several, an event": Config(1, changes=(1,), event=True, several=1, spins=False, kills=1, monitor_kills=1),
     # The Linux futex tells who was woken from who was interrupted, and whoever was counted on looks: so passing a
     # wake-up on when leaving without the thing, as the code does, is more than is needed.
     "who leaves tells nobody": Config(2, changes=(1,), breaks=1, spins=False, keeps=True),
 }
 LARGER = {
+    "several, awake": Config(1, changes=(1, 1), several=1, spins=False),
     "several, of two changers": Config(1, changes=(1, 1), asleep=1, several=2, spins=False),
-    "several, beside a spinner": Config(2, changes=(1,), several=1, breaks=1),
-    "several, any two die": Config(1, changes=(1, 1), asleep=1, several=1, spins=False, kills=2, monitor_kills=1),
+    "several, beside a spinner": Config(1, changes=(2,), several=1, breaks=1, kills=1),
+    "several, any two die": Config(1, changes=(1,), asleep=1, several=1, spins=False, kills=2, monitor_kills=1),
     "two items at once": Config(2, changes=(2,), breaks=1, kills=1),
     "timeouts and signals": Config(2, changes=(1,), breaks=2),
     "two changers": Config(2, changes=(1, 1)),
