@@ -33,6 +33,16 @@ def of_queue(mp: Context) -> Thing:
     return Thing(q, lambda: q.put(1), q.get)
 
 
+def of_simple_queue(mp: Context) -> Thing:
+    q = mp.SimpleQueue()
+    return Thing(q, lambda: q.put(1), q.get)
+
+
+def of_counting_queue(mp: Context) -> Thing:
+    q = mp.JoinableQueue(max_bytes=1000)
+    return Thing(q, lambda: q.put(1), q.get)
+
+
 def of_lock(mp: Context) -> Thing:
     lock = mp.Lock()
     lock.acquire()
@@ -68,6 +78,8 @@ def of_socket(_: Context) -> Thing:
 KINDS = {
     "connection": of_connection,
     "queue": of_queue,
+    "simple queue": of_simple_queue,
+    "counting queue": of_counting_queue,
     "lock": of_lock,
     "semaphore": of_semaphore,
     "bounded semaphore": of_bounded,
