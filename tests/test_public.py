@@ -46,6 +46,7 @@ EXAMPLES: list[Exception] = [
     errors.PoolTerminated("too late"),
     errors.RemoteTraceback("Traceback ..."),
     errors.TimeoutError("not in time"),
+    errors.BufferTooShort(b"the bytes"),
 ]
 
 
@@ -69,6 +70,7 @@ def test_parents_are_what_existing_code_catches() -> None:
 
     assert issubclass(allcores.TimeoutError, multiprocessing.TimeoutError)
     assert issubclass(allcores.TimeoutError, TimeoutError)
+    assert issubclass(allcores.BufferTooShort, multiprocessing.BufferTooShort)
     with pytest.raises(queue.Empty):
         allcores.Queue().get_nowait()
 

@@ -107,7 +107,7 @@ public:
     // See look_soon in park.hpp; kept by the next receive(), or by break_promise().
     void promise_look() { look_soon(core().seg, channel().items); }
     void break_promise() {
-        if (looked(core().seg, channel().items)) notify_one(channel().items);
+        if (looked(core().seg, channel().items)) notify_one(core().seg, channel().items);
     }
 
     bool empty() { return !view().has_item(); }

@@ -168,9 +168,9 @@ void set_rich(Message& m, const nb::tuple& made, Body kind = Body::pickle, bool 
     std::fill_n(root.handle(), root.handles, 0);
     core().arena.set(m.root, root.handles != 0 ? BlockState::root : BlockState::owned);
     for (u32 i = 0; i < root.handles; ++i) {
-        const u64 offset = nb::cast<u64>(nb::object(handles[i]));
-        pin(core().seg.at<Object>(offset));
-        root.handle()[i] = offset;
+        const u64 handle = nb::cast<u64>(nb::object(handles[i]));
+        pin_handle(core().seg, core().arena, handle);
+        root.handle()[i] = handle;
     }
     pickle.copy_to(root.pickle());
     for (u32 i = 0; i < n; ++i) {
@@ -282,6 +282,11 @@ void encode(nb::handle object, Message& m) {
         if (!made.is_none()) return set_rich(m, nb::cast<nb::tuple>(made), Body::arrays);
     }
     set_rich(m, nb::cast<nb::tuple>(nb::handle(python_name(rich_dumps, "allcores.codec", "dumps_message"))(object)));
+}
+
+void encode_bytes(const char* data, u64 bytes, Message& m) {
+    std::memset(static_cast<void*>(&m), 0, offsetof(Message, body));
+    set_body(m, Body::bytes, data, bytes);
 }
 
 nb::object decode(Message& m) {

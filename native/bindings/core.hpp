@@ -7,7 +7,7 @@
 
 #include <vector>
 
-#include "allcores/recover.hpp"
+#include "allcores/several.hpp"
 
 namespace allcores::bindings {
 
@@ -19,7 +19,7 @@ struct Core {
     Arena arena{seg};
     std::recursive_mutex mutex;          // held over a fork, when others' hooks may let go of handles
     std::vector<u64> pinned;             // for the child that is being forked
-    std::unordered_map<u64, u32> holds;  // offset of an object -> how many handles of it this process has
+    std::unordered_map<u64, u32> holds;  // handle -> how many of it this process has
     int birth[2] = {-1, -1};             // from before os.fork() until after: the child's sign of life
     u64 forks = 0;                       // of this process and of those it was forked from
     PyObject* look_around = nullptr;     // called when a wait has lasted long: is the template still there?
@@ -39,19 +39,19 @@ inline Core& core() {
     return *the_core;
 }
 
-// A hold on a shared object for as long as a handle of it lives in this process.
+// A hold on a shared object, or on a side of a pipe, for as long as a handle of it lives in this process.
 class Held {
 public:
-    explicit Held(u64 offset);
+    explicit Held(u64 handle);
     ~Held();
     Held(const Held&) = delete;
     Held& operator=(const Held&) = delete;
 
-    u64 offset() const { return offset_; }
-    Object& object() const { return core().seg.at<Object>(offset_); }
+    u64 offset() const { return offset_of(handle_); }
+    Object& object() const { return core().seg.at<Object>(offset()); }
 
 private:
-    u64 offset_;
+    u64 handle_;
 };
 
 // Refuses an offset that is no object of the kind: a handle from another program, or one that outlived its object.
@@ -97,7 +97,7 @@ template <class Attempt, class More, class BeforeSleep, class Look>
 bool wait_python(Parking& parking, i64 deadline, Attempt&& attempt, More&& more, BeforeSleep&& before_sleep, Look&& look) {
     Core& c = core();
     if (attempt()) {
-        if (looked(c.seg, parking) && more()) notify_one(parking);
+        if (looked(c.seg, parking) && more()) notify_one(c.seg, parking);
         return true;
     }
     if (deadline == 0) return false;
@@ -143,6 +143,7 @@ T* ready(PyObject* self) {
 
 // codec.cpp
 void encode(nb::handle object, Message& message);
+void encode_bytes(const char* data, u64 bytes, Message& message);
 nb::object decode(Message& message);
 
 void bind_codec(nb::module_& m);
@@ -155,6 +156,8 @@ void bind_memory(nb::module_& m);
 void bind_fields(nb::module_& m);
 void bind_chunk(nb::module_& m);
 void bind_statistics(nb::module_& m);
+void bind_pipe(nb::module_& m);
+void bind_several(nb::module_& m);
 
 // lock.cpp: the lock inside a shared object, whichever kind it is.
 LockState& lock_of(u64 offset);

@@ -304,10 +304,11 @@ void bind_lock(nb::module_& m) {
         .def_prop_ro("offset", &PyLock::offset);
     m.def("trace_locks", [](bool on) { bare_core().trace_locks = on; }, nb::arg("on"));
     // Its handle is about to be pickled: from now on it may be held where nothing here tells of it.
-    m.def("travels", [](u64 offset) {
+    m.def("travels", [](u64 handle) {
+        const u64 offset = offset_of(handle);
         const u32 kind = core().seg.at<ObjectHead>(offset).kind.load();
         if (kind == static_cast<u32>(Kind::lock) || kind == static_cast<u32>(Kind::data)) lock_of(offset).travelled.store(1);
-    }, nb::arg("offset"));
+    }, nb::arg("handle"));
 }
 
 }  // namespace allcores::bindings

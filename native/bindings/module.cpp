@@ -67,20 +67,21 @@ i64 deadline_for(bool block, nb::handle timeout) {
     return seconds > 1e9 ? kNever : now_ns() + static_cast<i64>(seconds * 1e9);
 }
 
-Held::Held(u64 offset) : offset_(offset) {
+Held::Held(u64 handle) : handle_(handle) {
     Core& c = core();
     std::lock_guard guard(c.mutex);
-    if (c.holds[offset]++ == 0) hold(object(), c.seg.me);
+    if (c.holds[handle]++ == 0) hold_handle(c.seg, c.arena, handle, c.seg.me);
 }
 
 Held::~Held() {
     Core& c = bare_core();
     if (c.seg.me == 0) return;  // a fork for which there was no room: it never held anything
     std::lock_guard guard(c.mutex);
-    if (--c.holds[offset_] != 0) return;
-    c.holds.erase(offset_);
+    if (--c.holds[handle_] != 0) return;
+    c.holds.erase(handle_);
     Object& o = object();
-    if (let_go(c.arena, o, c.seg.me)) end_object(c.seg, c.arena, o);
+    if (side_of(handle_) != 0) PipeView(c.seg, c.arena, reinterpret_cast<Pipe&>(o)).let_go(side_of(handle_), c.seg.me);
+    else if (let_go(c.arena, o, c.seg.me)) end_object(c.seg, c.arena, o);
 }
 
 void check_kind(u64 offset, Kind a, Kind b) {
@@ -215,8 +216,8 @@ void before_fork() {
     c.arena.pages().lock();
     ++c.forks;
     c.pinned.clear();
-    for (const auto& [offset, count] : c.holds) c.pinned.push_back(offset);
-    for (const u64 offset : c.pinned) pin(c.seg.at<Object>(offset));
+    for (const auto& [handle, count] : c.holds) c.pinned.push_back(handle);
+    for (const u64 handle : c.pinned) pin_handle(c.seg, c.arena, handle);
     if (c.holds.empty() || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, c.birth) != 0) c.birth[0] = c.birth[1] = -1;
     errno = 0;
 }
@@ -233,7 +234,7 @@ void after_fork_parent() {
     }
     if (c.birth[0] >= 0) close(c.birth[0]);
     if (n == 0) {
-        for (const u64 offset : c.pinned) unpin(c.seg.at<Object>(offset));
+        for (const u64 handle : c.pinned) unpin_handle(c.seg, c.arena, handle);
     }
     c.arena.pages().unlock();
     c.mutex.unlock();
@@ -251,8 +252,8 @@ void after_fork_child() {
     if (c.birth[0] >= 0) close(c.birth[0]);
     join_for_life(c.seg);
     if (parent != 0) c.seg.participant(c.seg.me).name.set(c.seg.participant(parent).name);
-    for (const auto& [offset, count] : c.holds) hold(c.seg.at<Object>(offset), c.seg.me);
-    for (const u64 offset : c.pinned) unpin(c.seg.at<Object>(offset));
+    for (const auto& [handle, count] : c.holds) hold_handle(c.seg, c.arena, handle, c.seg.me);
+    for (const u64 handle : c.pinned) unpin_handle(c.seg, c.arena, handle);
     if (c.birth[1] < 0) return;
     send(c.birth[1], "", 1, MSG_NOSIGNAL);
     close(c.birth[1]);
@@ -294,8 +295,8 @@ NB_MODULE(_native, m) {
     }, nb::arg("parent"));
     m.def("set_name", [](const std::string& name) { core().seg.participant(core().seg.me).name.set(name.c_str()); },
           nb::arg("name"));
-    m.def("pin", [](u64 offset) { pin(core().seg.at<Object>(offset)); }, nb::arg("offset"));
-    m.def("unpin", [](u64 offset) { unpin(core().seg.at<Object>(offset)); }, nb::arg("offset"));
+    m.def("pin", [](u64 handle) { pin_handle(core().seg, core().arena, handle); }, nb::arg("handle"));
+    m.def("unpin", [](u64 handle) { unpin_handle(core().seg, core().arena, handle); }, nb::arg("handle"));
 
     bind_codec(m);
     bind_channel(m);
@@ -307,6 +308,8 @@ NB_MODULE(_native, m) {
     bind_fields(m);
     bind_chunk(m);
     bind_statistics(m);
+    bind_pipe(m);
+    bind_several(m);
 }
 
 }  // namespace allcores::bindings

@@ -16,7 +16,7 @@ public:
     }
     void release(i64 n) {
         if (n < 1) raise_python(PyExc_ValueError, "n must be at least 1: release(n) gives back n permits");
-        if (!allcores::release(state(), n)) raise_python(PyExc_OverflowError, "a semaphore counts to 2**63 - 1");
+        if (!allcores::release(core().seg, state(), n)) raise_python(PyExc_OverflowError, "a semaphore counts to 2**63 - 1");
     }
     bool enter() { return acquire(true, nb::none()); }
     void exit(nb::args) { release(1); }
@@ -85,7 +85,7 @@ public:
     explicit PyEvent(u64 offset) : held_(offset != 0 ? checked(offset) : make()) {}
 
     bool is_set() const { return state().is_set.load() != 0; }
-    void set() { allcores::set(state()); }
+    void set() { allcores::set(core().seg, state()); }
     void clear() { state().is_set.store(0); }
     bool wait(nb::handle timeout) {
         Event& e = state();

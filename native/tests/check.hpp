@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include "allcores/recover.hpp"
+#include "allcores/several.hpp"
 
 #if defined(__SANITIZE_THREAD__)
 #define ALLCORES_MODE "tsan"

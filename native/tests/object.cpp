@@ -50,7 +50,7 @@ TEST(made_again_from_an_old_block) {
     Event& first = event(w);
     pin(first.object);
     hold(first.object, 5);
-    set(first);
+    set(w.seg, first);
     w.arena.give_back(first.object.head.block);
     Event& second = event(w);
     CHECK(&first == &second);

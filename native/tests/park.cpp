@@ -29,7 +29,7 @@ struct Table {
         for (u32 i = 0; i < times; ++i) {
             wait_in_time(seg, places[me], [&] { return ball.load() % 2 == me; }, no_more);
             ball.fetch_add(1);
-            notify_one(places[1 - me]);
+            notify_one(seg, places[1 - me]);
         }
     }
 };
@@ -42,8 +42,8 @@ TEST(smoke) {
     CHECK(wait_for(w.seg, p, kNever, [] { return true; }, no_more) == Wait::done);
     CHECK(wait_for(w.seg, p, 0, [] { return false; }, no_more) == Wait::timeout);
     CHECK_EQ(p.word.load(), 0);
-    notify_one(p);
-    notify_all(p);
+    notify_one(w.seg, p);
+    notify_all(w.seg, p);
     CHECK_EQ(p.word.load(), 0);  // nobody there: not even a write
 }
 
@@ -84,7 +84,7 @@ TEST(mpmc) {
             for (u32 i = 0; i < each; ++i) {
                 if (me < 3) {
                     there.fetch_add(1);
-                    notify_one(p);
+                    notify_one(w.seg, p);
                     continue;
                 }
                 const auto take_one = [&] {
@@ -132,7 +132,7 @@ TEST(wakes_one_of_several) {
             while ((p.word.load() & kSleepers) == 0 || !all_sleep(left)) sched_yield();
             const u32 before = looks.load();
             there.fetch_add(1);
-            notify_one(p);
+            notify_one(w.seg, p);
             while (taken.load() != kWaiters - left + 1) sched_yield();
             CHECK_EQ(looks.load(), before + 1);  // the others were left in peace
         }
@@ -156,7 +156,7 @@ TEST(wakes_all) {
             // Every other time they are about to sleep, or asleep; else about to come.
             while (round % 2 != 0 && (waiting.load() != 2 || (p.word.load() & kSleepers) == 0)) sched_yield();
             go.store(round);
-            notify_all(p);
+            notify_all(w.seg, p);
         });
     }
 }
@@ -215,7 +215,7 @@ TEST(leaving_passes_the_wake_up_on) {
             } else {
                 for (u32 i = 0; i < round % 50; ++i) sched_yield();
                 there.store(1);
-                notify_one(p);
+                notify_one(w.seg, p);
             }
         });
     }
@@ -234,8 +234,79 @@ TEST(survives_kill_spinning) {
     });
     CHECK(was_killed(reap(pid)));
     there.store(1);
-    notify_one(p);  // goes to the spinner that is dead
+    notify_one(w.seg, p);  // goes to the spinner that is dead
     disturb(p, w.seg);
     waiter.join();
     CHECK_EQ(p.spinner.load(), 0);
+}
+
+namespace {
+
+// As allcores/several.py does it: true in time, and before the net.
+template <class Ready>
+void wait_for_both(const Segment& seg, Parking& a, Parking& b, Ready&& ready) {
+    const i64 start = now_ns();
+    for (;;) {
+        const u32 seen = several_now(seg);
+        for (Parking* p : {&a, &b}) p->word.fetch_or(kSeveral, std::memory_order_seq_cst);
+        if (ready()) break;
+        sleep_several(seg, seen, kNever);
+    }
+    CHECK(now_ns() - start < kNet);
+}
+
+}  // namespace
+
+TEST(several_at_once) {
+    for (const u32 cpus : {0U, 8U}) {
+        World w;
+        w.seg.header().usable_cpus = cpus;
+        Parking places[2]{};
+        std::atomic<u32> there[2]{};
+        const u32 n = rounds(20'000);
+        std::atomic<u32> seen{0};
+        in_threads(4, [&](u32 me) {
+            if (me < 2) {  // one changes, at two places, by one call and by the other
+                for (u32 i = 0; me == 0 && i < n; ++i) {
+                    there[i % 2].fetch_add(1);
+                    i % 3 == 0 ? notify_all(w.seg, places[i % 2]) : notify_one(w.seg, places[i % 2]);
+                    if (i % 4 == 0) {
+                        while (seen.load() < i + 1) sched_yield();
+                    }
+                }
+                return;
+            }
+            if (me == 2) {
+                for (u32 got = 0; got < n;) {
+                    wait_for_both(w.seg, places[0], places[1], [&] { return there[0].load() + there[1].load() > got; });
+                    got = there[0].load() + there[1].load();
+                    seen.store(got);
+                }
+                return;
+            }
+            // Beside one who waits for the first alone.
+            u32 got = 0;
+            while (got < (n + 1) / 2) {
+                wait_in_time(w.seg, places[0], [&] { return there[0].load() > got; }, [] { return true; });
+                got = there[0].load();
+            }
+        });
+    }
+}
+
+// Killed between taking the announcement down and telling: recovery tells.
+TEST(several_survives_kill) {
+    World w;
+    Parking& p = shared<Parking>();
+    std::atomic<u32>& there = shared<std::atomic<u32>>();
+    Parking other{};
+    std::thread waiter([&] { wait_for_both(w.seg, p, other, [&] { return there.load() != 0; }); });
+    while ((other.word.load() & kSeveral) == 0) sched_yield();
+    const pid_t pid = start_and_die(w, [&] {
+        there.store(1);
+        p.word.fetch_and(~kSeveral);
+        die();
+    });
+    w.settle(pid);
+    waiter.join();
 }

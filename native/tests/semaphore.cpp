@@ -26,7 +26,7 @@ void acquire(World& w, BoundedSemaphore& s) {
     BoundedSemaphoreView v(w.seg, s);
     wait_in_time(w.seg, s.parking, [&] { return v.try_acquire(); }, [&] { return v.value() > 0; });
 }
-bool give_back(World&, Semaphore& s) { return release(s, 1); }
+bool give_back(World& w, Semaphore& s) { return release(w.seg, s, 1); }
 bool give_back(World& w, BoundedSemaphore& s) { return BoundedSemaphoreView(w.seg, s).release(); }
 i64 value(World&, Semaphore& s) { return s.value.load(); }
 i64 value(World& w, BoundedSemaphore& s) { return BoundedSemaphoreView(w.seg, s).value(); }
@@ -55,7 +55,7 @@ TEST(smoke) {
     CHECK(try_acquire(s));
     CHECK(try_acquire(s));
     CHECK(!try_acquire(s));
-    CHECK(release(s, 1));
+    CHECK(release(w.seg, s, 1));
     CHECK(try_acquire(s));
     BoundedSemaphore& b = bounded(w, 2);
     BoundedSemaphoreView v(w.seg, b);
@@ -74,8 +74,8 @@ TEST(smoke) {
 TEST(capacity) {
     World w;
     Semaphore& s = semaphore(w, 1);
-    CHECK(release(s, kNever - 1));
-    CHECK(!release(s, 1));  // instead of a sum below zero
+    CHECK(release(w.seg, s, kNever - 1));
+    CHECK(!release(w.seg, s, 1));  // instead of a sum below zero
     for (const u64 permits : {u64{0}, u64{1}, u64{1'000}}) {
         BoundedSemaphore& b = bounded(w, permits);
         BoundedSemaphoreView v(w.seg, b);
@@ -121,7 +121,7 @@ TEST(release_many) {
         std::atomic<u32> through{0};
         in_threads(4, [&](u32 me) {
             if (me == 0) {
-                CHECK(release(s, 3));
+                CHECK(release(w.seg, s, 3));
                 return;
             }
             acquire(w, s);
@@ -143,7 +143,7 @@ TEST(survives_kill) {
         kill(victim, SIGKILL);
         CHECK(was_killed(reap(victim)));
         if (round % 2 == 0) w.settle(victim);
-        CHECK(release(s, 1));
+        CHECK(release(w.seg, s, 1));
         if (round % 2 != 0) w.settle(victim);
         CHECK(went_well(reap(other)));
         w.settle(other);

@@ -48,7 +48,7 @@ TEST(smoke) {
     Event& e = w.object<Event>(Kind::event);
     CHECK(wait_for(w.seg, e.parking, now_ns() + 1'000'000, [&] { return e.is_set.load() != 0; }, [] { return false; }) ==
           Wait::timeout);
-    set(e);
+    set(w.seg, e);
     wait_set(w, e);
 }
 
@@ -63,7 +63,7 @@ TEST(event_tells_all) {
             in_threads(4, [&](u32 me) {
                 if (me == 0) {
                     told = round + 1;
-                    set(e);
+                    set(w.seg, e);
                     return;
                 }
                 wait_set(w, e);
@@ -81,7 +81,7 @@ TEST(event_survives_kill) {
     while ((e.parking.word.load() & kSleepers) == 0) sched_yield();
     kill(victim, SIGKILL);
     CHECK(was_killed(reap(victim)));
-    set(e);
+    set(w.seg, e);
     w.settle(victim);
     CHECK(went_well(reap(other)));
 }

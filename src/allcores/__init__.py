@@ -17,6 +17,7 @@ _LAZY = {
     "get_context": "context",
     **dict.fromkeys(
         (
+            "BufferTooShort",
             "ConsumerDied",
             "DeadlockError",
             "InitializerFailed",
@@ -46,6 +47,7 @@ _OF_DEFAULT_CONTEXT = (
         "Event",
         "JoinableQueue",
         "Lock",
+        "Pipe",
         "Pool",
         "Process",
         "Queue",
@@ -56,7 +58,7 @@ _OF_DEFAULT_CONTEXT = (
         "SharedArray",
         "SimpleQueue",
     ),
-    *("Thread", "Value", "active_children", "cpu_count", "current_process", "share"),
+    *("Thread", "Value", "active_children", "cpu_count", "current_process", "share", "wait"),
 )
 
 __all__ = tuple(sorted((*_LAZY, *_OF_DEFAULT_CONTEXT)))

@@ -70,6 +70,25 @@ class Context:
         """Make a queue without limits; see ``allcores.queues.SimpleQueue``."""
         raise NotImplementedError
 
+    def Pipe(self, duplex: bool = True) -> tuple[Any, Any]:  # noqa: N802
+        """Make a pipe: its two ends, each an ``allcores.connection.Connection``.
+
+        Args:
+            duplex: both ends send and receive. False: the first only receives, the second only sends.
+        """
+        from allcores import connection
+
+        return connection.join_ends(self._pipe_ends, duplex)
+
+    def _pipe_ends(self) -> Any:
+        raise NotImplementedError
+
+    def wait(self, object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
+        """Wait until some of the things are ready; see ``allcores.several.wait``."""
+        from allcores import several
+
+        return several.wait(object_list, timeout)
+
     def Lock(self, *, on_owner_death: Any = "poison") -> Any:  # noqa: N802
         """Make a lock; see ``allcores.sync.Lock``."""
         from allcores import sync

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     class TimeoutError(multiprocessing.TimeoutError, builtins.TimeoutError):
         """A result was not there in time. Nothing is cancelled: the work goes on."""
 
+    class BufferTooShort(multiprocessing.BufferTooShort):
+        """What was received does not fit into the buffer; the bytes are ``args[0]``."""
+
 
 __all__ = (
     "BlockedThread",
+    "BufferTooShort",
     "ConsumerDied",
     "DeadlockError",
     "InitializerFailed",
@@ -38,18 +42,19 @@ __all__ = (
 
 
 def __getattr__(name: str) -> type[Exception]:
-    # The parent class costs the import of multiprocessing, which nothing else here needs.
-    if name != "TimeoutError":
+    # The parent classes cost the import of multiprocessing, which nothing else here needs.
+    if name not in ("TimeoutError", "BufferTooShort"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import builtins
     import multiprocessing
 
-    doc = "A result was not there in time. Nothing is cancelled: the work goes on."
-    made = type(
-        "TimeoutError", (multiprocessing.TimeoutError, builtins.TimeoutError), {"__doc__": doc, "__module__": __name__}
-    )
+    parents: tuple[type[Exception], ...] = (multiprocessing.BufferTooShort,)
+    doc = "What was received does not fit into the buffer; the bytes are ``args[0]``."
+    if name == "TimeoutError":
+        parents = (multiprocessing.TimeoutError, builtins.TimeoutError)
+        doc = "A result was not there in time. Nothing is cancelled: the work goes on."
     # Of two threads that ask first, one makes the class.
-    found: type[Exception] = globals().setdefault("TimeoutError", made)
+    found: type[Exception] = globals().setdefault(name, type(name, parents, {"__doc__": doc, "__module__": __name__}))
     return found
 
 

@@ -7,6 +7,7 @@ import queue
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from allcores import several
 from allcores.base import here
 from allcores.counting import check_limits, estimate_bytes
 from allcores.errors import ConsumerDied
@@ -38,6 +39,7 @@ class LocalQueue(queue.Queue[Any]):
         timeout = None if timeout is None else max(timeout, 0)
         if self._max_bytes is None:
             super().put(obj, block, timeout)
+            several.tell()
             return
         size = estimate_bytes(obj)
         with self.not_full:
@@ -48,6 +50,7 @@ class LocalQueue(queue.Queue[Any]):
             self._put(obj)
             self.unfinished_tasks += 1
             self.not_empty.notify()
+        several.tell()
 
     def _fits(self, size: int) -> bool:
         assert self._max_bytes is not None
@@ -67,6 +70,10 @@ class LocalQueue(queue.Queue[Any]):
     def full(self) -> bool:
         """Whether as many items or bytes wait as may."""
         return super().full() or (self._max_bytes is not None and self._bytes >= self._max_bytes)
+
+    def _is_ready(self) -> bool:
+        self._check_open("wait")
+        return not self.empty()
 
     def _check_open(self, what: str) -> None:
         if self.closed:

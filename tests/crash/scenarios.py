@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import threading
 from queue import Full
 from typing import TYPE_CHECKING, Any
 
@@ -213,6 +214,76 @@ def make_and_drop() -> None:
     del queue, lock, value
 
 
+def talking(run: Run) -> None:
+    """Something received and sent, and the end of the one who did."""
+    here, there = allcores.Pipe()
+    here.send("hello")
+    death = run.victim(talk, there)
+    there.close()
+    assert ends_after(here) == (["answer"] if death.passed("put.committing") else [])
+    assert isinstance(error_of(lambda: here.send("late")), BrokenPipeError)
+
+
+def talk(connection: Any) -> None:
+    connection.recv()
+    connection.send("answer")
+    connection.close()
+
+
+def ends_after(connection: Any) -> list[Any]:
+    """What is received before the end, which must come."""
+    items = []
+    while connection.poll(PATIENCE):
+        try:
+            items.append(connection.recv())
+        except EOFError:
+            return items
+    raise AssertionError("the end has not come")
+
+
+def passing_an_end_on(run: Run) -> None:
+    """An end that comes by a queue, and goes on by another: nobody has it for ever."""
+    here, there = allcores.Pipe()
+    first, second = allcores.Queue(), allcores.Queue()
+    first.put(there)
+    there.close()
+    death = run.victim(pass_on, first, second)
+    arrives = death.passed("put.committing")
+    assert len(drain(first)) == (not death.passed("take.freed"))
+    if arrives:
+        with second.get(timeout=PATIENCE) as last:
+            last.send("here")
+    assert ends_after(here) == (["here"] if arrives else [])
+
+
+def pass_on(first: allcores.Queue, second: allcores.Queue) -> None:
+    second.put(first.get(timeout=PATIENCE))
+
+
+def waited_for(run: Run, change: Callable[[Any], None]) -> None:
+    """Somebody waits for several things while the victim changes one of them."""
+    queue, event, other = allcores.Queue(), allcores.Event(), allcores.Event()
+    native.several_announce([queue.offset, event.offset])  # before the victim comes, in any case
+    ready: list[Any] = []
+    waits = threading.Thread(target=lambda: ready.extend(allcores.wait([queue, event, other], PATIENCE)))
+    waits.start()
+    run.victim(change, (queue, event))
+    if queue.empty() and not event.is_set():
+        other.set()
+    waits.join(PATIENCE)
+    assert not waits.is_alive()
+    assert ready
+
+
+def put_one(things: tuple[Any, Any]) -> None:
+    things[0].put(1)
+
+
+def set_one(things: tuple[Any, Any]) -> None:
+    things[1].set()
+    things[0].put(1)
+
+
 _classes = iter(range(1000))
 
 
@@ -406,6 +477,10 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "stepping over a tomb": stepping_over,
     "lock": functools.partial(locking, make=allcores.Lock),
     "rlock": functools.partial(locking, make=allcores.RLock),
+    "talking": talking,
+    "passing an end on": passing_an_end_on,
+    "a put that is waited for": functools.partial(waited_for, change=put_one),
+    "a set that is waited for": functools.partial(waited_for, change=set_one),
     "adding to a Value": adding,
     "updating a Value": updating,
     "setting a field": functools.partial(setting_a_field, name="x"),

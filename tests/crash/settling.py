@@ -9,7 +9,7 @@ import allcores
 from allcores import start
 
 from .dying import PATIENCE, Death, Stopped
-from .scenarios import ITEMS, check_lock, drain, get_one, plain, put_all, use
+from .scenarios import ITEMS, check_lock, drain, ends_after, get_one, plain, put_all, talk, use
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,7 @@ FIRST = {
     "put.committing": ["handover.block", "recover.commit_finished", "recover.head_lowered"],
     "take.accepted": ["handover.block", "recover.put_back", "recover.cells_done", "recover.head_lowered"],
     "acquire.taken": ["poison.begun", "poison.done"],
+    "pipe.side_let_go": ["recover.side_cleared"],
 }
 
 
@@ -39,12 +40,16 @@ def settle(place: Path, first: str, step: str) -> None:
     queues = {name: allcores.Queue(3) for name in ("put.claimed", "put.committing", "take.accepted")}
     put_all(queues["take.accepted"], [item, "second"])
     lock = allcores.Lock()
+    here, there = allcores.Pipe()
+    here.send("hello")
     stopped = {
         "put.claimed": Stopped(place, "put.claimed", put_all, queues["put.claimed"], [item]),
         "put.committing": Stopped(place, "put.committing", put_all, queues["put.committing"], [item]),
         "take.accepted": Stopped(place, "take.accepted", get_one, queues["take.accepted"]),
         "acquire.taken": Stopped(place, "acquire.taken", use, lock),
+        "pipe.side_let_go": Stopped(place, "pipe.side_let_go", talk, there),
     }
+    there.close()
     del os.environ["ALLCORES_DIE_AT"]  # the next template is to live
     stopped[first].process.kill()
     stopped[first].process.join(PATIENCE)
@@ -61,6 +66,7 @@ def settle(place: Path, first: str, step: str) -> None:
     assert drain(queues["put.claimed"]) == []
     assert drain(queues["put.committing"]) == [plain(item)]
     assert drain(queues["take.accepted"]) == [plain(item), "second"]
+    assert ends_after(here) == ["answer"]
     check_lock(lock, Death(["acquire.taken"], 0, pid))
     for queue in queues.values():
         put_all(queue, [1, 2, 3])

@@ -50,7 +50,15 @@ class Rescue(NamedTuple):
 
     def wake_all(self) -> World:
         last = {Flaw.SETTLE_LAST: "settle", Flaw.SPINNER_LAST: "clear_spinner"}
-        return self.then(last.get(self.config.flaw, "release") if self.config.flaw else "release").woken()
+        told = "release" if self.config.flaw is Flaw.SEVERAL_NOT_TOLD else "count_several_up"
+        return self.then(last.get(self.config.flaw, told) if self.config.flaw else told).woken()
+
+    def count_several_up(self) -> World:
+        """Always: the dead may have taken the announcement down already."""
+        return self.then("wake_several").counted(several=True)
+
+    def wake_several(self) -> World:
+        return self.then("release").told()
 
     def release(self) -> World:
         """The slot may be used again."""
@@ -63,7 +71,7 @@ class ParkingModel:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.slots = [1 if config.one_process else me for me in range(1, config.waiters + 1)]
-        self.slots += range(config.waiters + 1, config.waiters + len(config.changes) + 1)
+        self.slots += range(config.waiters + 1, config.waiters + len(config.changes) + config.several + 1)
 
     def initial(self) -> World:
         config = self.config
@@ -72,12 +80,13 @@ class ParkingModel:
         begin = Process("look_soon" if config.promises else "attempt")
         processes = [Process("asleep")] * config.asleep + [begin] * (config.waiters - config.asleep)
         processes += [changer._replace(todo=n) for n in config.changes]
+        processes += [Process("read_several")] * config.several
         world = World(tuple(processes), config.kills, config.breaks, config.monitor_kills)
         return world._replace(sleepers=config.asleep > 0)
 
     def steps(self, world: World) -> Iterator[tuple[str, World]]:
         for me, process in enumerate(world.processes, 1):
-            if process.step in ("dead", "done", "asleep"):
+            if process.step in ("dead", "done", "asleep", "several"):
                 continue
             after = getattr(Turn(self.config, world, me, self.slots[me - 1], process), process.step)()
             for world_after in after if isinstance(after, list) else [after]:
@@ -111,10 +120,11 @@ class ParkingModel:
 
     def finished(self, world: World) -> bool:
         """All changes made, all deaths recovered, and nobody left who waits for what is there."""
-        waiters, changers = world.processes[: self.config.waiters], world.processes[self.config.waiters :]
+        n = self.config.waiters
+        changers = world.processes[n : n + len(self.config.changes)]
         if world.dead or any(p.step not in ("done", "dead") for p in changers):
             return False
-        return not world.items or all(p.step in ("done", "dead") for p in waiters)
+        return not world.items or all(p.step in ("done", "dead") for p in world.processes)
 
     def hopeful(self, world: World) -> bool:
         """Nobody may wait for ever beside what he waits for."""

@@ -1,12 +1,17 @@
 """Sleepers and wake-ups of native/include/allcores/park.hpp as a model: one Parking, and what is waited for there.
 
     waiter:  attempt  spin  spin_attempt  looked  announce  look_again  sleep  woken  look_again ...  more  notify_one
-    changer: change  notify_one = see_spinner  see_sleepers  see_waking  set_waking  count_up  wake_one
-    monitor: settle  disturb    = clear_spinner  clear_waking  count_up  wake_all
+    changer: change  notify_one = see_spinner  see_sleepers  [tell]  see_waking  set_waking  count_up  wake_one
+    several: read_several  announce_several  look_several  sleep_several
+    tell:    take_several_down  count_several_up  wake_several
+    monitor: settle  disturb    = clear_spinner  clear_waking  count_up  wake_all      then tell, always
 
 What is waited for is a number of items (a change adds one, an attempt takes one), or an event (one change, seen by
 all). Every step is one atomic access or one futex call. The count in the Parking's word has no end, so a process
-only knows whether the word it has read is `fresh`: not counted up since; that the count wraps round is left out.
+only knows whether the word it has read is `fresh`: not changed since; that the count wraps round is left out.
+
+Who waits for several things sleeps on one word for all of them, in the header of the segment, and takes nothing: it
+only looks. Its announcement is a bit of its own in each Parking.
 
 Time is left out: a timeout, a signal or the net of 5 s may end any sleep, but as a fault, never as a way out; and where
 the code looks how long ago somebody was woken, both answers are tried. So whatever is stuck here waits for ever, or
@@ -40,6 +45,11 @@ class Flaw(Enum):
     WAKING_STAYS = auto()  # and on a dead one who was woken
     SPINNER_LAST = auto()  # disturbs first: changes before the spinner is cleared wake nobody
     SETTLE_LAST = auto()  # disturbs first: what is put back afterwards wakes nobody
+    SEVERAL_AFTER_WAKING = auto()  # tells those who wait for several only where somebody is to be woken here as well
+    SEVERAL_READ_LATE = auto()  # reads the header's word when it has looked: a change between the two wakes nobody
+    SEVERAL_ANNOUNCED_LATE = auto()  # announces itself when it has looked
+    SEVERAL_TOLD_FIRST = auto()  # and then takes the announcement down, which may be a new one by then
+    SEVERAL_NOT_TOLD = auto()  # who died between the two has told nobody, and nobody does it for him
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class Config:
     keeps: bool = False  # who is woken by those tells nobody
     kills: int = 0
     mortal: tuple[int, ...] = ()  # the slots that can die, if not all
+    several: int = 0  # those who wait for this among several things
     monitor_kills: int = 0
     flaw: Flaw | None = None
 
@@ -67,8 +78,9 @@ class Process(NamedTuple):
     step: str
     todo: int = 0  # changes it has yet to make
     back: str = ""  # the step after notify_one or notify_all
-    fresh: bool = False  # the Parking's word is as it was read
+    fresh: bool = False  # the Parking's word is as it was read; for who waits for several, the header's
     done: bool = False  # the spinner has got it
+    after: str = ""  # the step after telling those who wait for several
     broken: str = ""  # "timeout" or "signal" ended its sleep
     taking: bool = False  # the item it took is still in a READING cell
 
@@ -89,14 +101,25 @@ class World(NamedTuple):
     monitor_kills: int
     items: int = 0
     sleepers: bool = False  # bit 0 of the word
+    several: bool = False  # bit 1
     spinner: int = 0
     waking: bool = False
     monitor: str = "begin"
     dead: tuple[Dead, ...] = ()
 
-    def counted(self) -> World:
-        """The count in the word goes up: nobody's word is fresh any more."""
-        return self._replace(processes=tuple(p._replace(fresh=False) if p.fresh else p for p in self.processes))
+    def counted(self, several: bool = False) -> World:
+        """The word changes, the Parking's or the header's: nobody's copy of it is fresh any more."""
+        return self._replace(
+            processes=tuple(
+                p._replace(fresh=False) if p.fresh and ("several" in p.step) == several else p for p in self.processes
+            )
+        )
+
+    def told(self) -> World:
+        """futex_wake of all who wait for several."""
+        return self._replace(
+            processes=tuple(p._replace(step="read_several") if p.step == "several" else p for p in self.processes)
+        )
 
     def woken(self) -> World:
         """futex_wake of all."""
@@ -137,7 +160,7 @@ class Turn(NamedTuple):
 
     def end_notify(self) -> World:
         """Goes on after notify_one or notify_all; registers that are not in use make no new states."""
-        return self.then(self.process.back, back="", fresh=False)
+        return self.then(self.process.back, back="", after="", fresh=False)
 
     def clear_promise(self) -> tuple[bool, Turn]:
         """looked(): CAS(spinner, me, 0)."""
@@ -184,7 +207,8 @@ class Turn(NamedTuple):
         step = "sleep" if self.config.flaw is Flaw.LOOK_BEFORE_ANNOUNCE else "look_again"
         if self.process.broken == "again":  # only in the flaw
             step = "sleep"
-        return self.then(step, fresh=True, broken=self.process.broken.replace("again", ""))._replace(sleepers=True)
+        turn = self if self.world.sleepers else self.with_world(self.world.counted())
+        return turn.then(step, fresh=True, broken=self.process.broken.replace("again", ""))._replace(sleepers=True)
 
     def look_again(self) -> World:
         flaw = self.config.flaw
@@ -198,7 +222,8 @@ class Turn(NamedTuple):
         return self.then("announce_late" if flaw is Flaw.LOOK_BEFORE_ANNOUNCE else "sleep")
 
     def announce_late(self) -> World:  # only in the flaw
-        return self.then("sleep", fresh=True)._replace(sleepers=True)
+        turn = self if self.world.sleepers else self.with_world(self.world.counted())
+        return turn.then("sleep", fresh=True)._replace(sleepers=True)
 
     def forget_late(self) -> World:  # only in the flaw
         after = self._replace(world=self.world._replace(waking=False))
@@ -274,11 +299,17 @@ class Turn(NamedTuple):
         return self.end_notify() if self.world.spinner else self.then("see_sleepers")
 
     def see_sleepers(self) -> World:
-        return self.then("see_waking") if self.world.sleepers else self.end_notify()
+        """One load for both bits: whoever waits for several is told in any case."""
+        after = "see_waking" if self.world.sleepers else "end_notify"
+        if self.world.several and self.config.flaw is not Flaw.SEVERAL_AFTER_WAKING:
+            return self.tell(after)
+        return self.then(after) if self.world.sleepers else self.end_notify()
 
     def see_waking(self) -> list[World]:
         """Who was woken and has not looked is counted on, for a while."""
         goes_on = self.then("set_waking")
+        if self.config.flaw is Flaw.SEVERAL_AFTER_WAKING and self.world.several:
+            goes_on = self.tell("set_waking")
         return [self.end_notify(), goes_on] if self.world.waking else [goes_on]
 
     def set_waking(self) -> World:
@@ -303,13 +334,64 @@ class Turn(NamedTuple):
     # notify_all
 
     def see_all(self) -> World:
-        return self.then("take_down", fresh=True) if self.world.sleepers else self.end_notify()
+        announced = self.world.sleepers or self.world.several
+        return self.then("take_down", fresh=True) if announced else self.end_notify()
 
     def take_down(self) -> World:
-        """CAS from the word as it was read."""
+        """CAS from the word as it was read: both bits at once."""
         if not self.process.fresh:
             return self.then("see_all")
-        return self.then("wake_all", fresh=False).counted()._replace(sleepers=False)
+        after = "count_several_up" if self.world.several else ""
+        return self.then("wake_all", fresh=False, after=after).counted()._replace(sleepers=False, several=False)
 
     def wake_all(self) -> World:
-        return self.end_notify().woken()
+        after = self.then("count_several_up", after="end_notify") if self.process.after else self.end_notify()
+        return after.woken()
+
+    # tell, of which both make use
+
+    def tell(self, after: str) -> World:
+        """Goes on with telling whoever waits for several, and then `after`."""
+        first = "count_several_up" if self.config.flaw is Flaw.SEVERAL_TOLD_FIRST else "take_several_down"
+        return self.then(first, after=after)
+
+    def take_several_down(self) -> World:
+        told_first = self.config.flaw is Flaw.SEVERAL_TOLD_FIRST
+        after = self.told_on() if told_first else self.then("count_several_up")
+        return after.counted()._replace(several=False)
+
+    def count_several_up(self) -> World:
+        return self.then("wake_several").counted(several=True)
+
+    def wake_several(self) -> World:
+        if self.config.flaw is Flaw.SEVERAL_TOLD_FIRST:
+            return self.then("take_several_down").told()
+        return self.told_on().told()
+
+    def told_on(self) -> World:
+        """Goes on after telling."""
+        after = self.process.after
+        return self.end_notify() if after == "end_notify" else self.then(after, after="")
+
+    # one who waits for this among several things
+
+    def read_several(self) -> World:
+        flaw = self.config.flaw
+        step = "look_several" if flaw is Flaw.SEVERAL_ANNOUNCED_LATE else "announce_several"
+        return self.then(step, fresh=flaw is not Flaw.SEVERAL_READ_LATE)
+
+    def announce_several(self) -> World:
+        step = "sleep_several" if self.config.flaw is Flaw.SEVERAL_ANNOUNCED_LATE else "look_several"
+        turn = self if self.world.several else self.with_world(self.world.counted())
+        return turn.then(step)._replace(several=True)
+
+    def look_several(self) -> World:
+        if self.world.items:
+            return self.then("done", fresh=False)
+        if self.config.flaw is Flaw.SEVERAL_READ_LATE:
+            return self.then("sleep_several", fresh=True)
+        return self.then("announce_several" if self.config.flaw is Flaw.SEVERAL_ANNOUNCED_LATE else "sleep_several")
+
+    def sleep_several(self) -> World:
+        """futex_wait on the header's word."""
+        return self.then("several" if self.process.fresh else "read_several", fresh=False)

@@ -21,11 +21,19 @@ CASES = {
     "workers of a pool": Config(2, changes=(2,), asleep=1, promises=True, spins=False),
     "threads of one process": Config(2, changes=(2,), asleep=1, one_process=True),
     "an event": Config(2, changes=(1,), event=True, spins=False, kills=1),
+    "several": Config(1, changes=(1, 1), asleep=1, several=1, spins=False),
+    "several, beside a spinner": Config(1, changes=(2,), several=1),
+    "several, any one dies": Config(1, changes=(1,), asleep=1, several=1, spins=False, kills=1),
+    "several, an event": Config(1, changes=(1,), event=True, several=1, spins=False, kills=1, monitor_kills=1),
     # The Linux futex tells who was woken from who was interrupted, and whoever was counted on looks: so passing a
     # wake-up on when leaving without the thing, as the code does, is more than is needed.
     "who leaves tells nobody": Config(2, changes=(1,), breaks=1, spins=False, keeps=True),
 }
 LARGER = {
+    "several, awake": Config(1, changes=(1, 1), several=1, spins=False),
+    "several, of two changers": Config(1, changes=(1, 1), asleep=1, several=2, spins=False),
+    "several, beside a spinner": Config(1, changes=(2,), several=1, breaks=1, kills=1),
+    "several, any two die": Config(1, changes=(1,), asleep=1, several=1, spins=False, kills=2, monitor_kills=1),
     "two items at once": Config(2, changes=(2,), breaks=1, kills=1),
     "timeouts and signals": Config(2, changes=(1,), breaks=2),
     "two changers": Config(2, changes=(1, 1)),
@@ -43,6 +51,7 @@ LARGER = {
 ONE = Config(1, changes=(1,))
 TWO = Config(2, changes=(2,), asleep=1)
 DIES = Config(2, changes=(1,), kills=1)
+SEVERAL = Config(1, changes=(2,), several=1, spins=False)
 FLAWED = [
     (Flaw.LOOK_BEFORE_ANNOUNCE, ONE),
     (Flaw.NOTIFY_BEFORE_CHANGE, ONE),
@@ -59,6 +68,11 @@ FLAWED = [
     (Flaw.WAKING_STAYS, CASES["a changer dies"]),
     (Flaw.SPINNER_LAST, DIES),
     (Flaw.SETTLE_LAST, DIES),
+    (Flaw.SEVERAL_AFTER_WAKING, SEVERAL),
+    (Flaw.SEVERAL_READ_LATE, SEVERAL),
+    (Flaw.SEVERAL_ANNOUNCED_LATE, SEVERAL),
+    (Flaw.SEVERAL_TOLD_FIRST, CASES["several"]),
+    (Flaw.SEVERAL_NOT_TOLD, replace(SEVERAL, changes=(1,), kills=1)),
 ]
 
 

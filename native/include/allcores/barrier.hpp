@@ -66,7 +66,7 @@ public:
     bool trip(u64 word) {
         u64 tripping = with(word, BarrierState::tripping, seg_.me);
         if (!b_.phase.compare_exchange_strong(tripping, next(word, true))) return false;
-        notify_all(b_.parking);
+        notify_all(seg_, b_.parking);
         return true;
     }
 
@@ -74,13 +74,13 @@ public:
         u64 w = b_.phase.load();
         while (state(w) != BarrierState::broken) {
             if (!b_.phase.compare_exchange_weak(w, with(w, BarrierState::broken, 0))) continue;
-            notify_all(b_.parking);
+            notify_all(seg_, b_.parking);
             return;
         }
     }
     // Only if the phase of `word` is still filling.
     void break_phase(u64 word) {
-        if (b_.phase.compare_exchange_strong(word, with(word, BarrierState::broken, 0))) notify_all(b_.parking);
+        if (b_.phase.compare_exchange_strong(word, with(word, BarrierState::broken, 0))) notify_all(seg_, b_.parking);
     }
     // By the one that runs the action of the phase of `word`, if nobody has broken it yet.
     void break_tripping(u64 word) { break_phase(with(word, BarrierState::tripping, seg_.me)); }
@@ -98,7 +98,7 @@ public:
             const auto after = static_cast<std::int16_t>(static_cast<u16>(a >> 16) - static_cast<u16>(phase(w)));
             if (a != 0 && after <= 0) b_.arrival()[i].compare_exchange_strong(a, 0);
         }
-        notify_all(b_.parking);
+        notify_all(seg_, b_.parking);
     }
 
     u32 waiting() const {

@@ -1,8 +1,6 @@
 // How a ring lies in memory: its positions, its cells, and what they carry. What is done with it is in ring.hpp.
 #pragma once
 
-#include <utility>
-
 #include "object.hpp"
 
 namespace allcores {
@@ -60,7 +58,7 @@ struct Root {
         u32 pad;
     };
     Buffer* buffer() { return reinterpret_cast<Buffer*>(this + 1); }
-    u64* handle() { return reinterpret_cast<u64*>(buffer() + buffers); }  // offsets of objects
+    u64* handle() { return reinterpret_cast<u64*>(buffer() + buffers); }  // as object.hpp has them
     char* pickle() { return reinterpret_cast<char*>(handle() + handles); }
     static u64 most_buffers(u64 block_bytes) { return (block_bytes - sizeof(Root)) / sizeof(Buffer); }
     bool fits(u64 block_bytes) const {
@@ -132,8 +130,15 @@ inline void unpin_handles(Segment& seg, Arena& arena, BlockId id) {
     Root& root = root_of(arena, id);
     if (!root.fits(arena.size(id))) return;
     for (u32 i = 0; i < root.handles; ++i) {
-        const u64 offset = std::exchange(root.handle()[i], 0);
-        if (!is_object_at(seg, arena, offset)) continue;
+        const u64 handle = root.handle()[i];
+        const u64 offset = offset_of(handle);
+        const bool is_there = is_object_at(seg, arena, offset);
+        if (is_there && side_of(handle) != 0) {
+            root.handle()[i] = offset;  // from here on it names the object alone
+            unpin_side(seg, arena, handle);
+        }
+        root.handle()[i] = 0;
+        if (!is_there) continue;
         Object& o = seg.at<Object>(offset);
         const BlockId block = o.head.block;
         const BlockWord seen = arena.look(block);

@@ -43,12 +43,12 @@ class ChannelView {
 public:
     ChannelView(Segment& seg, Arena& arena, Channel& c) : seg_(seg), arena_(arena), channel_(c) {}
 
-    // A new channel, held by this process; 0: no memory.
-    static u64 create(Segment& seg, Arena& arena, u64 bound, Counting counting = {}) {
-        const BlockId block = arena.take(sizeof(Channel) + counting.bytes());
+    // A new channel, held by this process; 0: no memory. `more` bytes for what begins with a channel.
+    static u64 create(Segment& seg, Arena& arena, u64 bound, Counting counting = {}, Kind kind = Kind::channel, u64 more = 0) {
+        const BlockId block = arena.take(sizeof(Channel) + counting.bytes() + more);
         if (block == 0) return 0;
         Channel& c = *reinterpret_cast<Channel*>(arena.data(block));
-        std::memset(static_cast<void*>(&c), 0, sizeof(Channel));
+        std::memset(static_cast<void*>(&c), 0, sizeof(Channel) + more);
         c.bound = bound;
         c.counts = counting.bytes();
         if (c.counts != 0) {
@@ -66,7 +66,7 @@ public:
         c.origin.store(ring);
         c.first.store(ring);
         c.last.store(ring);
-        become_object(seg, arena, c.object, block, Kind::channel);
+        become_object(seg, arena, c.object, block, kind);
         arena.set(view.ring(ring).head_of_block.block, BlockState::object);
         return seg.offset_of(&c);
     }
@@ -76,7 +76,7 @@ public:
             const u64 at = channel_.last.load(std::memory_order_acquire);
             switch (view(at).put(m)) {
                 case Put::ok:
-                    notify_one(channel_.items);
+                    notify_one(seg_, channel_.items);
                     return Sent::ok;
                 case Put::full:
                     return Sent::full;
@@ -97,23 +97,29 @@ public:
             const u64 at = channel_.first.load(std::memory_order_acquire);
             RingView v = view(at);
             const Take took = v.take(m, begins_task);
-            if (v.stepped_over_tomb()) notify_all(channel_.room);  // that made room, whatever else came of it
+            if (v.stepped_over_tomb()) notify_all(seg_, channel_.room);  // that made room, whatever else came of it
             switch (took) {
                 case Take::ok:
                     // In a closed ring it may be this cell that a consumer waits to seal.
-                    if (channel_.bound != 0) notify_one(channel_.room);
-                    else if (ring(at).next.load(std::memory_order_acquire) != 0) notify_one(channel_.items);
+                    if (channel_.bound != 0) notify_one(seg_, channel_.room);
+                    else if (ring(at).next.load(std::memory_order_acquire) != 0) notify_one(seg_, channel_.items);
                     return true;
                 case Take::empty:
                     return false;
-                case Take::drained: {
-                    const u64 next = ring(at).next.load(std::memory_order_acquire);
-                    if (next == 0) return false;
-                    u64 expected = at;
-                    channel_.first.compare_exchange_strong(expected, next);
-                    STEP("channel.consumers_moved");
-                }
+                case Take::drained:
+                    if (!move_on(at)) return false;
             }
+        }
+    }
+
+    // Whether try_take() would get something now; has_item() counts what is still being written.
+    bool can_take() {
+        for (;;) {
+            const u64 at = channel_.first.load(std::memory_order_acquire);
+            RingView v = view(at);
+            const Take found = v.peek();
+            if (v.stepped_over_tomb()) notify_all(seg_, channel_.room);
+            if (found != Take::drained || !move_on(at)) return found == Take::ok;
         }
     }
 
@@ -121,7 +127,7 @@ public:
         for (u64 at = channel_.first.load(); at != 0; at = ring(at).next.load()) {
             RingView v = view(at);
             const bool some = v.has_item();
-            if (v.stepped_over_tomb()) notify_all(channel_.room);
+            if (v.stepped_over_tomb()) notify_all(seg_, channel_.room);
             if (some) return true;
         }
         return false;
@@ -208,6 +214,15 @@ private:
         return seg_.offset_of(&r);
     }
 
+    // Consumers go on from a drained ring to the next; false: there is none.
+    bool move_on(u64 from) {
+        const u64 next = ring(from).next.load(std::memory_order_acquire);
+        if (next == 0) return false;
+        channel_.first.compare_exchange_strong(from, next);
+        STEP("channel.consumers_moved");
+        return true;
+    }
+
     // The ring after a closed one. Whoever needs it makes it; of several, one is linked.
     u64 link(Ring& closed) {
         if (const u64 next = closed.next.load(std::memory_order_acquire)) return next;
@@ -219,7 +234,7 @@ private:
             STEP("channel.ring_linked");
             arena_.set(ring(made).head_of_block.block, BlockState::object);
             STEP("channel.ring_shared");
-            notify_all(channel_.items);
+            notify_all(seg_, channel_.items);
             return made;
         }
         arena_.give_back(ring(made).head_of_block.block);

@@ -9,7 +9,7 @@ namespace allcores {
 class CountedView {
 public:
     CountedView(Segment& seg, Arena& arena, Channel& c)
-        : channel_(c), view_(seg, arena, c), ledger_(seg, c.ledger()) {}
+        : seg_(seg), channel_(c), view_(seg, arena, c), ledger_(seg, c.ledger()) {}
 
     // Of its items `a` is the number of bytes, at least 1.
     bool may_put(const Message& m) { return (ledger_.fits(m.a) && view_.has_room()) || ledger_.is_left_dirty(); }
@@ -43,8 +43,8 @@ public:
         const bool ends_join = mended_ || is_finished();
         ledger_.leave();
         STEP("ledger.left");
-        if (mended_ || made_room_) notify_all(channel_.room);
-        if (ends_join) notify_all(channel_.ledger().finished);
+        if (mended_ || made_room_) notify_all(seg_, channel_.room);
+        if (ends_join) notify_all(seg_, channel_.ledger().finished);
     }
 
     LedgerView& ledger() { return ledger_; }
@@ -68,6 +68,7 @@ private:
         return true;
     }
 
+    const Segment& seg_;
     Channel& channel_;
     ChannelView view_;
     LedgerView ledger_;

@@ -23,7 +23,7 @@ inline constexpr std::size_t kCacheLine = 128;
 
 inline constexpr u64 kMagic = 0x5345524f434c4c41;  // "ALLCORES" in memory
 // Raised by every change of layout: a process of another version refuses to attach.
-inline constexpr u32 kLayoutVersion = 4;
+inline constexpr u32 kLayoutVersion = 5;
 
 inline constexpr u32 kMaxParticipants = 1024;
 inline constexpr u32 kMaxWaiters = 4096;
@@ -61,10 +61,12 @@ struct alignas(kCacheLine) Header {
     std::atomic<u32> locks_made;                                // their running numbers
     std::atomic<u32> waiters_used;                              // no record at or above was ever taken
     std::atomic<u64> tickets;                                   // of blocked acquires: the order in which they began
+
+    alignas(kCacheLine) std::atomic<u32> several;               // futex of all who wait for several things: counts changes
 };
 
 static_assert(std::atomic<u64>::is_always_lock_free && std::atomic<u32>::is_always_lock_free);
-static_assert(sizeof(Header) == 5 * kCacheLine);
+static_assert(sizeof(Header) == 6 * kCacheLine);
 
 inline constexpr u64 align_up(u64 value, u64 step) { return (value + step - 1) / step * step; }
 

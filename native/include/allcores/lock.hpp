@@ -98,6 +98,12 @@ public:
 
     bool held_by_me() const { return owner_of(lock_.word.load()) == mine(); }
     bool is_free() const { return lock_.word.load() == 0; }
+    // Whether an acquire would not wait now; it may raise.
+    bool would_acquire() const {
+        const u64 w = lock_.word.load();
+        if (w == 0 || (w & kPoisoned) != 0 || (lock_.recursive != 0 && owner_of(w) == mine())) return true;
+        return seg_.is_dead(static_cast<Slot>(w));
+    }
     // Of the process that died with it; 0: it is not poisoned.
     u32 died_pid() const {
         const u64 w = lock_.word.load();
@@ -108,7 +114,7 @@ public:
     bool mend() {
         u64 w = lock_.word.load();
         if ((w & kPoisoned) == 0 || !lock_.word.compare_exchange_strong(w, 0)) return false;
-        notify_all(lock_.parking);
+        notify_all(seg_, lock_.parking);
         return true;
     }
 
@@ -142,7 +148,7 @@ private:
             if (now != w) return false;
         }
         if (!lock_.word.compare_exchange_strong(w, 0) && !lock_.word.compare_exchange_strong(poisoned, 0)) return false;
-        notify_one(lock_.parking);
+        notify_one(seg_, lock_.parking);
         return true;
     }
 
@@ -152,7 +158,7 @@ private:
         STEP("release.begun");
         lock_.word.store(0, std::memory_order_seq_cst);
         STEP("release.done");
-        notify_one(lock_.parking);
+        notify_one(seg_, lock_.parking);
     }
 
     // `w` names an owner that is dead. Whoever sees it first does it: the CAS from that very word makes it happen once, and to no
@@ -164,7 +170,7 @@ private:
         const u64 poisoned = static_cast<u64>(p.pid.load()) << 32 | kPoisoned;
         if (!sound) lock_.dead.set(p.name);
         STEP("poison.begun");
-        if (lock_.word.compare_exchange_strong(w, sound ? 0 : poisoned)) notify_all(lock_.parking);
+        if (lock_.word.compare_exchange_strong(w, sound ? 0 : poisoned)) notify_all(seg_, lock_.parking);
         STEP("poison.done");
     }
 

@@ -6,7 +6,7 @@
 
 namespace allcores {
 
-enum class Kind : u32 { none, ring, channel, lock, semaphore, event, data, bounded_semaphore, condition, barrier };
+enum class Kind : u32 { none, ring, channel, lock, semaphore, event, data, bounded_semaphore, condition, barrier, pipe };
 
 // At the start of every block in state `object`, so that recovery can walk them all.
 struct ObjectHead {
@@ -33,22 +33,36 @@ inline bool is_object_at(const Segment& seg, const Arena& arena, u64 offset) {
     return arena.exists(id) && arena.offset(id) == offset && arena.look(id).state() >= BlockState::object;
 }
 
-inline void hold(Object& o, Slot slot) { o.holders[(slot - 1U) / 64].fetch_or(u64{1} << ((slot - 1U) % 64)); }
+// What has pins and holders: an Object, and each side of a pipe (pipe.hpp).
+template <class T>
+void hold(T& o, Slot slot) { o.holders[(slot - 1U) / 64].fetch_or(u64{1} << ((slot - 1U) % 64)); }
 
-inline void pin(Object& o) { o.pins.fetch_add(1 | u64{1} << 32); }
-inline void unpin(Object& o) { o.pins.fetch_sub(1); }
+template <class T>
+void pin(T& o) { o.pins.fetch_add(1 | u64{1} << 32); }
+template <class T>
+void unpin(T& o) { o.pins.fetch_sub(1); }
 
-// Ends an object that nobody holds. What that takes is known above (recover.hpp).
+// What a handle names: the offset of an object; offsets are multiples of 64, and the lowest bits say which side of a pipe
+// it is, if one.
+inline constexpr u64 kSideBits = 3;
+inline u64 side_of(u64 handle) { return handle & kSideBits; }
+inline u64 offset_of(u64 handle) { return handle & ~kSideBits; }
+
+// Ends an object that nobody holds. What that takes is known above (recover.hpp), and so is what a side's pin is (pipe.hpp).
 inline void (*end_unheld)(Segment&, Arena&, Object&) = nullptr;
+inline void (*unpin_side)(Segment&, Arena&, u64 handle) = nullptr;
 
-inline bool is_held_by(const Object& o, Slot slot) {
+template <class T>
+bool is_held_by(const T& o, Slot slot) {
     return (o.holders[(slot - 1U) / 64].load() >> ((slot - 1U) % 64) & 1) != 0;
 }
-inline void clear_hold(Object& o, Slot slot) {
+template <class T>
+void clear_hold(T& o, Slot slot) {
     o.holders[(slot - 1U) / 64].fetch_and(~(u64{1} << ((slot - 1U) % 64)));
 }
 
-inline bool is_held(const Object& o) {
+template <class T>
+bool is_held(const T& o) {
     for (;;) {
         const u64 before = o.pins.load();
         if (static_cast<u32>(before) != 0) return true;

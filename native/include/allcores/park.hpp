@@ -12,11 +12,12 @@
 #pragma once
 
 #include "segment.hpp"
+#include "step.hpp"
 
 namespace allcores {
 
 struct Parking {
-    std::atomic<u32> word;     // bit 0: somebody may sleep; the rest counts wake-ups
+    std::atomic<u32> word;     // bit 0: somebody may sleep; bit 1: or waits for this among several; the rest counts wake-ups
     std::atomic<u32> spinner;  // slot of the one who spins: no wake call is needed while there is one
     std::atomic<u32> waking;   // when somebody was woken who has not looked yet, in odd microseconds; 0: nobody
 };
@@ -24,6 +25,8 @@ struct Parking {
 static_assert(sizeof(Parking) == 12);
 
 inline constexpr u32 kSleepers = 1;
+inline constexpr u32 kSeveral = 2;
+inline constexpr u32 kWakeUp = 4;
 // A sleep is bounded as a net only: what no event tells (a template that was killed, a spinner that was stopped) is noticed then.
 #ifndef ALLCORES_NET_NS  // tests tell the net from a late wake-up, also on a busy machine
 #define ALLCORES_NET_NS 1'000'000'000
@@ -40,31 +43,46 @@ inline constexpr u32 kWakesWithin = 200;
 
 enum class Wait : u8 { done, timeout, interrupted };
 
-inline void notify_all(Parking& p) {
+// Whoever waits for several things looks again. The announcement that was seen is taken down before: one that is put up
+// afterwards belongs to who will see this count. Killed in between, recovery does it (recover.hpp).
+inline void tell_several(const Segment& seg) {
+    auto& several = seg.header().several;
+    several.fetch_add(1, std::memory_order_seq_cst);
+    futex_wake(several, INT_MAX);
+}
+
+inline void notify_all(const Segment& seg, Parking& p) {
     // SYNC POINT change-then-look
     u32 w = p.word.load(std::memory_order_seq_cst);
-    while ((w & kSleepers) != 0) {
-        if (p.word.compare_exchange_weak(w, (w + 2) & ~kSleepers)) {
-            futex_wake(p.word, INT_MAX);
+    while ((w & (kSleepers | kSeveral)) != 0) {
+        if (p.word.compare_exchange_weak(w, (w + kWakeUp) & ~(kSleepers | kSeveral))) {
+            if ((w & kSleepers) != 0) futex_wake(p.word, INT_MAX);
+            STEP("notify.taken_down");
+            if ((w & kSeveral) != 0) tell_several(seg);
             return;
         }
     }
 }
 
 // One wake-up may stand for several changes: whoever is woken passes it on if there is more (wait_for).
-inline void notify_one(Parking& p) {
+inline void notify_one(const Segment& seg, Parking& p) {
     // SYNC POINT change-then-look
     if (p.spinner.load(std::memory_order_seq_cst) != 0) return;  // it looks again before it sleeps
     const u32 w = p.word.load(std::memory_order_seq_cst);
+    if ((w & kSeveral) != 0) {  // they take nothing: whoever sleeps here is woken all the same
+        p.word.fetch_and(~kSeveral, std::memory_order_seq_cst);
+        STEP("notify.taken_down");
+        tell_several(seg);
+    }
     if ((w & kSleepers) == 0) return;
     const u32 now = static_cast<u32>(now_ns() / 1000) | 1;
     const u32 woken = p.waking.load(std::memory_order_seq_cst);
     if (woken != 0 && now - woken < kWakesWithin) return;  // it has yet to look
     p.waking.store(now, std::memory_order_seq_cst);
-    p.word.fetch_add(2);  // whoever is just falling asleep on the old value wakes at once
+    p.word.fetch_add(kWakeUp);  // whoever is just falling asleep on the old value wakes at once
     if (futex_wake(p.word, 1) == 0) {
         p.waking.store(0, std::memory_order_seq_cst);
-        notify_all(p);  // nobody was there: take the announcement down
+        notify_all(seg, p);  // nobody was there: take the announcement down
     }
 }
 
@@ -73,7 +91,7 @@ inline void disturb(Parking& p, const Segment& seg) {
     u32 s = p.spinner.load();
     if (s != 0 && seg.is_dead(static_cast<Slot>(s))) p.spinner.compare_exchange_strong(s, 0);
     p.waking.store(0);
-    p.word.fetch_add(2);
+    p.word.fetch_add(kWakeUp);
     futex_wake(p.word, INT_MAX);
 }
 
@@ -132,7 +150,7 @@ bool spin(const Segment& seg, Parking& p, Attempt&& attempt, i64 deadline) {
 template <class Attempt, class More, class BeforeSleep>
 Wait wait_for(const Segment& seg, Parking& p, i64 deadline, Attempt&& attempt, More&& more, BeforeSleep&& before_sleep) {
     if (attempt()) {
-        if (looked(seg, p) && more()) notify_one(p);
+        if (looked(seg, p) && more()) notify_one(seg, p);
         return Wait::done;
     }
     if (deadline == 0) return Wait::timeout;
@@ -166,7 +184,7 @@ Wait wait_for(const Segment& seg, Parking& p, i64 deadline, Attempt&& attempt, M
     }
     spin_budget().waited(now_ns() - start);
     // Leaving without the thing may leave a wake-up behind; leaving with it may leave more of it.
-    if (result != Wait::done || more()) notify_one(p);
+    if (result != Wait::done || more()) notify_one(seg, p);
     return result;
 }
 

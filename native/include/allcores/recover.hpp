@@ -6,6 +6,7 @@
 #include "barrier.hpp"
 #include "counted.hpp"
 #include "deadlock.hpp"
+#include "pipe.hpp"
 #include "semaphore.hpp"
 #include "signal.hpp"
 
@@ -22,8 +23,10 @@ struct Data {
 
 static_assert(sizeof(Data) == 256);
 
+inline bool has_channel(Kind kind) { return kind == Kind::channel || kind == Kind::pipe; }
+
 inline void end_object(Segment& seg, Arena& arena, Object& o) {
-    if (static_cast<Kind>(o.head.kind.load()) == Kind::channel) {
+    if (has_channel(static_cast<Kind>(o.head.kind.load()))) {
         ChannelView(seg, arena, reinterpret_cast<Channel&>(o)).destroy();
     } else {
         arena.give_back(o.head.block);
@@ -59,7 +62,7 @@ void for_each_object(Segment& seg, Arena& arena, F&& f) {
 }
 
 inline void recover_object(Segment& seg, Arena& arena, Object& o, Kind kind, Slot dead, bool killed) {
-    if (kind == Kind::channel) ChannelView(seg, arena, reinterpret_cast<Channel&>(o)).recover(dead);
+    if (has_channel(kind)) ChannelView(seg, arena, reinterpret_cast<Channel&>(o)).recover(dead);
     if (kind == Kind::lock) LockView(seg, reinterpret_cast<Lock&>(o).state).recover(dead);
     if (kind == Kind::data) LockView(seg, reinterpret_cast<Data&>(o).lock).recover(dead);
     if (kind == Kind::bounded_semaphore) BoundedSemaphoreView(seg, reinterpret_cast<BoundedSemaphore&>(o)).recover(dead, killed);
@@ -70,7 +73,7 @@ inline void recover_object(Segment& seg, Arena& arena, Object& o, Kind kind, Slo
 
 // A wake-up that had reached the dead is passed on: everybody who sleeps looks again.
 inline void disturb_object(Segment& seg, Arena& arena, Object& o, Kind kind) {
-    if (kind == Kind::channel) ChannelView(seg, arena, reinterpret_cast<Channel&>(o)).disturb_all();
+    if (has_channel(kind)) ChannelView(seg, arena, reinterpret_cast<Channel&>(o)).disturb_all();
     if (kind == Kind::lock) disturb(reinterpret_cast<Lock&>(o).state.parking, seg);
     if (kind == Kind::data) disturb(reinterpret_cast<Data&>(o).lock.parking, seg);
     if (kind == Kind::semaphore) disturb(reinterpret_cast<Semaphore&>(o).parking, seg);
@@ -108,7 +111,7 @@ void recover(Segment& seg, Arena& arena, Slot dead, Report&& report, bool killed
     for_each_object(seg, arena, [&](Object& o, Kind kind) {
         // A lock may be held by one who has no handle of it any more, and items likewise be in its hands; recovering a lock is
         // one CAS from the dead owner's word.
-        if (is_held_by(o, dead) || !is_held(o) || kind != Kind::channel || reinterpret_cast<Channel&>(o).counts != 0) recover_object(seg, arena, o, kind, dead, killed);
+        if (is_held_by(o, dead) || !is_held(o) || !has_channel(kind) || reinterpret_cast<Channel&>(o).counts != 0) recover_object(seg, arena, o, kind, dead, killed);
     });
     const Participant& p = seg.participant(dead);
     recover_roots(seg, arena, dead);
@@ -116,9 +119,12 @@ void recover(Segment& seg, Arena& arena, Slot dead, Report&& report, bool killed
     report(LastWords{p.crew.load(), p.task.load(), p.item.load()});
     for_each_object(seg, arena, [&](Object& o, Kind kind) {
         if (!is_held_by(o, dead)) return;
+        if (kind == Kind::pipe) PipeView(seg, arena, reinterpret_cast<Pipe&>(o)).recover_sides(dead);
         disturb_object(seg, arena, o, kind);
         clear_hold(o, dead);
     });
+    // Last: the dead may have taken an announcement down and told nobody.
+    tell_several(seg);
 }
 
 // One recovery at a time: two templates exist where the user has forked. Waits for the other, unless that has died in it.

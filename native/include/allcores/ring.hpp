@@ -93,6 +93,21 @@ public:
         }
     }
 
+    // What take() would come to now.
+    Take peek() {
+        for (;;) {
+            const u64 h = ring_.head.load(std::memory_order_acquire);
+            const u64 p = h & kPositionMask;
+            Cell& cell = ring_.cell(p);
+            const CellWord w{cell.word.load(std::memory_order_seq_cst)};
+            const bool now = w.turn() == ring_.turn(p);
+            if (now && w.state() == CellState::ready) return Take::ok;
+            if (now && w.state() == CellState::tomb) step_over(cell, w, h);
+            else if (w.turns_after(ring_.turn(p)) > 0 || (now && w.state() == CellState::reading)) help_head(h);
+            else if (ring_.head.load(std::memory_order_acquire) == h) return nothing_at(p);
+        }
+    }
+
     // Whether take() of this view freed the cell of a producer that died.
     bool stepped_over_tomb() const { return stepped_over_tomb_; }
 

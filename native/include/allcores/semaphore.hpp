@@ -23,12 +23,12 @@ inline bool try_acquire(Semaphore& s) {
 }
 
 // False: the counter would not hold it.
-inline bool release(Semaphore& s, i64 n) {
+inline bool release(const Segment& seg, Semaphore& s, i64 n) {
     i64 v = s.value.load();
     do {
         if (n > INT64_MAX - v) return false;
     } while (!s.value.compare_exchange_weak(v, v + n));
-    n == 1 ? notify_one(s.parking) : notify_all(s.parking);
+    n == 1 ? notify_one(seg, s.parking) : notify_all(seg, s.parking);
     return true;
 }
 
@@ -72,7 +72,7 @@ public:
                 u64 w = s_.permit()[i].load();
                 if (w == 0 || !fits(w) || !s_.permit()[i].compare_exchange_strong(w, 0)) continue;
                 s_.hint.store(static_cast<u32>(i), std::memory_order_relaxed);
-                notify_one(s_.parking);
+                notify_one(seg_, s_.parking);
                 return true;
             }
             return false;
@@ -95,7 +95,7 @@ public:
             u64 w = s_.permit()[i].load();
             if (static_cast<Slot>(w) != dead || !s_.permit()[i].compare_exchange_strong(w, 0)) continue;
             if (!killed) s_.returned.fetch_add(1);
-            notify_one(s_.parking);
+            notify_one(seg_, s_.parking);
         }
     }
 

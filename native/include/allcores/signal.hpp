@@ -13,9 +13,9 @@ struct Event {
 
 static_assert(sizeof(Event) <= kLeastBlock);
 
-inline void set(Event& e) {
+inline void set(const Segment& seg, Event& e) {
     e.is_set.store(1);
-    notify_all(e.parking);
+    notify_all(seg, e.parking);
 }
 
 // A condition variable: who waits has a cell. Cells are taken, and notified, by whoever holds the condition's lock; a waiter
@@ -96,7 +96,7 @@ public:
             if (first == nullptr) return false;
             // Not if it is just leaving: then the next one.
             if (!first->word.compare_exchange_strong(seen, with(seen, CellOfCondition::notified))) continue;
-            notify_all(first->parking);
+            notify_all(seg_, first->parking);
             return true;
         }
     }

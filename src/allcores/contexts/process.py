@@ -14,7 +14,7 @@ import threading
 from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, codec, process
+from allcores import _native, codec, connection, process
 from allcores.base import current_process
 from allcores.context import Context
 from allcores.contexts.thread import Thread
@@ -49,6 +49,9 @@ class ProcessContext(Context):
 
     def SimpleQueue(self) -> SimpleQueue:  # noqa: N802
         return SimpleQueue()
+
+    def _pipe_ends(self) -> Any:
+        return connection.make_pipe()
 
     def _crew(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> _Crew:
         return _Crew(n, initializer, initargs, most)

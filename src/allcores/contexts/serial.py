@@ -11,16 +11,16 @@ import queue
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from allcores import sync
+from allcores import several, sync
 from allcores.base import current_process, here, running
 from allcores.context import Context
-from allcores.contexts import thread
+from allcores.contexts import local, thread
 from allcores.errors import NotSupported, WouldBlockForever
 from allcores.localqueues import LocalJoinableQueue, LocalQueue, LocalSimpleQueue
 from allcores.pool.crew import LocalCrew, Outcome, run_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 __all__ = ("SerialContext",)
 
@@ -36,6 +36,7 @@ class Process(thread.Thread):
         if self._started():
             raise AssertionError("a process can be started once: make a new Process")
         self._begun = True
+        self._lend()
         before = here()
         try:
             self._run()
@@ -178,6 +179,18 @@ class SerialContext(Context):
 
     def SimpleQueue(self) -> SimpleQueue:  # noqa: N802
         return SimpleQueue()
+
+    def _pipe_ends(self) -> Any:
+        return local.make_pipe(patient=False)
+
+    def wait(self, object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
+        objects = list(object_list)
+        if several.has_descriptors(objects):  # what is outside goes on
+            return several.wait(objects, timeout)
+        ready = several.wait(objects, 0)
+        if objects and not ready and timeout is None:
+            raise WouldBlockForever("wait() for things of which none is ready")
+        return ready
 
     def Lock(self, *, on_owner_death: Any = "poison") -> Lock:  # noqa: N802
         return Lock(on_owner_death=on_owner_death)

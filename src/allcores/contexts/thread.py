@@ -9,8 +9,11 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from allcores import several
 from allcores.base import BaseProcess, current_process, here, running
+from allcores.connection import Connection
 from allcores.context import Context
+from allcores.contexts import local
 from allcores.errors import NotSupported
 from allcores.localqueues import LocalJoinableQueue, LocalQueue, LocalSimpleQueue
 from allcores.pool.crew import LocalCrew, Outcome, run_task
@@ -41,16 +44,30 @@ class Thread(BaseProcess):
         self._exitcode: int | None = None
         self._closed = False
         self._joinable: set[LocalJoinableQueue] = set()  # it took items of them
+        self._ends: list[Connection] = []
 
     def start(self) -> None:
         """Start the thread."""
         self._check_open()
         if self._started():
             raise AssertionError("a thread can be started once: make a new one")
+        self._lend()
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=self._daemon)
         self._begun = True
         _alive.add(self)
         self._thread.start()
+
+    def _lend(self) -> None:
+        """Connections among the arguments: the thread has ends of its own, as a process has, closed when it ends."""
+
+        def lent(value: Any) -> Any:
+            if isinstance(value, Connection) and value._is_local():
+                self._ends.append(value._lend())
+                return self._ends[-1]
+            return value
+
+        self._args = tuple(map(lent, self._args))
+        self._kwargs = {name: lent(value) for name, value in self._kwargs.items()}
 
     def _run(self) -> None:
         running.thread = self
@@ -68,11 +85,14 @@ class Thread(BaseProcess):
             text = "".join(traceback.format_exception(error))
             print(f"Thread {self._name}:\n{text}", end="", file=sys.stderr)
         finally:
+            for end in self._ends:
+                end.close()
             _alive.discard(self)
             self._ended.set()
             for each in self._joinable:
                 each.look_again()
             self._joinable.clear()
+            several.tell()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the thread has ended, at most ``timeout`` seconds."""
@@ -136,6 +156,10 @@ class Thread(BaseProcess):
         """Not possible: a thread has no file descriptor to wait for."""
         raise NotSupported("a thread has no sentinel: join() it, or use the process context")
 
+    def _is_ready(self) -> bool:
+        self._check_started()
+        return self._ended.is_set()
+
     def _started(self) -> bool:
         return self._begun
 
@@ -180,6 +204,9 @@ class ThreadContext(Context):
 
     def SimpleQueue(self) -> LocalSimpleQueue:  # noqa: N802
         return LocalSimpleQueue()
+
+    def _pipe_ends(self) -> Any:
+        return local.make_pipe()
 
     def _crew(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> _Crew:
         return _Crew(n, initializer, initargs)

@@ -1,0 +1,306 @@
+// Sides of pipes for Python. What a Connection is, is said in allcores/connection.py.
+#include "core.hpp"
+
+#include <sys/eventfd.h>
+
+#include <csignal>
+#include <memory>
+#include <optional>
+#include <thread>
+
+namespace allcores::bindings {
+
+namespace {
+
+// In the flags of a message: the bytes that were given to send_bytes(), and no object.
+constexpr u8 kRawBytes = 8;
+
+PyObject* pickle_dumps = nullptr;
+PyObject* pickle_loads = nullptr;
+
+[[noreturn]] void raise_closed() { raise_python(PyExc_OSError, "handle is closed"); }
+
+// A descriptor that is readable while the pipe has something to receive, or its end: for selectors, which know only
+// descriptors. A thread shows what others do; what this process receives is shown at once.
+class Shown {
+public:
+    explicit Shown(u64 handle) : handle_(handle), fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+        if (fd_ < 0) {
+            PyErr_SetFromErrno(PyExc_OSError);
+            throw nb::python_error();
+        }
+        sigset_t all, before;  // signals are for the threads of the program
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        thread_ = new std::thread([this] { run(); });
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    }
+    ~Shown() {
+        if (is_of_here()) {
+            stop_.store(true);
+            tell_several(core().seg);
+            thread_->join();
+            delete thread_;
+        }
+        close(fd_);
+    }
+    Shown(const Shown&) = delete;
+
+    // Not in a fork of who made it: that has no such thread, and the descriptor's state is its parent's.
+    bool is_of_here() const { return getpid() == pid_; }
+    int fd() const { return fd_; }
+
+    void update() {
+        if (!is_of_here()) return;
+        std::lock_guard guard(mutex_);
+        Core& c = bare_core();
+        const bool now = is_ready(c.seg, c.arena, handle_);
+        if (now == shown_) return;
+        shown_ = now;
+        eventfd_t count;
+        now ? eventfd_write(fd_, 1) : eventfd_read(fd_, &count);
+    }
+
+private:
+    void run() {
+        Segment& seg = bare_core().seg;
+        for (;;) {
+            const u32 seen = several_now(seg);
+            announce_several(seg, handle_);
+            if (stop_.load()) return;
+            update();
+            sleep_several(seg, seen, kNever);
+        }
+    }
+
+    const u64 handle_;
+    const int fd_;
+    const pid_t pid_ = getpid();
+    std::mutex mutex_;
+    bool shown_ = false;
+    std::atomic<bool> stop_{false};
+    std::thread* thread_;
+};
+
+// The body of a message that was given as bytes, where it lies.
+struct Bytes {
+    const char* data;
+    u64 size;
+    static Bytes of(const Message& m) {
+        if (m.root == 0) return {m.body, m.size};
+        Root& root = root_of(core().arena, m.root);
+        return {root.pickle(), root.pickle_bytes};
+    }
+};
+
+// One side of a pipe, as this process holds it. Its memory is let go of when it is closed and no thread is in a call.
+class PyPipeEnd {
+public:
+    // Without a handle it is the receiving side of a new pipe.
+    explicit PyPipeEnd(u64 handle) : handle_(handle != 0 ? checked(handle) : make()) {
+        object_.emplace(offset_of(handle_));
+        side_.emplace(handle_);
+    }
+    ~PyPipeEnd() { let_go(); }
+
+    void send(nb::handle object) {
+        const Inside inside(*this);
+        Message m;
+        encode(object, m);
+        put(m);
+    }
+
+    void send_bytes(nb::handle buffer) {
+        const Inside inside(*this);
+        Message m;
+        Py_buffer view;
+        if (PyObject_GetBuffer(buffer.ptr(), &view, PyBUF_CONTIG_RO) != 0) throw nb::python_error();
+        try {
+            encode_bytes(static_cast<const char*>(view.buf), static_cast<u64>(view.len), m);
+        } catch (...) {
+            PyBuffer_Release(&view);
+            throw;
+        }
+        PyBuffer_Release(&view);
+        m.flags |= kRawBytes;
+        put(m);
+    }
+
+    nb::object recv() {
+        const Inside inside(*this);
+        Message m;
+        receive(m);
+        STEP("take.returned");
+        nb::object got = decode(m);
+        return (m.flags & kRawBytes) == 0 ? got : nb::handle(python_name(pickle_loads, "pickle", "loads"))(got);
+    }
+
+    nb::object recv_bytes() {
+        const Inside inside(*this);
+        Message m;
+        receive(m);
+        nb::object got = decode(m);
+        return (m.flags & kRawBytes) != 0 ? got : nb::handle(python_name(pickle_dumps, "pickle", "dumps"))(got);
+    }
+
+    // How many bytes were written into the buffer from `offset` on; where they do not fit, the bytes themselves.
+    nb::object recv_bytes_into(nb::handle buffer, u64 offset) {
+        const Inside inside(*this);
+        Py_buffer view;
+        if (PyObject_GetBuffer(buffer.ptr(), &view, PyBUF_CONTIG) != 0) throw nb::python_error();
+        struct Release {
+            Py_buffer& view;
+            ~Release() { PyBuffer_Release(&view); }
+        } const afterwards{view};
+        Message m;
+        receive(m);
+        const u64 room = static_cast<u64>(view.len) - std::min(offset, static_cast<u64>(view.len));
+        if ((m.flags & kRawBytes) == 0 || (m.flags & kDamaged) != 0 || Bytes::of(m).size > room) {
+            const bool raw = (m.flags & kRawBytes) != 0;
+            nb::object got = decode(m);
+            if (!raw) got = nb::handle(python_name(pickle_dumps, "pickle", "dumps"))(got);
+            const u64 n = static_cast<u64>(PyBytes_Size(got.ptr()));
+            if (n > room) return got;
+            std::memcpy(static_cast<char*>(view.buf) + offset, PyBytes_AsString(got.ptr()), n);
+            return nb::int_(n);
+        }
+        const Bytes bytes = Bytes::of(m);
+        without_gil([&] { return std::memcpy(static_cast<char*>(view.buf) + offset, bytes.data, bytes.size); });
+        const u64 n = bytes.size;
+        give_back_blocks(core().seg, core().arena, m, core().seg.me);
+        return nb::int_(n);
+    }
+
+    bool poll(nb::handle timeout) {
+        const Inside inside(*this);
+        const auto there = [&] { return view().can_receive(); };
+        const bool in_time = wait_python(channel().items, deadline_for(true, timeout), [&] { return closed_ || there(); }, there);
+        if (closed_) raise_closed();
+        return in_time;
+    }
+
+    int fileno() {
+        const Inside inside(*this);
+        if (shown_ == nullptr || !shown_->is_of_here()) shown_ = std::make_unique<Shown>(handle_);
+        shown_->update();
+        return shown_->fd();
+    }
+
+    // Other threads that are in a call find it closed.
+    void close() {
+        if (closed_.exchange(true)) return;
+        if (inside_ == 0) return let_go();
+        disturb(channel().items, core().seg);
+        tell_several(core().seg);
+    }
+    bool closed() const { return closed_; }
+
+    // The handle; not its object's offset alone.
+    u64 offset() const {
+        if (closed_) raise_closed();
+        return handle_;
+    }
+
+private:
+    struct Inside {
+        PyPipeEnd& end;
+        explicit Inside(PyPipeEnd& e) : end(e) {
+            if (e.closed_) raise_closed();
+            ++e.inside_;
+        }
+        ~Inside() {
+            if (--end.inside_ == 0 && end.closed_) end.let_go();
+        }
+        Inside(const Inside&) = delete;
+    };
+
+    static u64 checked(u64 handle) {
+        Core& c = core();
+        check_kind(offset_of(handle), Kind::pipe, Kind::pipe);
+        const u64 side = side_of(handle);
+        Channel& channel = c.seg.at<Channel>(offset_of(handle));
+        if ((side != kReceives && side != kSends) || !ChannelView(c.seg, c.arena, channel).is_sound())
+            raise_python(PyExc_ValueError, "this connection is damaged: something wrote where it should not");
+        return handle;
+    }
+    static u64 make() {
+        Core& c = core();
+        const u64 offset = PipeView::create(c.seg, c.arena);
+        if (offset == 0) raise_no_memory(sizeof(Pipe) + Ring::bytes_for(kFirstRing));
+        return offset | kReceives;
+    }
+
+    void let_go() {
+        shown_.reset();
+        side_.reset();
+        object_.reset();
+    }
+
+    Pipe& pipe() const { return core().seg.at<Pipe>(offset_of(handle_)); }
+    Channel& channel() const { return pipe().channel; }
+    PipeView view() const { return {core().seg, core().arena, pipe()}; }
+
+    void put(Message& m) {
+        PipeView v = view();
+        const bool gone = v.is_gone(kReceives);
+        const Sent sent = gone ? Sent::full : v.channel().try_put(m);
+        if (sent == Sent::ok) return;
+        v.channel().free_blocks(m);
+        if (sent == Sent::no_memory) raise_no_memory(Ring::bytes_for(v.channel().length() * kRingGrowth));
+        PyErr_SetObject(PyExc_BrokenPipeError, nb::make_tuple(EPIPE, "the other end of this connection is closed").ptr());
+        throw nb::python_error();
+    }
+
+    void receive(Message& m) {
+        PipeView v = view();
+        Receive got = Receive::empty;
+        wait_python(channel().items, kNever, [&] { return (got = v.try_receive(m)) != Receive::empty || closed_; },
+                    [&] { return v.can_receive(); });
+        if (shown_ != nullptr) shown_->update();
+        if (got == Receive::ok) return;
+        if (got == Receive::empty) raise_closed();
+        raise_python(PyExc_EOFError, "the other end of this connection is closed, and nothing is left to receive");
+    }
+
+    const u64 handle_;
+    std::optional<Held> object_, side_;
+    std::unique_ptr<Shown> shown_;
+    std::atomic<bool> closed_{false};
+    u32 inside_ = 0;  // calls that threads of this process are in; under the GIL
+};
+
+PyObject* pipe_send(PyObject* self, PyObject* object) {
+    return as_slot([&] {
+        ready<PyPipeEnd>(self)->send(object);
+        return Py_NewRef(Py_None);
+    }, nullptr);
+}
+PyObject* pipe_recv(PyObject* self, PyObject*) {
+    return as_slot([&] { return ready<PyPipeEnd>(self)->recv().release().ptr(); }, nullptr);
+}
+
+PyMethodDef pipe_methods[] = {
+    {"send", pipe_send, METH_O, nullptr},
+    {"recv", pipe_recv, METH_NOARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyType_Slot pipe_slots[] = {{Py_tp_methods, pipe_methods}, {0, nullptr}};
+
+}  // namespace
+
+void bind_pipe(nb::module_& m) {
+    m.attr("BOTH_SIDES") = kReceives | kSends;
+    nb::class_<PyPipeEnd>(m, "PipeEnd", nb::is_weak_referenceable(), nb::type_slots(pipe_slots))
+        .def(nb::init<u64>(), nb::arg("offset") = 0)
+        .def("send_bytes", &PyPipeEnd::send_bytes, nb::arg("buffer"))
+        .def("recv_bytes", &PyPipeEnd::recv_bytes)
+        .def("recv_bytes_into", &PyPipeEnd::recv_bytes_into, nb::arg("buffer"), nb::arg("offset"))
+        .def("poll", &PyPipeEnd::poll, nb::arg("timeout") = nb::none())
+        .def("fileno", &PyPipeEnd::fileno)
+        .def("close", &PyPipeEnd::close)
+        .def_prop_ro("closed", &PyPipeEnd::closed)
+        .def_prop_ro("offset", &PyPipeEnd::offset);
+}
+
+}  // namespace allcores::bindings
