@@ -115,11 +115,18 @@ class SharedArray(np.ndarray, metaclass=_Kind):
         return _with_lock, (plain, None if own else self._guard)
 
 
+class _Locked(SharedArray):
+    """One with a lock. Not SharedArray itself: of an exact type Python says "is one" without asking for its memory."""
+
+
+_Locked.__name__ = _Locked.__qualname__ = SharedArray.__name__
+
+
 def _with_lock(array: NDArray[Any], lock: Lock | None) -> SharedArray:
     """The array with a lock, by default the one that lies in its memory. As it is, where a copy has arrived."""
     if memory_under(array) is None:  # from the user's own pickle
         return cast("SharedArray", array)
-    made = array.view(SharedArray)
+    made = array.view(_Locked)
     made._guard = RLock._attach(memory_under(array).offset) if lock is None else lock
     return made
 

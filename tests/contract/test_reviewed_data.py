@@ -96,6 +96,15 @@ def test_your_own_pickle_of_an_array_with_a_lock_is_a_copy(mp: Context) -> None:
             array[0] = 4
 
 
+def test_a_copy_of_an_array_with_a_lock_is_no_shared_array(mp: Context) -> None:
+    array: Any = mp.SharedArray((2, 3), lock=True)
+    for shared in (array, array[1:], array.T, array.reshape(-1)):
+        assert isinstance(shared, allcores.SharedArray)
+    for private in (array.copy(), array[[0, 1]], array.astype(int), np.sort(array), array + 1):
+        assert not isinstance(private, allcores.SharedArray)
+    assert repr(array).startswith("SharedArray(")
+
+
 def test_fills_that_do_not_fit_are_refused(mp: Context) -> None:
     for dtype, fill in (("i4", 1e300), ("i4", 3e9), ("u1", -1.0), ("i8", [0, 1e19, 2])):
         with pytest.raises(OverflowError, match="does not fit"):
@@ -176,7 +185,6 @@ def test_a_class_of_the_script_is_shared_again_after_it_arrived(mp: Context) -> 
         kinds.pop()
 
 
-@pytest.mark.needs("parallel")
 def test_a_time_that_is_not_a_number_is_over_at_once(mp: Context) -> None:
     items: Any = mp.Queue(1)
     _, end = mp.Pipe()
