@@ -79,8 +79,9 @@ class SharedArray(np.ndarray, metaclass=_Kind):
         kind = _checked_dtype(source.dtype)
         _check_lock(lock)
         memory = _native.Memory(source.nbytes, zeroed=False)
-        order = "F" if source.flags.f_contiguous and not source.flags.c_contiguous else "C"
-        made = np.ndarray(source.shape, kind, cast(Any, memory), order=cast(Any, order))
+        axes = _outer_first(source)
+        packed = np.ndarray(tuple(source.shape[i] for i in axes), kind, cast(Any, memory))
+        made = packed.transpose(np.argsort(axes)) if axes else packed
         made[...] = source
         return cast("Self", _guarded(made, lock))
 
@@ -114,9 +115,18 @@ class SharedArray(np.ndarray, metaclass=_Kind):
         return _with_lock, (plain, None if own else self._guard)
 
 
+class _Locked(SharedArray):
+    """One with a lock. Not SharedArray itself: of an exact type Python says "is one" without asking for its memory."""
+
+
+_Locked.__name__ = _Locked.__qualname__ = SharedArray.__name__
+
+
 def _with_lock(array: NDArray[Any], lock: Lock | None) -> SharedArray:
-    """The array with a lock, by default the one that lies in its memory."""
-    made = array.view(SharedArray)
+    """The array with a lock, by default the one that lies in its memory. As it is, where a copy has arrived."""
+    if memory_under(array) is None:  # from the user's own pickle
+        return cast("SharedArray", array)
+    made = array.view(_Locked)
     made._guard = RLock._attach(memory_under(array).offset) if lock is None else lock
     return made
 
@@ -128,6 +138,12 @@ def _guarded(array: NDArray[Any], lock: bool | Lock) -> NDArray[Any]:
 def _check_lock(lock: Any) -> None:
     if not isinstance(lock, bool | Lock):
         raise TypeError(f"lock must be True, False, or an allcores Lock or RLock, not {lock!r}")
+
+
+def _outer_first(array: NDArray[Any]) -> list[int]:
+    """The axes of an array in the order in which they lie in memory."""
+    axes = list(range(array.ndim))
+    return axes if array.flags.c_contiguous else sorted(axes, key=lambda i: -abs(array.strides[i]))
 
 
 def _checked_shape(shape: Any) -> tuple[int, ...]:
@@ -160,14 +176,19 @@ def _checked_bytes(dims: tuple[int, ...], kind: np.dtype[Any]) -> int:
 def _checked_fill(fill: Any, dims: tuple[int, ...], kind: np.dtype[Any]) -> NDArray[Any]:
     """The fill as an array of the dtype that broadcasts to the shape."""
     given = np.asarray(fill)
+    if kind.kind in "biuf" and given.dtype.kind == "c":
+        raise ValueError(f"fill {fill!r} does not fit {kind}, which has no imaginary part: use a complex dtype")
     if kind.kind in "iu" and given.dtype.kind == "f" and not np.all(np.isfinite(given)):
         raise ValueError(f"fill {fill!r} does not fit {kind}, which has no NaN and no infinity: use a float dtype")
-    if kind.kind in "biu" and given.dtype.kind in "biu" and kind != given.dtype and kind.kind != "b" and given.size:
+    if kind.kind in "iu" and given.dtype.kind in "biuf" and kind != given.dtype and given.size:
         bounds = np.iinfo(kind)
         if int(given.min()) < bounds.min or int(given.max()) > bounds.max:
             raise OverflowError(f"fill {fill!r} does not fit {kind}, which holds {bounds.min} to {bounds.max}")
-    first = np.empty(given.shape, kind)
-    first[...] = fill if given.dtype.hasobject or kind.names is not None else given
+    if kind.names is not None:
+        first = np.array(fill, kind)  # a tuple is one element
+    else:
+        first = np.empty(given.shape, kind)
+        first[...] = fill if given.dtype.hasobject else given
     if np.broadcast_shapes(first.shape, dims) != dims:
         raise ValueError(f"fill of shape {first.shape} does not fit shape {dims}")
     return first

@@ -10,6 +10,7 @@ holds it; one in an object that is read several times (a function sent to a pool
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import sys
 from types import FunctionType, TracebackType
@@ -50,10 +51,25 @@ def is_importable(obj: Any) -> bool:
     module = getattr(obj, "__module__", None)
     if module is None or module == "__main__":
         return False
-    found: Any = sys.modules.get(module)
+    found: Any = sys.modules.get(module) or _imported(module)
     for part in obj.__qualname__.split("."):
         found = getattr(found, part, None)
     return found is obj
+
+
+def _imported(module: str) -> Any:
+    """A module that nobody needed yet: NumPy says that recarray is of numpy.rec, and imports that when it is used."""
+    try:
+        return importlib.import_module(module)
+    except Exception:  # noqa: BLE001 - whatever a module raises when it is imported: it cannot be had
+        return None
+
+
+def known_to_cloudpickle(obj: Any) -> Any:
+    """The object; a class or function with its module imported: of others cloudpickle thinks that they have none."""
+    if isinstance(obj, FunctionType | type):
+        is_importable(obj)
+    return obj
 
 
 class _Pickler(pickle.Pickler):
@@ -68,7 +84,7 @@ class _Pickler(pickle.Pickler):
 def _by_value_pickler(out: _Parts, keep_in: Callable[[pickle.PickleBuffer], bool]) -> pickle.Pickler:
     from allcores import byvalue  # brings cloudpickle, which most programs without lambdas never need
 
-    return byvalue.Pickler(out, keep_in, reducers.reduce)
+    return byvalue.Pickler(out, keep_in, lambda obj: reducers.reduce(known_to_cloudpickle(obj)))
 
 
 def _dumps(obj: object, pinned: bool) -> tuple[Made, list[Shared]]:

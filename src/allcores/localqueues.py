@@ -36,7 +36,7 @@ class LocalQueue(queue.Queue[Any]):
 
     def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
         self._check_open("put")
-        timeout = None if timeout is None else max(timeout, 0)
+        timeout = _seconds(timeout)
         if self._max_bytes is None:
             super().put(obj, block, timeout)
             several.tell()
@@ -59,7 +59,7 @@ class LocalQueue(queue.Queue[Any]):
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         self._check_open("get")
-        return super().get(block, None if timeout is None else max(timeout, 0))
+        return super().get(block, _seconds(timeout))
 
     def _get(self) -> Any:
         if self._max_bytes is not None:
@@ -194,6 +194,11 @@ class LocalJoinableQueue(LocalQueue):
 
     def _unfinished(self) -> tuple[int, int, int]:
         return self.unfinished_tasks, sum(self._hands.values()), sum(n for _, n in self._lost())
+
+
+def _seconds(timeout: float | None) -> float | None:
+    """As between processes: what is negative or NaN is over at once, and infinity never."""
+    return None if timeout is None or timeout > 1e6 else timeout if timeout > 0 else 0
 
 
 def _has_ended(worker: Any) -> bool:

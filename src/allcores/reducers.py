@@ -139,6 +139,19 @@ def _array(array: Any) -> Any:
     return array_on, (memory, how)
 
 
+def _view(array: Any) -> Any:
+    """A recarray or matrix that looks at shared memory."""
+    import numpy
+
+    if type(array) not in (numpy.recarray, numpy.matrix) or memory_under(array) is None:
+        return NotImplemented
+    return _view_as, (array.view(numpy.ndarray), type(array))
+
+
+def _view_as(array: Any, cls: Any) -> Any:
+    return array.view(cls)
+
+
 def _memory(memory: Any) -> Reduced:
     return _memory_from, (*note_handle(memory), memory.nbytes, memory.offset)
 
@@ -149,11 +162,13 @@ def _memory_from(origin: tuple[int, int, int], pinned: bool, nbytes: int, offset
 
 def spelling(dtype: Any) -> Any:
     """The short name of a dtype, or itself where there is none."""
+    if dtype.metadata or dtype.names is not None:  # equal to others that have other metadata, or none
+        return dtype
     spelled = _spelled.get(dtype)
     if spelled is None:
         import numpy
 
-        simple = dtype.names is None and not dtype.metadata and numpy.dtype(dtype.str) == dtype
+        simple = numpy.dtype(dtype.str) == dtype
         spelled = _spelled[dtype] = dtype.str if simple else dtype
     return spelled
 
@@ -161,15 +176,18 @@ def spelling(dtype: Any) -> Any:
 def _own_array(array: Any) -> Reduced:
     order = "C" if array.flags.c_contiguous else "F"
     flat = array if order == "C" else array.T
-    data: Any = flat.view("i8") if array.dtype.kind in "mM" else flat
+    try:
+        data: Any = flat.view("i8") if array.dtype.kind in "mM" else memoryview(flat)
+    except ValueError:  # dates among the fields of a structured dtype
+        data = flat.view(f"V{array.dtype.itemsize}")
     return _own_array_on, (pickle.PickleBuffer(data), array.shape, spelling(array.dtype), order)
 
 
 def _own_array_on(buffer: Any, shape: tuple[int, ...], spelled: Any, order: Any) -> Any:
     from numpy import dtype, ndarray
 
-    if type(buffer) is memoryview and buffer.readonly:  # as the sender's was: under it is a block of our own
-        buffer = buffer.obj
+    if type(buffer) is memoryview and buffer.readonly and memoryview(buffer.obj).nbytes == buffer.nbytes:
+        buffer = buffer.obj  # read-only as the sender's was: under it is a block of our own, not one of a shared object
     own = bytearray(buffer) if isinstance(buffer, bytes) else buffer
     return ndarray(shape, dtype(spelled), own, order=order)
 
@@ -230,6 +248,8 @@ def _torch_storage_on(buffer: Any, dtype: Any) -> Any:
 _BY_TYPE: dict[str, Callable[[Any], Any]] = {
     "nb_bound_method": _method,
     "ndarray": _array,
+    "recarray": _view,
+    "matrix": _view,
     "Memory": _memory,
     "memoryview": _memoryview,
     "TypedStorage": _torch_storage,

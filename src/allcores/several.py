@@ -67,6 +67,8 @@ class _Things:
         thing: Any = (obj._receives or obj._refuse_to_receive()) if isinstance(obj, Connection) else obj
         kind: list[Any]
         if isinstance(thing, _NATIVE):
+            if isinstance(thing, _native.Channel) and thing.closed:
+                raise ValueError("this queue is closed: wait() after close()")
             kind = self.native
         elif isinstance(thing, Local):
             kind = self.local
@@ -133,11 +135,12 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     Raises:
         TypeError: one of them cannot be waited for.
         OSError: a connection is closed, or cannot receive; a descriptor is not open.
+        ValueError: a queue is closed.
     """
     things = _Things(object_list)
     deadline = None if timeout is None or timeout > 1e6 else time.monotonic() + timeout
     ready = things.ready()
-    if ready or not things.objects or (timeout is not None and timeout <= 0):
+    if ready or not things.objects or (timeout is not None and not timeout > 0):  # NaN too
         return ready
     if not things.native and not things.local:
         return _wait_for_descriptors(things, deadline)

@@ -256,7 +256,8 @@ def test_given_up_undelivered(mp: Context) -> None:
 
 def test_with_a_lock(mp: Context) -> None:
     array: Any = mp.SharedArray((2, 3), "i8", lock=True)
-    assert type(array).__mro__[1] is np.ndarray
+    assert isinstance(array, np.ndarray)
+    assert isinstance(array, allcores.SharedArray)
 
     def add(part: Any) -> None:
         for _ in range(200):

@@ -125,7 +125,7 @@ class LocalEnd:
             left = None if deadline is None else deadline - time.monotonic()
             if self._direction.ready():
                 return True
-            if not self._patient or (left is not None and left <= 0):
+            if not self._patient or (left is not None and not left > 0):
                 return False
             self._direction.changed.wait(left)
 

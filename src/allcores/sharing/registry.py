@@ -22,7 +22,7 @@ from allcores.sharing import containers
 from allcores.sharing.layout import Records
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ("Entry", "hold_original", "is_shared", "register", "sweep")
 
@@ -127,7 +127,9 @@ def hold_original(records: Records, obj: Any) -> Entry:
     return entry
 
 
-def _ended(key: int, ref: weakref.ref[Any]) -> None:
+def _ended(key: int, ref: weakref.ref[Any], is_exiting: Callable[[], bool] = sys.is_finalizing) -> None:
+    if is_exiting():  # what is used here may be gone; and whoever has ended wants nothing
+        return
     entry = reducers.by_id.get(key)
     if entry is not None and entry.get() is None:
         del reducers.by_id[key]

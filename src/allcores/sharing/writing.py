@@ -168,6 +168,8 @@ class Writer:
         """A function or class that goes by value: in a block of its own, so that a million records can name it."""
         if obj is self._root:
             raise pickle.PicklingError("the root itself: in this block")
+        if registry.is_shared(obj):  # it came by such a handle itself
+            return reducers.reduce(obj)
         if id(obj) not in self._apart:
             with Writer(obj) as writer:
                 records = writer.finish(Kind.OBJECT, 1, (writer.add(obj),))
@@ -181,7 +183,8 @@ class Writer:
         self._buffers.clear()
         self._pickler = _Light(self)  # the other may be in the middle of something
         try:
-            byvalue.Pickler(self, self.keep_in, self.reduce).dump(obj)
+            first = self.reduce
+            byvalue.Pickler(self, self.keep_in, lambda obj: first(codec.known_to_cloudpickle(obj))).dump(obj)
         except Exception as error:
             why = f"{error}{codec.blame(obj, _place_in(self._root, obj))}"
             raise UnpicklableError(f"cannot share {codec.short_repr(self._root)}: {why}") from error
