@@ -194,6 +194,13 @@ struct Unpinned {
 // What this process stored, and the blocks of it: known here, whatever becomes of the bytes there.
 std::unordered_map<BlockId, std::vector<BlockId>> stored;
 
+u64 stored_bytes(BlockId id) {
+    Root& root = root_of(core().arena, id);
+    u64 bytes = root.pickle_bytes;
+    for (u32 i = 0; i < root.buffers; ++i) bytes += root.buffer()[i].bytes;
+    return bytes;
+}
+
 void remember_stored(BlockId id) {
     Root& root = root_of(core().arena, id);
     std::vector<BlockId>& blocks = stored[id];
@@ -317,12 +324,12 @@ void bind_codec(nb::module_& m) {
     nb::class_<Block>(m, "Block", nb::type_slots(block_slots))
         .def_prop_ro("nbytes", [](const Block& b) { return b.bytes; });
 
-    // An object to be read by several others: made from what codec.dumps returns; lives until drop_stored.
+    // An object to be read by several others: made from what codec.dumps returns; lives until drop_stored. With its size.
     m.def("store", [](nb::tuple made) {
         Message msg{};
         set_rich(msg, made, Body::pickle, true);
         remember_stored(msg.root);
-        return msg.root;
+        return nb::make_tuple(msg.root, stored_bytes(msg.root));
     }, nb::arg("made"));
     m.def("load_stored", [](BlockId id) {
         Message msg{};
@@ -330,7 +337,7 @@ void bind_codec(nb::module_& m) {
         Arena& arena = core().arena;
         const auto good = [&](BlockId b) { return arena.exists(b) && arena.look(b).state() == BlockState::owned; };
         if (!is_whole(arena, id, good)) raise_damaged();
-        return decode_root(msg, true);
+        return nb::make_tuple(decode_root(msg, true), stored_bytes(id));
     }, nb::arg("block"));
     m.def("drop_stored", [](BlockId id) {
         Arena& arena = core().arena;

@@ -207,6 +207,21 @@ def test_a_worker_dies_with_its_copy(mp: Context) -> None:
     assert array[0] == 1
 
 
+@pytest.mark.needs("copies")
+def test_closures_over_large_arrays_do_not_pile_up(mp: Context) -> None:
+    def sum_of(array: Any) -> Callable[[], float]:
+        return lambda: float(array[:10].sum())
+
+    with mp.Pool(1) as pool:
+        pool.apply(abs, (1,))
+        before = _native.usage()[1]
+        jobs = [sum_of(np.full(2_000_000, i)) for i in range(12)]  # 16 MB each
+        assert [pool.apply(job) for job in jobs] == [10.0 * i for i in range(12)]
+        assert _native.usage()[1] - before < 7 * 16_000_000
+        assert pool.apply(jobs[0]) == 0
+        assert pool.apply(jobs[-1]) == 110
+
+
 # Other libraries, by their own protocols.
 
 

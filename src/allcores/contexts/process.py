@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ("ProcessContext",)
 
-# Functions kept for the next call of the same; more than a program has, fewer than would be felt in memory.
+# Functions kept for the next call of the same; more than a program has, fewer than would be felt in memory. Closures over
+# large arrays are felt sooner: of more bytes only the last is kept.
 _KEPT = 256
+_KEPT_BYTES = 64 << 20
 
 
 class ProcessContext(Context):
@@ -66,12 +68,12 @@ class ProcessContext(Context):
 class _Stored(Known):
     """A function that was stored in the segment for the workers."""
 
-    __slots__ = ("block", "cells", "handles", "kept")
+    __slots__ = ("block", "cells", "handles", "kept", "nbytes")
 
     def __init__(self, func: Callable[..., Any], number: int) -> None:
         made, self.handles = codec.dumps_kept(func)
         self.cells = _cells(func)
-        self.block = _native.store(made)
+        self.block, self.nbytes = _native.store(made)
         # Only plain functions are the same function the next time: a method's object may have changed.
         self.kept = isinstance(func, FunctionType | BuiltinFunctionType)
         super().__init__(func, number << worker.BLOCK_BITS | self.block)
@@ -221,6 +223,7 @@ class _Functions:
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._by_func: dict[int, _Stored] = {}
+        self._bytes = 0
         self._stored: set[_Stored] = set()
         self._lock = threading.RLock()  # a finalizer may come to forget() in the middle of learn()
 
@@ -236,14 +239,19 @@ class _Functions:
         known = _Stored(func, next(self._numbers))
         self._stored.add(known)
         if known.kept:
-            before = self._by_func.pop(id(func), None)
-            if before is None and len(self._by_func) >= _KEPT:
-                before = self._by_func.pop(next(iter(self._by_func)))
+            self._keep_no_longer(id(func))
             self._by_func[id(func)] = known
-            if before is not None:
-                before.kept = False
-                self._drop_unused(before)
+            self._bytes += known.nbytes
+            while len(self._by_func) > _KEPT or (self._bytes > _KEPT_BYTES and len(self._by_func) > 1):
+                self._keep_no_longer(next(iter(self._by_func)))
         return known
+
+    def _keep_no_longer(self, key: int) -> None:
+        known = self._by_func.pop(key, None)
+        if known is not None:
+            self._bytes -= known.nbytes
+            known.kept = False
+            self._drop_unused(known)
 
     def _drop_unused(self, known: _Stored) -> None:
         if known.uses == 0 and known in self._stored:
@@ -260,6 +268,7 @@ class _Functions:
     def clear(self) -> None:
         with self._lock:
             self._by_func.clear()
+            self._bytes = 0
             for known in self._stored:
                 _native.drop_stored(known.block)
             self._stored.clear()

@@ -28,6 +28,7 @@ _BLOCK = (1 << BLOCK_BITS) - 1
 _CALL = _native.BROKEN - 1
 # Functions a worker remembers; beyond that it begins anew. Each is one that the pool may name again.
 _REMEMBERED = 1024
+_REMEMBERED_BYTES = 64 << 20
 
 
 def serve(
@@ -114,14 +115,19 @@ class _Functions(dict[int, "Callable[..., Any]"]):
     """Functions that were loaded, by key; of those for one call of the pool the last: its next chunk may follow."""
 
     _once = 0
+    _bytes = 0
 
     def load(self, key: int, once: bool) -> Callable[..., Any]:
-        func: Callable[..., Any] = _native.load_stored(key & _BLOCK)
+        func: Callable[..., Any]
+        func, nbytes = _native.load_stored(key & _BLOCK)
         if once:
             self.pop(self._once, None)
             self._once = key
-        elif len(self) >= _REMEMBERED:
-            self.clear()
+        else:
+            self._bytes += nbytes
+            if len(self) >= _REMEMBERED or self._bytes > _REMEMBERED_BYTES:
+                self.clear()
+                self._bytes = nbytes
         self[key] = func
         return func
 
