@@ -313,6 +313,8 @@ nb::object decode(Message& m) {
     return loads(m.kind, nb::steal(PyBytes_FromStringAndSize(m.body, m.size)), nb::handle());
 }
 
+void forget_stored() { stored.clear(); }
+
 void bind_codec(nb::module_& m) {
     nb::class_<Block>(m, "Block", nb::type_slots(block_slots))
         .def_prop_ro("nbytes", [](const Block& b) { return b.bytes; });
@@ -333,12 +335,9 @@ void bind_codec(nb::module_& m) {
         return decode_root(msg, true);
     }, nb::arg("block"));
     m.def("drop_stored", [](BlockId id) {
-        Arena& arena = core().arena;
-        for (const BlockId each : stored[id]) {
-            // Not in a fork of who stored it.
-            if (arena.travels(each, 0, core().seg.me)) arena.give_back(each);
-        }
-        stored.erase(id);
+        const auto found = stored.extract(id);
+        if (found.empty()) return;  // in a fork of who stored it
+        for (const BlockId each : found.mapped()) core().arena.give_back(each);
     }, nb::arg("block"));
 }
 

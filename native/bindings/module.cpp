@@ -245,7 +245,9 @@ void after_fork_child() {
     c.arena.pages().unlock();
     new (&c.mutex) std::recursive_mutex;  // its owner is a thread of the parent, whose number this one does not have
     tid_cache() = 0;
+    ++c.ancestors;
     c.kept.store(0);
+    forget_stored();
     if (c.seg.base == nullptr) return;
     const Slot parent = c.seg.me;
     c.seg.me = 0;

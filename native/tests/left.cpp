@@ -151,7 +151,7 @@ TEST(emptying_a_pipe) {
         for (u64 i = 1; i <= 2; ++i) put(w, p.channel, block_message(w, i, 1, 1000));
     };
     begin();
-    kill_at_every_step(w, 1, [&] {
+    kill_at_every_step(w, 5, [&] {
         clear_hold(p.channel.object, w.seg.me);
         step_from_here();
         unpin_handle(w.seg, w.arena, offset | kReceives);
