@@ -5,6 +5,7 @@ usage: forks.py <case>
 
 import contextlib
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -209,7 +210,7 @@ def exec_in_a_process() -> None:
 def drop_what_the_parent_stored() -> None:
     """The parent has let go of it, and its memory is something of the child's by then."""
     size = 200_000
-    block = _native.store(([b"x" * 1000], [b"y" * size], []))
+    block = _native.store(([b"x" * 1000], [pickle.PickleBuffer(b"y" * size)]))
     inbox, go_on = os.pipe()
 
     def drop_it() -> None:
