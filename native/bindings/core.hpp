@@ -19,6 +19,7 @@ struct Core {
     Arena arena{seg};
     std::recursive_mutex mutex;          // held over a fork, when others' hooks may let go of handles
     std::vector<u64> pinned;             // for the child that is being forked
+    bool unpins = false;                 // the parent does, once the child holds them all or is dead
     std::unordered_map<u64, u32> holds;  // handle -> how many of it this process has
     int birth[2] = {-1, -1};             // from before os.fork() until after: the child's sign of life
     u64 forks = 0;                       // of this process and of those it was forked from

@@ -17,6 +17,9 @@ from typing import Any
 
 import numpy as np
 
+if sys.argv[1] == "killed_before_it_has_begun":  # what is registered first is called first in a child
+    os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGKILL))
+
 import allcores as mp
 from allcores import _native
 
@@ -261,6 +264,16 @@ def fork_while_a_thread_receives() -> None:
         raise AssertionError("somebody could receive it")
     os.write(go_on, b"x")
     check_ends(pid)
+
+
+def killed_before_it_has_begun() -> None:
+    """It has not come to hold its parent's ends of a pipe: they are the parent's alone again."""
+    a, b = mp.Pipe()
+    check_ends(os.fork(), -signal.SIGKILL)
+    b.close()
+    assert a.poll(PATIENCE)
+    with contextlib.suppress(EOFError):
+        raise AssertionError(a.recv())
 
 
 globals()[sys.argv[1]]()
