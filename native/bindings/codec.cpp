@@ -1,5 +1,6 @@
 // Objects to messages and back. Small exact built-ins travel by a tag; other built-ins by the C pickler alone; what may
 // hold functions, classes, arrays or handles goes through allcores.codec, which knows cloudpickle and buffers.
+#include "plain.hpp"
 #include "received.hpp"
 
 #include <vector>
@@ -15,59 +16,6 @@ PyObject* pickle_loads = nullptr;
 PyObject* rich_dumps = nullptr;
 PyObject* take_apart = nullptr;
 PyObject* put_together = nullptr;
-
-// Longer bytes inside an object are not to be copied into a pickle first: the codec's pickler hands them on as they are.
-constexpr Py_ssize_t kLongBytes = 64 << 10;
-
-// Nothing in it can need more than the C pickler: exact built-in types all the way down, not too deep.
-bool is_plain(PyObject* o, int depth) {
-    PyTypeObject* t = Py_TYPE(o);
-    if (t == &PyBytes_Type && PyBytes_GET_SIZE(o) >= kLongBytes) return false;
-    if (t == &PyLong_Type || t == &PyFloat_Type || t == &PyUnicode_Type || t == &PyBytes_Type || t == &PyBool_Type ||
-        o == Py_None || t == &PyComplex_Type)
-        return true;
-    if (depth == 0) return false;
-    if (t == &PyTuple_Type || t == &PyList_Type) {
-        const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
-        PyObject** items = PySequence_Fast_ITEMS(o);
-        for (Py_ssize_t i = 0; i < n; ++i) {
-            if (!is_plain(items[i], depth - 1)) return false;
-        }
-        return true;
-    }
-    if (t == &PyDict_Type) {
-        PyObject *key, *value;
-        Py_ssize_t pos = 0;
-        while (PyDict_Next(o, &pos, &key, &value) != 0) {
-            if (!is_plain(key, depth - 1) || !is_plain(value, depth - 1)) return false;
-        }
-        return true;
-    }
-    return false;
-}
-
-bool is_array(PyObject* o) {
-    static PyTypeObject* known = nullptr;
-    PyTypeObject* t = Py_TYPE(o);
-    if (t == known) return true;
-    if (std::strcmp(t->tp_name, "numpy.ndarray") != 0) return false;
-    known = t;
-    return true;
-}
-
-// An array, or a tuple or list that has some among plain things.
-bool has_arrays(PyObject* o) {
-    if (is_array(o)) return true;
-    if (Py_TYPE(o) != &PyTuple_Type && Py_TYPE(o) != &PyList_Type) return false;
-    const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
-    PyObject** items = PySequence_Fast_ITEMS(o);
-    bool some = false;
-    for (Py_ssize_t i = 0; i < n; ++i) {
-        if (is_array(items[i])) some = true;
-        else if (!is_plain(items[i], 5)) return false;
-    }
-    return some;
-}
 
 BlockId take_block(u64 bytes) {
     const BlockId id = without_gil_from(bytes, [&] { return core().arena.take(bytes); });
@@ -320,6 +268,8 @@ nb::object decode(Message& m) {
     return loads(m.kind, nb::steal(PyBytes_FromStringAndSize(m.body, m.size)), nb::handle());
 }
 
+void forget_stored() { stored.clear(); }
+
 void bind_codec(nb::module_& m) {
     nb::class_<Block>(m, "Block", nb::type_slots(block_slots))
         .def_prop_ro("nbytes", [](const Block& b) { return b.bytes; });
@@ -340,12 +290,9 @@ void bind_codec(nb::module_& m) {
         return nb::make_tuple(decode_root(msg, true), stored_bytes(id));
     }, nb::arg("block"));
     m.def("drop_stored", [](BlockId id) {
-        Arena& arena = core().arena;
-        for (const BlockId each : stored[id]) {
-            // Not in a fork of who stored it.
-            if (arena.travels(each, 0, core().seg.me)) arena.give_back(each);
-        }
-        stored.erase(id);
+        const auto found = stored.extract(id);
+        if (found.empty()) return;  // in a fork of who stored it
+        for (const BlockId each : found.mapped()) core().arena.give_back(each);
     }, nb::arg("block"));
 }
 

@@ -19,9 +19,11 @@ struct Core {
     Arena arena{seg};
     std::recursive_mutex mutex;          // held over a fork, when others' hooks may let go of handles
     std::vector<u64> pinned;             // for the child that is being forked
+    bool unpins = false;                 // the parent does, once the child holds them all or is dead
     std::unordered_map<u64, u32> holds;  // handle -> how many of it this process has
     int birth[2] = {-1, -1};             // from before os.fork() until after: the child's sign of life
     u64 forks = 0;                       // of this process and of those it was forked from
+    u32 ancestors = 0;                   // processes that this one was forked from, one from the other
     PyObject* look_around = nullptr;     // called when a wait has lasted long: is the template still there?
     std::atomic<u64> kept{0};            // bytes of the blocks that objects of this process are made of
     bool trace_locks = false;            // acquire() notes the line of the program
@@ -145,6 +147,8 @@ T* ready(PyObject* self) {
 void encode(nb::handle object, Message& message);
 void encode_bytes(const char* data, u64 bytes, Message& message);
 nb::object decode(Message& message);
+// In a fork: what its parent stored is its parent's, and the blocks may be in another use by the time that this one lets go.
+void forget_stored();
 
 void bind_codec(nb::module_& m);
 void bind_channel(nb::module_& m);

@@ -219,6 +219,9 @@ void before_fork() {
     for (const auto& [handle, count] : c.holds) c.pinned.push_back(handle);
     for (const u64 handle : c.pinned) pin_handle(c.seg, c.arena, handle);
     if (c.holds.empty() || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, c.birth) != 0) c.birth[0] = c.birth[1] = -1;
+    // A child killed before it has taken over a pin leaves it for ever. What that would keep is memory; but of a pipe's side,
+    // the end: so there the parent waits, and undoes them itself.
+    c.unpins = c.birth[0] >= 0 && std::any_of(c.pinned.begin(), c.pinned.end(), [](u64 h) { return side_of(h) != 0; });
     errno = 0;
 }
 
@@ -230,10 +233,10 @@ void after_fork_parent() {
     if (c.birth[1] >= 0) close(c.birth[1]);
     char sign;
     ssize_t n = 1;
-    while (doubtful && c.birth[0] >= 0 && (n = read(c.birth[0], &sign, 1)) < 0 && errno == EINTR) {
+    while ((doubtful || c.unpins) && c.birth[0] >= 0 && (n = read(c.birth[0], &sign, 1)) < 0 && errno == EINTR) {
     }
     if (c.birth[0] >= 0) close(c.birth[0]);
-    if (n == 0) {
+    if (n == 0 || c.unpins) {
         for (const u64 handle : c.pinned) unpin_handle(c.seg, c.arena, handle);
     }
     c.arena.pages().unlock();
@@ -245,15 +248,24 @@ void after_fork_child() {
     c.arena.pages().unlock();
     new (&c.mutex) std::recursive_mutex;  // its owner is a thread of the parent, whose number this one does not have
     tid_cache() = 0;
+    ++c.ancestors;
     c.kept.store(0);
+    forget_stored();
     if (c.seg.base == nullptr) return;
     const Slot parent = c.seg.me;
     c.seg.me = 0;
     if (c.birth[0] >= 0) close(c.birth[0]);
-    join_for_life(c.seg);
+    try {
+        join_for_life(c.seg);
+    } catch (...) {
+        if (c.birth[1] >= 0) close(c.birth[1]);  // or the parent would wait
+        throw;
+    }
     if (parent != 0) c.seg.participant(c.seg.me).name.set(c.seg.participant(parent).name);
     for (const auto& [handle, count] : c.holds) hold_handle(c.seg, c.arena, handle, c.seg.me);
-    for (const u64 handle : c.pinned) unpin_handle(c.seg, c.arena, handle);
+    if (!c.unpins) {
+        for (const u64 handle : c.pinned) unpin_handle(c.seg, c.arena, handle);
+    }
     if (c.birth[1] < 0) return;
     send(c.birth[1], "", 1, MSG_NOSIGNAL);
     close(c.birth[1]);

@@ -1,12 +1,7 @@
 // Sides of pipes for Python. What a Connection is, is said in allcores/connection.py.
-#include "core.hpp"
+#include "shown.hpp"
 
-#include <sys/eventfd.h>
-
-#include <csignal>
-#include <memory>
 #include <optional>
-#include <thread>
 
 namespace allcores::bindings {
 
@@ -19,68 +14,6 @@ PyObject* pickle_dumps = nullptr;
 PyObject* pickle_loads = nullptr;
 
 [[noreturn]] void raise_closed() { raise_python(PyExc_OSError, "handle is closed"); }
-
-// A descriptor that is readable while the pipe has something to receive, or its end: for selectors, which know only
-// descriptors. A thread shows what others do; what this process receives is shown at once.
-class Shown {
-public:
-    explicit Shown(u64 handle) : handle_(handle), fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
-        if (fd_ < 0) {
-            PyErr_SetFromErrno(PyExc_OSError);
-            throw nb::python_error();
-        }
-        sigset_t all, before;  // signals are for the threads of the program
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        thread_ = new std::thread([this] { run(); });
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    }
-    ~Shown() {
-        if (is_of_here()) {
-            stop_.store(true);
-            tell_several(core().seg);
-            thread_->join();
-            delete thread_;
-        }
-        close(fd_);
-    }
-    Shown(const Shown&) = delete;
-
-    // Not in a fork of who made it: that has no such thread, and the descriptor's state is its parent's.
-    bool is_of_here() const { return getpid() == pid_; }
-    int fd() const { return fd_; }
-
-    void update() {
-        if (!is_of_here()) return;
-        std::lock_guard guard(mutex_);
-        Core& c = bare_core();
-        const bool now = is_ready(c.seg, c.arena, handle_);
-        if (now == shown_) return;
-        shown_ = now;
-        eventfd_t count;
-        now ? eventfd_write(fd_, 1) : eventfd_read(fd_, &count);
-    }
-
-private:
-    void run() {
-        Segment& seg = bare_core().seg;
-        for (;;) {
-            const u32 seen = several_now(seg);
-            announce_several(seg, handle_);
-            if (stop_.load()) return;
-            update();
-            sleep_several(seg, seen, kNever);
-        }
-    }
-
-    const u64 handle_;
-    const int fd_;
-    const pid_t pid_ = getpid();
-    std::mutex mutex_;
-    bool shown_ = false;
-    std::atomic<bool> stop_{false};
-    std::thread* thread_;
-};
 
 // The body of a message that was given as bytes, where it lies.
 struct Bytes {
@@ -189,7 +122,7 @@ public:
     // Other threads that are in a call find it closed.
     void close() {
         if (closed_.exchange(true)) return;
-        if (inside_ == 0) return let_go();
+        if (calls() == 0) return let_go();
         disturb(channel().items, core().seg);
         tell_several(core().seg);
     }
@@ -204,15 +137,27 @@ public:
 private:
     struct Inside {
         PyPipeEnd& end;
+        const u32 ancestors = bare_core().ancestors;
         explicit Inside(PyPipeEnd& e) : end(e) {
             if (e.closed_) raise_closed();
-            ++e.inside_;
+            ++e.calls();
         }
         ~Inside() {
-            if (--end.inside_ == 0 && end.closed_) end.let_go();
+            u32& calls = end.calls();
+            if (ancestors == end.ancestors_) --calls;  // else the process was forked in the call
+            if (calls == 0 && end.closed_) end.let_go();
         }
         Inside(const Inside&) = delete;
     };
+
+    // That threads of this process are in; under the GIL. A fork has none of the threads that its parent had in some.
+    u32& calls() {
+        if (const u32 now = bare_core().ancestors; now != ancestors_) {
+            ancestors_ = now;
+            calls_ = 0;
+        }
+        return calls_;
+    }
 
     static u64 checked(u64 handle) {
         Core& c = core();
@@ -266,7 +211,8 @@ private:
     std::optional<Held> object_, side_;
     std::unique_ptr<Shown> shown_;
     std::atomic<bool> closed_{false};
-    u32 inside_ = 0;  // calls that threads of this process are in; under the GIL
+    u32 ancestors_ = bare_core().ancestors;
+    u32 calls_ = 0;
 };
 
 PyObject* pipe_send(PyObject* self, PyObject* object) {

@@ -1,14 +1,13 @@
 // Waiting for several things, for Python. The loop is in allcores/several.py: here are the three steps of it that touch
 // shared memory, and a thread that looks at descriptors meanwhile.
-#include "core.hpp"
+#include "thread.hpp"
 
 #include <nanobind/stl/vector.h>
 
 #include <poll.h>
 #include <sys/eventfd.h>
 
-#include <csignal>
-#include <thread>
+#include <optional>
 
 namespace allcores::bindings {
 
@@ -17,18 +16,11 @@ namespace {
 // Tells those who wait for several things when one of the descriptors is ready; once.
 class Lookout {
 public:
-    explicit Lookout(const std::vector<int>& fds) : stop_(eventfd(0, EFD_CLOEXEC)) {
-        if (stop_ < 0) {
-            PyErr_SetFromErrno(PyExc_OSError);
-            throw nb::python_error();
-        }
-        polled_.push_back({stop_, POLLIN, 0});
+    explicit Lookout(const std::vector<int>& fds) {
+        stop_.emplace(eventfd(0, EFD_CLOEXEC));
+        polled_.push_back({*stop_, POLLIN, 0});
         for (const int fd : fds) polled_.push_back({fd, POLLIN, 0});
-        sigset_t all, before;  // signals are for the threads of the program
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        thread_ = new std::thread([this] { run(); });
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        thread_ = start_thread([this] { run(); });
     }
     ~Lookout() { stop(); }
     Lookout(const Lookout&) = delete;
@@ -36,14 +28,13 @@ public:
     bool told() const { return told_.load(); }
 
     void stop() {
-        if (stop_ < 0) return;
+        if (!stop_) return;
         if (getpid() == pid_) {  // else the thread is that of a parent
-            eventfd_write(stop_, 1);
+            eventfd_write(*stop_, 1);
             thread_->join();
             delete thread_;
         }
-        close(stop_);
-        stop_ = -1;
+        stop_.reset();
     }
 
 private:
@@ -55,7 +46,7 @@ private:
     }
 
     std::vector<pollfd> polled_;
-    int stop_;
+    std::optional<Descriptor> stop_;
     const pid_t pid_ = getpid();
     std::atomic<bool> told_{false};
     std::thread* thread_;

@@ -89,8 +89,8 @@ struct World {
     Ring& ring(u64 capacity) { return seg.at<Ring>(channel(capacity).origin.load()); }
 
     template <class T>
-    T& object(Kind kind) {
-        const BlockId block = arena.take(sizeof(T));
+    T& object(Kind kind, u64 bytes = sizeof(T)) {
+        const BlockId block = arena.take(bytes);
         CHECK(block != 0);
         T& made = *reinterpret_cast<T*>(arena.data(block));
         std::memset(static_cast<void*>(&made), 0, sizeof(T));

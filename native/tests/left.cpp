@@ -125,4 +125,44 @@ TEST(recovering) {
     });
 }
 
+// What is so large that its memory goes back at once: killed in between, it is no object any more, and its block is nobody's.
+TEST(ending_what_is_large) {
+    World w(256 << 20, 0);
+    kill_at_every_step(w, 1, [&] {
+        Data& d = w.object<Data>(Kind::data, kGiveBackFrom);
+        step_from_here();
+        w.drop(d.object);
+    }, [&](pid_t pid, bool) {
+        w.settle(pid);
+        CHECK_EQ(w.arena.usage().blocks, 0);
+    });
+}
+
+// Whoever finds that nobody can receive empties the pipe, without a hold of it.
+TEST(emptying_a_pipe) {
+    World w;
+    const u64 offset = PipeView::create(w.seg, w.arena);
+    Pipe& p = w.seg.at<Pipe>(offset);
+    PipeView v(w.seg, w.arena, p);
+    hold_handle(w.seg, w.arena, offset | kSends, w.seg.me);
+    const u64 before = w.arena.usage().blocks;
+    const auto begin = [&] {
+        pin_handle(w.seg, w.arena, offset | kReceives);
+        for (u64 i = 1; i <= 2; ++i) put(w, p.channel, block_message(w, i, 1, 1000));
+    };
+    begin();
+    kill_at_every_step(w, 5, [&] {
+        clear_hold(p.channel.object, w.seg.me);
+        step_from_here();
+        unpin_handle(w.seg, w.arena, offset | kReceives);
+    }, [&](pid_t pid, bool) {
+        w.settle(pid);
+        if (!v.is_gone(kReceives)) v.unpin(kReceives);  // killed before that
+        if (static_cast<u32>(p.channel.object.pins.load()) != 0) unpin(p.channel.object);
+        CHECK_EQ(v.channel().length(), 0);
+        CHECK_EQ(w.arena.usage().blocks, before);
+        begin();
+    });
+}
+
 #endif

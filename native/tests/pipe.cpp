@@ -256,3 +256,26 @@ TEST(the_end_waits_for_deaths_to_be_settled) {
         CHECK_EQ(w.arena.usage().blocks, 0);
     }
 }
+
+// A fork is killed before it holds all that its parent holds.
+TEST(survives_kill_of_who_holds_a_side_alone) {
+    World w;
+    Ends e(w);
+    Gate& held = shared<Gate>();
+    const pid_t pid = w.start([&] {
+        hold_handle(w.seg, w.arena, e.offset | kSends, w.seg.me);
+        clear_hold(e.channel().object, w.seg.me);
+        held.open();
+        for (;;) pause();
+    });
+    held.pass();
+    e.view().let_go(kSends, w.seg.me);
+    CHECK(e.receive() == Receive::empty);
+    kill(pid, SIGKILL);
+    reap(pid);
+    w.settle(pid);
+    CHECK(!is_held(e.view().side(kSends)));
+    CHECK(e.receive() == Receive::ended);
+    e.end();
+    CHECK_EQ(w.arena.usage().blocks, 0);
+}

@@ -240,3 +240,12 @@ TEST(survives_kill) {
         for (u32 i = 0; i < 64; ++i) check_whole(w, kept[i], 10'000, i);
     }
 }
+
+// A recovery may set the number while others count: below 0, memory is still kept.
+TEST(counted_too_low) {
+    World w;
+    w.seg.header().warm_bytes.store(0 - u64{64 << 20});
+    const BlockId id = w.arena.take(kGiveBackFrom);
+    w.arena.give_back(id);
+    CHECK(!w.arena.look(id).cold());
+}

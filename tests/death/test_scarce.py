@@ -42,6 +42,12 @@ def test_no_addresses_at_all(tmp_path: Path) -> None:
         assert "ulimit -v" in program.stderr()
 
 
+def test_no_room_for_a_thread(tmp_path: Path) -> None:
+    with started(tmp_path / "stderr", "scarce", "threads") as program:
+        program.expect("sound")
+        assert (program.end(), program.stderr()) == (0, "")
+
+
 @pytest.mark.parametrize("number", [64, 66])
 def test_few_descriptors(tmp_path: Path, number: int) -> None:
     with started(tmp_path / "stderr", "scarce", "descriptors", number) as program:

@@ -54,7 +54,7 @@ public:
         const u64 size = this->size(id);
         if (size >= kGiveBackFrom) {
             Header& h = seg_.header();
-            bool gone = cool || h.warm_bytes.load() + size > h.warm_limit;
+            bool gone = cool || warm() + size > h.warm_limit;
             if (gone) {
                 w = w.renewed();
                 word.store(w.raw, std::memory_order_relaxed);  // first: who dies now has not said that it is cold

@@ -107,6 +107,12 @@ public:
         return extent(id / kBlocksPerExtent).words[id % kBlocksPerExtent];
     }
 
+    // Bytes of large free blocks that have memory. A recovery sets it while others count: it may be too low, below 0 even.
+    u64 warm() const {
+        const i64 bytes = static_cast<i64>(seg_.header().warm_bytes.load());
+        return bytes > 0 ? static_cast<u64>(bytes) : 0;
+    }
+
     // Free blocks are looked for where there are hints.
     void hint(BlockId id) const { hint(id / kBlocksPerExtent, u64{1} << (id % kBlocksPerExtent)); }
     void hint(u32 e, u64 blocks) const {

@@ -29,7 +29,10 @@ inline void end_object(Segment& seg, Arena& arena, Object& o) {
     if (has_channel(static_cast<Kind>(o.head.kind.load()))) {
         ChannelView(seg, arena, reinterpret_cast<Channel&>(o)).destroy();
     } else {
-        arena.give_back(o.head.block);
+        // Ours first: large memory goes back before its word says so, and what has none is no object that recovery could end.
+        const BlockId block = o.head.block;
+        arena.set(block, BlockState::owned);
+        arena.give_back(block);
     }
 }
 
@@ -110,16 +113,18 @@ void recover(Segment& seg, Arena& arena, Slot dead, Report&& report, bool killed
     WaitRecord::recover(seg, dead);
     for_each_object(seg, arena, [&](Object& o, Kind kind) {
         // A lock may be held by one who has no handle of it any more, and items likewise be in its hands; recovering a lock is
-        // one CAS from the dead owner's word.
-        if (is_held_by(o, dead) || !is_held(o) || !has_channel(kind) || reinterpret_cast<Channel&>(o).counts != 0) recover_object(seg, arena, o, kind, dead, killed);
+        // one CAS from the dead owner's word. A pipe that nobody receives from is emptied by whoever finds that out.
+        const bool only_by_holders = kind == Kind::channel && reinterpret_cast<Channel&>(o).counts == 0;
+        if (is_held_by(o, dead) || !is_held(o) || !only_by_holders) recover_object(seg, arena, o, kind, dead, killed);
     });
     const Participant& p = seg.participant(dead);
     recover_roots(seg, arena, dead);
     arena.recover(dead);
     report(LastWords{p.crew.load(), p.task.load(), p.item.load()});
     for_each_object(seg, arena, [&](Object& o, Kind kind) {
+        // Of a pipe that lives, whoever holds it: a fork that is killed early may have come to hold the side alone.
+        if (kind == Kind::pipe && is_held(o)) PipeView(seg, arena, reinterpret_cast<Pipe&>(o)).recover_sides(dead);
         if (!is_held_by(o, dead)) return;
-        if (kind == Kind::pipe) PipeView(seg, arena, reinterpret_cast<Pipe&>(o)).recover_sides(dead);
         disturb_object(seg, arena, o, kind);
         clear_hold(o, dead);
     });

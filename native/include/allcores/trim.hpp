@@ -157,7 +157,7 @@ inline void tend(const Blocks& blocks) {
 // grow by each size that it comes to use.
 inline void make_good(const Blocks& blocks, u64 bytes) {
     Header& h = blocks.segment().header();
-    if (h.idle_seconds != 0 && is_too_much(blocks.segment(), h.warm_bytes.load())) Trim(blocks, 1).run(bytes);
+    if (h.idle_seconds != 0 && is_too_much(blocks.segment(), blocks.warm())) Trim(blocks, 1).run(bytes);
 }
 
 }  // namespace allcores

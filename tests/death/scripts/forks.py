@@ -5,13 +5,20 @@ usage: forks.py <case>
 
 import contextlib
 import os
+import pickle
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+
+import numpy as np
+
+if sys.argv[1] == "killed_before_it_has_begun":  # what is registered first is called first in a child
+    os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 import allcores as mp
 from allcores import _native
@@ -201,6 +208,72 @@ def exec_in_a_process() -> None:
     assert death(lambda: child.result(PATIENCE)).exitcode == 6
     assert queue.get(timeout=PATIENCE) == "last words"
     assert death(lambda: lock.acquire(timeout=PATIENCE)).pid == child.pid
+
+
+def drop_what_the_parent_stored() -> None:
+    """The parent has let go of it, and its memory is something of the child's by then."""
+    size = 200_000
+    block = _native.store(([b"x" * 1000], [pickle.PickleBuffer(b"y" * size)]))
+    inbox, go_on = os.pipe()
+
+    def drop_it() -> None:
+        os.close(go_on)
+        os.read(inbox, 1)
+        mine = mp.Queue()
+        mine.put(np.ones(size, np.uint8))
+        received = mine.get()
+        _native.drop_stored(block)
+        mine.put(np.zeros(size, np.uint8))
+        assert received.all()
+
+    pid = fork(drop_it)
+    _native.drop_stored(block)
+    os.write(go_on, b"x")
+    check_ends(pid)
+
+
+def fork_while_a_thread_receives() -> None:
+    """The child has no such thread: where it closes the end, nobody is left who uses it."""
+    a, b = mp.Pipe()
+
+    def receive() -> None:
+        with contextlib.suppress(OSError):
+            b.recv()
+
+    thread = threading.Thread(target=receive)
+    thread.start()
+    while (frame := sys._current_frames().get(thread.ident or 0)) is None or frame.f_code.co_name != "receive":
+        pass
+    time.sleep(0.1)  # most likely it waits by now; if not, nothing is tested and nothing fails
+    inbox, go_on = os.pipe()
+
+    def close_it() -> None:
+        os.close(go_on)
+        b.close()
+        os.read(inbox, 1)
+
+    pid = fork(close_it)
+    b.close()
+    thread.join(PATIENCE)
+    assert a.poll(PATIENCE)  # the child has closed it too
+    try:
+        a.send("to nobody")
+    except BrokenPipeError:
+        pass
+    else:
+        raise AssertionError("somebody could receive it")
+    os.write(go_on, b"x")
+    check_ends(pid)
+
+
+def killed_before_it_has_begun() -> None:
+    """It has not come to hold its parent's ends of a pipe: they are the parent's alone again."""
+    a, b = mp.Pipe()
+    check_ends(os.fork(), -signal.SIGKILL)
+    b.close()
+    assert a.poll(PATIENCE)
+    with contextlib.suppress(EOFError):
+        raise AssertionError(a.recv())
 
 
 globals()[sys.argv[1]]()

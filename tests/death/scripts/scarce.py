@@ -4,9 +4,11 @@ usage: scarce.py <case> [number]
 """
 
 import contextlib
+import errno
 import os
 import pickle
 import resource
+import signal
 import sys
 import time
 from typing import Any
@@ -23,7 +25,7 @@ if case in ("descriptors", "arrays"):
 import psutil  # noqa: E402 - under the limits set above
 
 import allcores as mp  # noqa: E402
-from allcores import start  # noqa: E402
+from allcores import _native, start  # noqa: E402
 
 
 def length(data: Any) -> int:
@@ -216,6 +218,28 @@ def open_and_mapped(pid: int) -> set[str]:
         found |= {line.split(maxsplit=5)[5].strip() for line in maps if len(line.split()) > 5}
     ours = {path for path in found if not path.startswith(sys.prefix)}  # what is installed may be anywhere
     return {path for path in ours if path.startswith(("/dev/shm", "/tmp", "/memfd"))}
+
+
+def threads() -> None:
+    """No addresses for a thread's stack: an error, no descriptor more, and signals still come."""
+    a, b = mp.Pipe()
+    with open("/proc/self/statm") as statm:
+        used = int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    open_before, hard = len(os.listdir("/proc/self/fd")), resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 20), hard))
+    for shows in (b.fileno, lambda: _native.Lookout([0])):
+        refused = 0
+        try:
+            shows()
+        except OSError as error:
+            refused = error.errno or 0
+        assert refused == errno.EAGAIN
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+    assert len(os.listdir("/proc/self/fd")) == open_before
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    a.send(1)
+    assert b.fileno() >= 0
+    assert b.recv() == 1
 
 
 everything = check_all_works
