@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ("ProcessContext",)
 
-# Functions kept for the next call of the same; more than a program has, fewer than would be felt in memory. Closures over
-# large arrays are felt sooner: of more bytes only the last is kept.
+# Functions kept for the next call of the same; more than a program has, fewer than would be felt in memory. Closures
+# over large arrays are felt sooner: of more bytes only the last is kept.
 _KEPT = 256
 _KEPT_BYTES = 64 << 20
 
