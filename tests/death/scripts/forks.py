@@ -213,7 +213,7 @@ def exec_in_a_process() -> None:
 def drop_what_the_parent_stored() -> None:
     """The parent has let go of it, and its memory is something of the child's by then."""
     size = 200_000
-    block = _native.store(([b"x" * 1000], [pickle.PickleBuffer(b"y" * size)]))
+    block, _ = _native.store(([b"x" * 1000], [pickle.PickleBuffer(b"y" * size)]))
     inbox, go_on = os.pipe()
 
     def drop_it() -> None:
