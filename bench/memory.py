@@ -1,7 +1,8 @@
 """The most memory that a sample's processes have together: python -m bench.memory, beside it, until its input ends.
 
-Of each process the proportional set size (`Pss`): a page that several have mapped counts once. A process of its own
-looks at them, because a thread of a Python program sees nothing while another one copies.
+Of each process its own memory (`Pss` less `Pss_Shmem`), and all shared memory of the machine (`Shmem`), mapped by
+anybody or not: so the machine must be idle. A process of its own looks at them, because a thread of a Python program
+sees nothing while another one copies.
 """
 
 import os
@@ -17,13 +18,19 @@ from bench.run import MARK, marked
 
 def together(pids: Sequence[int]) -> int:
     """Bytes that they have now."""
-    total = 0
+    total = number_in("/proc/meminfo", "Shmem")
     for pid in pids:
         with suppress(ProcessLookupError, FileNotFoundError):  # it has ended
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += int(line.split()[1]) << 10
+            total += number_in(f"/proc/{pid}/smaps_rollup", "Pss") - number_in(f"/proc/{pid}/smaps_rollup", "Pss_Shmem")
     return total
+
+
+def number_in(file: str, name: str) -> int:
+    """The bytes that a line of a file of "name: number kB" says."""
+    for line in Path(file).read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) << 10
+    return 0
 
 
 class Watch:

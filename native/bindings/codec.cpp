@@ -1,5 +1,6 @@
 // Objects to messages and back. Small exact built-ins travel by a tag; other built-ins by the C pickler alone; what may
 // hold functions, classes, arrays or handles goes through allcores.codec, which knows cloudpickle and buffers.
+#include "compact.hpp"
 #include "plain.hpp"
 #include "received.hpp"
 
@@ -9,7 +10,7 @@ namespace allcores::bindings {
 
 namespace {
 
-enum class Body : u8 { pickle, none, yes, no, integer, real, text, bytes, arrays };
+enum class Body : u8 { pickle, none, yes, no, integer, real, text, bytes, arrays, compact };
 
 PyObject* pickle_dumps = nullptr;
 PyObject* pickle_loads = nullptr;
@@ -228,6 +229,12 @@ void encode(nb::handle object, Message& m) {
     } else if (t == &PyBytes_Type) {
         return set_body(m, Body::bytes, PyBytes_AS_STRING(o), static_cast<u64>(PyBytes_GET_SIZE(o)));
     }
+    CompactWriter compact(m.body, kInline);
+    if (compact.put(o)) {
+        m.kind = static_cast<u8>(Body::compact);
+        m.size = static_cast<u32>(compact.size());
+        return;
+    }
     if (is_plain(o, 6)) {
         nb::object pickle = nb::handle(python_name(pickle_dumps, "pickle", "dumps"))(object, 5);
         return set_body(m, Body::pickle, PyBytes_AS_STRING(pickle.ptr()), static_cast<u64>(PyBytes_GET_SIZE(pickle.ptr())));
@@ -246,7 +253,7 @@ void encode_bytes(const char* data, u64 bytes, Message& m) {
 
 nb::object decode(Message& m) {
     if (m.root != 0) return decode_root(m, false);
-    if ((m.flags & kDamaged) != 0 || m.size > kInline || m.kind > static_cast<u8>(Body::arrays)) raise_damaged();
+    if ((m.flags & kDamaged) != 0 || m.size > kInline || m.kind > static_cast<u8>(Body::compact)) raise_damaged();
     switch (static_cast<Body>(m.kind)) {
         case Body::none: return nb::none();
         case Body::yes: return nb::bool_(true);
@@ -263,6 +270,14 @@ nb::object decode(Message& m) {
         }
         case Body::text: return nb::steal(PyUnicode_DecodeUTF8(m.body, m.size, nullptr));
         case Body::bytes: return nb::steal(PyBytes_FromStringAndSize(m.body, m.size));
+        case Body::compact: {
+            CompactReader reader(m.body, m.size);
+            nb::object made = nb::steal(reader.get());
+            if (made.is_valid() && reader.at_end()) return made;
+            if (PyErr_ExceptionMatches(PyExc_MemoryError) != 0) throw nb::python_error();
+            PyErr_Clear();  // such as a list for a key: that was not sent
+            raise_damaged();
+        }
         case Body::pickle: case Body::arrays: break;
     }
     return loads(m.kind, nb::steal(PyBytes_FromStringAndSize(m.body, m.size)), nb::handle());

@@ -32,11 +32,14 @@ inline constexpr u32 kWakeUp = 4;
 #define ALLCORES_NET_NS 1'000'000'000
 #endif
 inline constexpr i64 kNet = ALLCORES_NET_NS;
-// About one wake-up (34 to 47 us measured between two processes): shorter parks too early and pays the wake-up,
-// longer burns a core that another could use.
+// As long as twice a wake-up takes on this machine, which sleepers measure: two that answer each other in less than that would
+// else both sleep for ever, each because the other has to be woken first. Shorter parks too early and pays the wake-up, longer
+// burns a core that another could use.
 inline constexpr i64 kMostSpin = 30'000;
+inline constexpr i64 kMostSpinSlowWakes = 120'000;
 inline constexpr i64 kLeastSpin = 4'000;
-inline constexpr i64 kWorthSpinning = 100'000;
+// A wait with two wake-ups in it is still one that spinning could have saved.
+inline constexpr i64 kWorthSpinning = 250'000;
 inline constexpr int kRelaxes = 4;
 // Whoever was woken looks within this many microseconds, or is not counted on: it may be stopped.
 inline constexpr u32 kWakesWithin = 200;
@@ -113,7 +116,11 @@ inline bool looked(const Segment& seg, Parking& p) {
 // would have; a wait that slept took a wake-up longer than the change did.
 struct SpinBudget {
     i64 ns = kMostSpin;
-    void waited(i64 took) { ns = took < kWorthSpinning ? std::min(kMostSpin, ns * 4) : std::max(kLeastSpin, ns / 2); }
+    i64 most = kMostSpin;
+    void waited(i64 took) { ns = took < kWorthSpinning ? std::min(most, ns * 4) : std::max(kLeastSpin, ns / 2); }
+    void woken_within(i64 took) {
+        if (took < kWorthSpinning) most = std::clamp((most + 2 * took) / 2, kMostSpin, kMostSpinSlowWakes);
+    }
 };
 
 inline SpinBudget& spin_budget() {
@@ -177,7 +184,10 @@ Wait wait_for(const Segment& seg, Parking& p, i64 deadline, Attempt&& attempt, M
             seg.set_runnable(false);
             const Sleep s = futex_wait(p.word, w, std::min(deadline, net));
             // SYNC POINT announce-then-look: from here on a change is seen below, or wakes somebody else.
-            if (p.waking.load(std::memory_order_relaxed) != 0) p.waking.store(0, std::memory_order_seq_cst);
+            if (const u32 woken = p.waking.load(std::memory_order_relaxed)) {
+                p.waking.store(0, std::memory_order_seq_cst);
+                spin_budget().woken_within(1000 * static_cast<i64>((static_cast<u32>(now_ns() / 1000) | 1) - woken));
+            }
             seg.set_runnable(true);
             if (s == Sleep::interrupted) break;
         }
