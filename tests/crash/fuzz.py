@@ -84,7 +84,7 @@ class Fuzz:
         before = native.usage()[0]
         table = ITEMS[-1]
         made, _handles = codec.dumps_kept(lambda x: table[x])
-        stored = native.store(made)
+        stored, _ = native.store(made)
         place, size = native.block_place(stored)
         self.damage(place, self.random.choice([ROOT, size]))
         self.look(lambda: native.load_stored(stored))

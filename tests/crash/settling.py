@@ -40,15 +40,16 @@ def settle(place: Path, first: str, step: str) -> None:
     queues = {name: allcores.Queue(3) for name in ("put.claimed", "put.committing", "take.accepted")}
     put_all(queues["take.accepted"], [item, "second"])
     lock = allcores.Lock()
-    here, there = allcores.Pipe()
-    here.send("hello")
     stopped = {
         "put.claimed": Stopped(place, "put.claimed", put_all, queues["put.claimed"], [item]),
         "put.committing": Stopped(place, "put.committing", put_all, queues["put.committing"], [item]),
         "take.accepted": Stopped(place, "take.accepted", get_one, queues["take.accepted"]),
         "acquire.taken": Stopped(place, "acquire.taken", use, lock),
-        "pipe.side_let_go": Stopped(place, "pipe.side_let_go", talk, there),
     }
+    # Not before: pipes are looked at for every death, and the template began with those of its predecessor's.
+    here, there = allcores.Pipe()
+    here.send("hello")
+    stopped["pipe.side_let_go"] = Stopped(place, "pipe.side_let_go", talk, there)
     there.close()
     del os.environ["ALLCORES_DIE_AT"]  # the next template is to live
     stopped[first].process.kill()
