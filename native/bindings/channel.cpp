@@ -1,4 +1,5 @@
 // Channels for Python: queues (put, get) and the task and result rings of pools (send, receive).
+// Over its size by the list of methods, which says nothing that could stand elsewhere.
 #include "arguments.hpp"
 #include "counted.hpp"
 

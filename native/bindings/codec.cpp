@@ -1,5 +1,7 @@
-// Objects to messages and back. Small exact built-ins travel by a tag; other built-ins by the C pickler alone; what may
+// Objects to messages and back. Small exact built-ins and small containers of them travel by tags; other built-ins by the C pickler;
+// arrays among such by how they lie (allcores.arrayparts); what may
 // hold functions, classes, arrays or handles goes through allcores.codec, which knows cloudpickle and buffers.
+// Over its size: what encodes a message and what decodes it are one format, and are read side by side.
 #include "compact.hpp"
 #include "plain.hpp"
 #include "received.hpp"

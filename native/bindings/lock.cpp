@@ -1,4 +1,5 @@
 // Lock and RLock for Python, and what every blocked acquire goes through: the death of the owner, and deadlocks.
+// Over its size by the texts of its errors.
 #include "arguments.hpp"
 
 #include <nanobind/stl/string.h>

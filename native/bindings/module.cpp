@@ -1,4 +1,5 @@
 // The segment of this process, and the module. Everything else has a file of its own beside this one.
+// Over its size by what a fork of the user's needs before it and after it on both sides: three functions that are one.
 #include "core.hpp"
 
 #include <nanobind/stl/string.h>

@@ -1,4 +1,5 @@
 // Channels that count: bytes that wait, items that are not done, and in whose hands they are; also after a death at any instruction.
+// Over its size: each operation of the ledger is killed at every instruction, and each needs its own check afterwards.
 #include "steps.hpp"
 
 using namespace check;

@@ -1,4 +1,5 @@
 // Waiting: no wake-up is lost, none too many is sent, and a wait ends for its deadline and for signals.
+// Over its size by the tests of waiting for several things, which share its helpers.
 #include <pthread.h>
 
 #include "check.hpp"
