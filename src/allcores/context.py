@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from allcores.base import BaseProcess
+    from allcores.pool.plan import Plan
     from allcores.pool.pool import Pool as PoolType
 
 __all__ = ("Context", "get_all_contexts", "get_context")
@@ -50,12 +51,13 @@ class Context:
             initargs: its arguments, a tuple.
             maxtasksperchild: replace a worker after so many tasks. No effect where workers are not processes.
         """
-        from allcores.pool.pool import Pool, check_pool_arguments
+        from allcores.pool.plan import Plan
+        from allcores.pool.pool import Pool
 
-        n = check_pool_arguments(processes, initializer, initargs, maxtasksperchild, self.cpu_count())
-        return Pool(self._crew(n, initializer, tuple(initargs), maxtasksperchild or 0))
+        n = self.cpu_count() if processes is None else processes
+        return Pool(self._crew(Plan(n, initializer, initargs, maxtasksperchild).checked()))
 
-    def _crew(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> Any:
+    def _crew(self, plan: Plan) -> Any:
         raise NotImplementedError
 
     def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> Any:  # noqa: N802

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from allcores.pool.engine import Engine
+    from allcores.pool.plan import Plan
 
 __all__ = ("ProcessContext",)
 
@@ -55,8 +56,8 @@ class ProcessContext(Context):
     def _pipe_ends(self) -> Any:
         return connection.make_pipe()
 
-    def _crew(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> _Crew:
-        return _Crew(n, initializer, initargs, most)
+    def _crew(self, plan: Plan) -> _Crew:
+        return _Crew(plan)
 
     def current_process(self) -> Any:
         return current_process()
@@ -109,13 +110,13 @@ class _Crew:
 
     local = False
 
-    def __init__(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> None:
-        self.size = n
+    def __init__(self, plan: Plan) -> None:
+        self.size = n = plan.processes
         self._pid = os.getpid()
         # Without an initializer, workers that die when they start are killed from outside: that may happen often.
-        self.patience = n if initializer is not None else max(100, n)
+        self.patience = n if plan.initializer is not None else max(100, n)
         self._tasks, self._answers, self._news = Queue(), Queue(), Queue()
-        self._how = (self._tasks, self._answers, self._news, initializer, initargs, most)
+        self._how = (self._tasks, self._answers, self._news, plan)
         self._functions = _Functions()
         self._workers: dict[int, process.Process] = {}
         self._lock = threading.RLock()  # of the workers

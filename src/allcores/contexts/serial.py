@@ -22,6 +22,8 @@ from allcores.pool.crew import LocalCrew, Outcome, run_task
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from allcores.pool.plan import Plan
+
 __all__ = ("SerialContext",)
 
 
@@ -215,8 +217,8 @@ class SerialContext(Context):
     def Event(self) -> Event:  # noqa: N802
         return Event()
 
-    def _crew(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> _Crew:
-        return _Crew(n, initializer, initargs)
+    def _crew(self, plan: Plan) -> _Crew:
+        return _Crew(plan)
 
     def current_process(self) -> Any:
         return here() or current_process()
@@ -228,13 +230,13 @@ class SerialContext(Context):
 class _Crew(LocalCrew):
     """Nobody but the caller: a task is run when it is submitted, its answer waits to be received."""
 
-    def __init__(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+    def __init__(self, plan: Plan) -> None:
         super().__init__()
-        self.size = n
+        self.size = plan.processes
         self._answers: deque[tuple[int, int, Any]] = deque()
-        if initializer is not None:
+        if plan.initializer is not None:
             try:
-                initializer(*initargs)
+                plan.initializer(*plan.initargs)
             except BaseException as error:  # noqa: BLE001 - told to the pool, which cannot work
                 self._answers.append((0, Outcome.BROKEN, error))
 

@@ -21,6 +21,8 @@ from allcores.pool.crew import LocalCrew, Outcome, run_task
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from allcores.pool.plan import Plan
+
 __all__ = ("Thread", "ThreadContext")
 
 _alive: set[Thread] = set()
@@ -208,8 +210,8 @@ class ThreadContext(Context):
     def _pipe_ends(self) -> Any:
         return local.make_pipe()
 
-    def _crew(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], most: int) -> _Crew:
-        return _Crew(n, initializer, initargs)
+    def _crew(self, plan: Plan) -> _Crew:
+        return _Crew(plan)
 
     def current_process(self) -> Any:
         return here() or current_process()
@@ -221,23 +223,23 @@ class ThreadContext(Context):
 class _Crew(LocalCrew):
     """Worker threads around two queues."""
 
-    def __init__(self, n: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+    def __init__(self, plan: Plan) -> None:
         super().__init__()
-        self.size = n
+        self.size = plan.processes
         self._tasks: queue.SimpleQueue[tuple[int, Callable[..., Any], int, Any] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
         self._aborted = False
         self._threads = [
-            threading.Thread(target=self._serve, args=(initializer, initargs), name=f"PoolWorker-{i}", daemon=True)
-            for i in range(1, n + 1)
+            threading.Thread(target=self._serve, args=(plan,), name=f"PoolWorker-{i}", daemon=True)
+            for i in range(1, plan.processes + 1)
         ]
         for thread in self._threads:
             thread.start()
 
-    def _serve(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
-        if initializer is not None:
+    def _serve(self, plan: Plan) -> None:
+        if plan.initializer is not None:
             try:
-                initializer(*initargs)
+                plan.initializer(*plan.initargs)
             except BaseException as error:  # noqa: BLE001 - told to the pool, which cannot work
                 self._answers.put((0, Outcome.BROKEN, error))
                 return

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from allcores.pool.chunking import Chunker
     from allcores.pool.crew import Known
     from allcores.pool.engine import Engine
+    from allcores.pool.options import Options
 
 __all__ = ("ChunkTask", "Chunked")
 
@@ -62,7 +63,7 @@ class ChunkTask:
         parts = [self._part(0, item), self._part(item + 1, n)]
         one = self._part(item, item + 1, self.deaths + 1)
         assert one is not None
-        if one.deaths <= self.job.retries:
+        if one.deaths <= self.job.options.retries:
             self._cut_into([*parts, one])
             return
         self._cut_into(parts)
@@ -110,9 +111,9 @@ class Chunked:
     at a time.
     """
 
-    def __init__(self, engine: Engine, known: Known, chunks: Chunker, star: bool, retries: int) -> None:
+    def __init__(self, engine: Engine, known: Known, chunks: Chunker, star: bool, options: Options) -> None:
         self.engine = engine
-        self.retries = retries  # of an item whose worker died
+        self.options = options
         self.call = known.call | Mode.CHUNK | (Mode.STAR if star else 0)
         self.chunks = chunks
         self.repeats = None if engine.crew.local else repeats_in(chunks.sequence)

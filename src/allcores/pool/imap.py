@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from allcores.pool.chunking import Chunker
     from allcores.pool.crew import Known
     from allcores.pool.engine import Engine
+    from allcores.pool.options import Options
 
 __all__ = ("IMapIterator",)
 
@@ -27,8 +28,8 @@ class IMapIterator(Chunked):
     ahead of the consumer, however long the input.
     """
 
-    def __init__(self, engine: Engine, known: Known, chunks: Chunker, ordered: bool, retries: int) -> None:
-        super().__init__(engine, known, chunks, False, retries)
+    def __init__(self, engine: Engine, known: Known, chunks: Chunker, ordered: bool, options: Options) -> None:
+        super().__init__(engine, known, chunks, False, options)
         self._ordered = ordered
         self._waiting: dict[int, tuple[list[Any], dict[int, BaseException], ChunkTask]] = {}
         self._last: int | None = None  # the chunk that was taken last; it may still be among the waiting

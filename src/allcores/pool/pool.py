@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from allcores import codec
 from allcores.base import check_call
@@ -13,6 +13,7 @@ from allcores.pool.chunking import Chunker
 from allcores.pool.crew import Mode
 from allcores.pool.engine import Engine
 from allcores.pool.imap import IMapIterator
+from allcores.pool.options import NO_OPTIONS, CallOptions, IMapOptions, MapOptions, Options, check_options
 from allcores.pool.results import AsyncResult, MapResult, RetriedResult
 from allcores.sharing.share import share
 
@@ -21,25 +22,9 @@ if TYPE_CHECKING:
 
     from allcores.pool.crew import Crew, Known
 
-__all__ = ("Pool", "check_pool_arguments")
+__all__ = ("Pool",)
 
 _open_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
-
-
-def check_pool_arguments(processes: Any, initializer: Any, initargs: Any, maxtasksperchild: Any, default: int) -> int:
-    """The number of workers, after refusing what makes no sense."""
-    if processes is None:
-        processes = default
-    if not isinstance(processes, int) or isinstance(processes, bool):
-        raise TypeError(f"processes must be an int, the number of workers, not {processes!r}")
-    if processes < 1:
-        raise ValueError(f"processes must be at least 1, not {processes}; leave it out for one per usable core")
-    if initializer is not None and not callable(initializer):
-        raise TypeError(f"initializer must be callable, not {codec.short_repr(initializer)}")
-    check_call(initargs, None)
-    if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild < 1):
-        raise ValueError(f"maxtasksperchild must be an int of at least 1 or None, not {maxtasksperchild!r}")
-    return processes
 
 
 class Pool:
@@ -74,11 +59,10 @@ class Pool:
         func: Callable[..., Any],
         args: Iterable[Any] = (),
         kwds: Mapping[str, Any] | None = None,
-        *,
-        retries: int = 0,
+        **options: Unpack[CallOptions],
     ) -> Any:
         """Call ``func(*args, **kwds)`` in a worker and return its result. Blocks."""
-        result = self.apply_async(func, args, kwds, retries=retries)
+        result = self.apply_async(func, args, kwds, **options)
         try:
             return result.get()
         finally:
@@ -92,8 +76,7 @@ class Pool:
         kwds: Mapping[str, Any] | None = None,
         callback: Callable[[Any], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
-        *,
-        retries: int = 0,
+        **options: Unpack[CallOptions],
     ) -> AsyncResult:
         """Have ``func(*args, **kwds)`` called in a worker. Does not block.
 
@@ -103,19 +86,19 @@ class Pool:
             kwds: named arguments.
             callback: called with the result, in a background thread or in one that waits for a result of the pool.
             error_callback: likewise with the error. One that nobody is told of or asks for is logged at the pool's end.
-            retries: how often the call runs again if its worker died.
+            options: see ``CallOptions``.
         """
-        if type(args) is not tuple or kwds or retries is not _NONE:
+        if type(args) is not tuple or kwds:
             args, kwds = check_call(args, kwds)
-            _check_retries(retries)
+        checked = check_options("apply_async", CallOptions, options) if options else NO_OPTIONS
         known = self._learn(func)
         callbacks = None if callback is None and error_callback is None else (callback, error_callback)
         call, payload = (known.call | Mode.KEYWORDS, (args, kwds)) if kwds else (known.call, args)
         result = AsyncResult(self._engine, known, args, callbacks)
-        if retries:
-            result = RetriedResult(self._engine, known, args, callbacks).sent_as(call, payload, retries)
+        if checked.retries:
+            result = RetriedResult(self._engine, known, args, callbacks).sent_as(call, payload, checked)
         try:
-            if retries:
+            if checked.retries:
                 self._engine.maps.add(result)
             self._engine.submit(result, call, payload)
         except BaseException:
@@ -131,8 +114,7 @@ class Pool:
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
         chunksize: int | None = None,
-        *,
-        retries: int = 0,
+        **options: Unpack[MapOptions],
     ) -> list[Any]:
         """Call ``func`` with each item; the results in order. Blocks.
 
@@ -140,26 +122,24 @@ class Pool:
             func: a function of one argument.
             iterable: any iterable; consumed as the work proceeds.
             chunksize: items per task; by default as many as take about a millisecond, by measured time.
-            retries: how often an item runs again whose worker died: killed from outside, say, or out of memory. What it
-                had done till then stays done. An error that the function raised is not tried again.
+            options: see ``MapOptions``.
 
         Raises:
             BaseException: the error of the first item that failed, as itself, once all items are done; a note names
                 the item.
             WorkerDied: likewise for an item whose worker died, ``retries`` + 1 times.
         """
-        return self._map(func, iterable, chunksize, False, retries).run()  # type: ignore[no-any-return]
+        return self._map(func, iterable, chunksize, False, check_options("map", MapOptions, options)).run()  # type: ignore[no-any-return]
 
     def starmap(
         self,
         func: Callable[..., Any],
         iterable: Iterable[Iterable[Any]],
         chunksize: int | None = None,
-        *,
-        retries: int = 0,
+        **options: Unpack[MapOptions],
     ) -> list[Any]:
         """``map`` for functions of several arguments: ``func(*item)`` for each item."""
-        return self._map(func, iterable, chunksize, True, retries).run()  # type: ignore[no-any-return]
+        return self._map(func, iterable, chunksize, True, check_options("starmap", MapOptions, options)).run()  # type: ignore[no-any-return]
 
     def map_async(
         self,
@@ -168,11 +148,11 @@ class Pool:
         chunksize: int | None = None,
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
-        *,
-        retries: int = 0,
+        **options: Unpack[MapOptions],
     ) -> MapResult:
         """``map`` that does not block: ``get()`` of what it returns has the list."""
-        return self._map_async(func, iterable, chunksize, False, retries, (callback, error_callback))
+        checked = check_options("map_async", MapOptions, options)
+        return self._map_async(func, iterable, chunksize, False, checked, (callback, error_callback))
 
     def starmap_async(
         self,
@@ -181,37 +161,35 @@ class Pool:
         chunksize: int | None = None,
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
-        *,
-        retries: int = 0,
+        **options: Unpack[MapOptions],
     ) -> MapResult:
         """``starmap`` that does not block: ``get()`` of what it returns has the list."""
-        return self._map_async(func, iterable, chunksize, True, retries, (callback, error_callback))
+        checked = check_options("starmap_async", MapOptions, options)
+        return self._map_async(func, iterable, chunksize, True, checked, (callback, error_callback))
 
     def imap(
         self,
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
         chunksize: int | None = None,
-        *,
-        retries: int = 0,
+        **options: Unpack[IMapOptions],
     ) -> Iterator[Any]:
         """Results in order, as they are asked for, from an input of any length: never more than a bounded window ahead.
 
         An item that failed raises at its place; asking on gives the results after it. ``next(timeout)`` waits at most
         so long.
         """
-        return self._imap(func, iterable, chunksize, True, retries)
+        return self._imap(func, iterable, chunksize, True, check_options("imap", IMapOptions, options))
 
     def imap_unordered(
         self,
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
         chunksize: int | None = None,
-        *,
-        retries: int = 0,
+        **options: Unpack[IMapOptions],
     ) -> Iterator[Any]:
         """``imap`` in the order in which results arrive."""
-        return self._imap(func, iterable, chunksize, False, retries)
+        return self._imap(func, iterable, chunksize, False, check_options("imap_unordered", IMapOptions, options))
 
     def close(self) -> None:
         """Take no more work. What was submitted is finished.
@@ -296,12 +274,11 @@ class Pool:
         items: Iterable[Any],
         size: int | None,
         star: bool,
-        retries: int,
+        options: Options,
         callbacks: tuple[Any, Any] | None = None,
     ) -> MapResult:
-        _check_retries(retries)
         chunks = self._chunks(items, size, _MOST_OF_MAP)
-        return MapResult(self._engine, self._learn(func), chunks, star, retries, callbacks)
+        return MapResult(self._engine, self._learn(func), chunks, star, options, callbacks)
 
     def _map_async(
         self,
@@ -309,12 +286,12 @@ class Pool:
         items: Iterable[Any],
         size: int | None,
         star: bool,
-        retries: int,
+        options: Options,
         callbacks: tuple[Any, Any],
     ) -> MapResult:
         # The caller may change a list meanwhile; what was given counts.
         items = list(items) if isinstance(items, list) else items
-        result = self._map(func, items, size, star, retries, None if callbacks == (None, None) else callbacks)
+        result = self._map(func, items, size, star, options, None if callbacks == (None, None) else callbacks)
         try:
             result.begin()
             self._engine.drive(result)
@@ -324,11 +301,10 @@ class Pool:
         return result
 
     def _imap(
-        self, func: Callable[..., Any], items: Iterable[Any], size: int | None, ordered: bool, retries: int
+        self, func: Callable[..., Any], items: Iterable[Any], size: int | None, ordered: bool, options: Options
     ) -> IMapIterator:
-        _check_retries(retries)
         chunks = self._chunks(list(items) if isinstance(items, list) else items, size, _MOST_OF_IMAP)
-        results = IMapIterator(self._engine, self._learn(func), chunks, ordered, retries).begin()
+        results = IMapIterator(self._engine, self._learn(func), chunks, ordered, options).begin()
         self._imaps.add(results)
         return results
 
@@ -351,17 +327,6 @@ def _check_items(items: Any, size: Any) -> None:
         )
     if size is not None and (not isinstance(size, int) or size < 1):
         raise ValueError(f"chunksize must be an int of at least 1, not {size!r}; leave it out to have it measured")
-
-
-# The default of `retries`: one object, which is quicker to tell from others than their type.
-_NONE = 0
-
-
-def _check_retries(retries: Any) -> None:
-    if not isinstance(retries, int) or isinstance(retries, bool):
-        raise TypeError(f"retries must be an int, how often an item runs again, not {codec.short_repr(retries)}")
-    if retries < 0:
-        raise ValueError(f"retries must be at least 0, not {retries}")
 
 
 # A forked child has the parent's pools in its memory and not their workers: they are no business of its.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from allcores.pool.chunking import Chunker
     from allcores.pool.crew import Known
     from allcores.pool.engine import Engine
+    from allcores.pool.options import Options
 
 __all__ = ("AsyncResult", "MapResult", "RetriedResult")
 
@@ -142,10 +143,10 @@ class AsyncResult:
 class RetriedResult(AsyncResult):
     """The result of a call that is sent again when its worker died: so often, and no more."""
 
-    def sent_as(self, call: int, payload: Any, retries: int) -> Self:
+    def sent_as(self, call: int, payload: Any, options: Options) -> Self:
         """How it is sent; before it is."""
         self._how = (call, payload)
-        self._retries = retries
+        self._options = options
         self._deaths: set[int] = set()  # pids: a death that is told twice counts once
         self._due = False
         return self
@@ -156,7 +157,7 @@ class RetriedResult(AsyncResult):
 
     def died(self, death: Death, _item: int) -> None:
         self._deaths.add(death.pid)
-        if self.given_up or len(self._deaths) > self._retries:
+        if self.given_up or len(self._deaths) > self._options.retries:
             self.fail(death.error(None, codec.short_repr(self._what), len(self._deaths)))
             return
         self._due = True
@@ -185,11 +186,11 @@ class MapResult(AsyncResult, Chunked):
         known: Known,
         chunks: Chunker,
         star: bool,
-        retries: int,
+        options: Options,
         callbacks: Callbacks | None = None,
     ) -> None:
         AsyncResult.__init__(self, engine, known, None, callbacks)
-        Chunked.__init__(self, engine, known, chunks, star, retries)
+        Chunked.__init__(self, engine, known, chunks, star, options)
         self._results: dict[int, list[Any]] = {}
         self._errors: dict[int, BaseException] = {}
         self._forgotten = False

@@ -14,6 +14,7 @@ from allcores.start import STARTING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from allcores.pool.plan import Plan
     from allcores.queues import Queue
 
 __all__ = ("BLOCK_BITS", "STOP", "serve")
@@ -35,22 +36,20 @@ def serve(
     tasks: Queue,
     answers: Queue,
     news: Queue,
-    initializer: Callable[..., Any] | None,
-    initargs: tuple[Any, ...],
-    most: int,
+    plan: Plan,
 ) -> None:
-    """Work until a STOP comes, or for ``most`` tasks (0: no limit). What becomes of the worker goes to ``news``."""
+    """Work until a STOP comes, or for the tasks of one worker. What becomes of the worker goes to ``news``."""
     signal.signal(signal.SIGINT, _interrupt)
     _native.set_crew(news.offset)
     _native.set_task(STARTING)
-    if initializer is not None:
+    if plan.initializer is not None:
         try:
-            initializer(*initargs)
+            plan.initializer(*plan.initargs)
         except BaseException as error:  # noqa: BLE001 - told to the pool, which cannot work
             _end(news, Outcome.BROKEN, codec.pack_error(error))
             return
     news.send(STARTING, Outcome.STARTED, os.getpid(), _native.ANSWERS_TASK)
-    stopped = _work(tasks, answers, most)
+    stopped = _work(tasks, answers, plan.maxtasksperchild or 0)
     tasks.break_promise()
     _end(news, Outcome.STOPPED if stopped else Outcome.RETIRED, os.getpid())
 

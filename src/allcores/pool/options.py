@@ -1,0 +1,119 @@
+"""What the methods of a pool may be told besides the work: how long an item may take, what becomes of a failure."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
+
+from allcores import codec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ("NO_OPTIONS", "CallOptions", "IMapOptions", "MapOptions", "Options", "check_options")
+
+Errors = Literal["raise", "return", "skip"]
+
+
+class CallOptions(TypedDict, total=False):
+    """The options of ``apply``, ``apply_async`` and ``submit``, and those of every item of ``map`` and its kin."""
+
+    timeout: float | None
+    """Seconds that the item may run. After that it is ``TaskTimeout``; its worker and that one's children are ended."""
+    retries: int
+    """How often an item runs again whose worker died or that took too long: what it had done till then stays done."""
+    retry_on: type[BaseException] | tuple[type[BaseException], ...]
+    """Errors raised by the function after which it is tried again as well. By default none is."""
+    seed: int | None
+    """Seeds ``random``, NumPy and torch anew for each item, from this number and the item's index."""
+
+
+class MapOptions(CallOptions, total=False):
+    """The options of ``map``, ``starmap`` and their asynchronous forms."""
+
+    errors: Errors
+    """``"raise"``: the first failure ends the map. ``"return"``: failures are in the results, each a ``Failure`` in
+    its place. ``"skip"``: they are left out."""
+    progress: bool | str
+    """Show a bar that counts what is done; a str is its label."""
+    max_bytes: int | None
+    """So many bytes of items on their way at a time, about; by default what the window of chunks comes to."""
+    checkpoint: str | os.PathLike[str] | None
+    """A file that keeps what is done: the same call after a crash does only what is missing."""
+
+
+class IMapOptions(MapOptions, total=False):
+    """The options of ``imap``, ``imap_unordered`` and ``stream``."""
+
+    buffersize: int | None
+    """The input is read at most so many items ahead of the results that were taken."""
+
+
+class Options(NamedTuple):
+    """The options of one call of a pool's method, checked."""
+
+    timeout: float | None = None
+    retries: int = 0
+    retry_on: tuple[type[BaseException], ...] = ()
+    seed: int | None = None
+    errors: Errors = "raise"
+    progress: bool | str = False
+    max_bytes: int | None = None
+    checkpoint: str | None = None
+    buffersize: int | None = None
+
+
+NO_OPTIONS = Options()
+
+
+def check_options(method: str, known: type, given: Mapping[str, Any]) -> Options:
+    """The options of a call of a method that knows those of a class. Refuses others, and what makes no sense."""
+    if not given:
+        return NO_OPTIONS
+    names = known.__annotations__
+    for name in given:
+        if name not in names:
+            raise TypeError(f"{method}() has no option {name!r}: it knows {', '.join(sorted(names))}")
+    cleaned = dict(given)
+    retry_on = cleaned.get("retry_on")
+    if retry_on is not None and not isinstance(retry_on, tuple):
+        cleaned["retry_on"] = (retry_on,)
+    if cleaned.get("checkpoint") is not None:
+        cleaned["checkpoint"] = os.fspath(cleaned["checkpoint"])
+    options = Options(**cleaned)
+    _check(options)
+    return options
+
+
+def _check(options: Options) -> None:
+    _check_count("retries", options.retries, 0, "how often an item runs again")
+    for name, what in (
+        ("max_bytes", "the bytes of items that may be on their way"),
+        ("buffersize", "how many items the input may be ahead of the results"),
+    ):
+        if getattr(options, name) is not None:
+            _check_count(name, getattr(options, name), 1, what)
+    if options.seed is not None:
+        _check_count("seed", options.seed, 0, "the number that all random streams derive from")
+    _check_timeout(options.timeout)
+    if options.errors not in ("raise", "return", "skip"):
+        raise ValueError(f"errors must be 'raise', 'return' or 'skip', not {options.errors!r}")
+    for each in options.retry_on:
+        if not isinstance(each, type) or not issubclass(each, BaseException):
+            raise TypeError(f"retry_on must be a class of exceptions or a tuple of such, not {each!r}")
+
+
+def _check_count(name: str, value: Any, least: int, what: str) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, {what}, not {codec.short_repr(value)}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+
+
+def _check_timeout(timeout: Any) -> None:
+    if timeout is None:
+        return
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool):
+        raise TypeError(f"timeout must be a number, the seconds that an item may run, not {codec.short_repr(timeout)}")
+    if not timeout > 0:
+        raise ValueError(f"timeout must be more than 0 seconds, not {timeout}; leave it out for no limit")
