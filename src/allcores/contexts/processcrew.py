@@ -1,0 +1,138 @@
+"""The crew of a pool in the process context: worker processes, and who replaces them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+from allcores import _native, process, start
+from allcores.contexts.stored import StoredFunctions
+from allcores.pool import worker
+from allcores.pool.crew import Outcome
+from allcores.queues import Queue
+
+if TYPE_CHECKING:
+    import weakref
+
+    from allcores.pool.engine import Engine
+    from allcores.pool.plan import Plan
+
+__all__ = ("ProcessCrew",)
+
+
+class ProcessCrew:
+    """Worker processes around two channels, of tasks and of answers, and a third of news: what becomes of the workers.
+
+    A keeper thread sleeps on the news and replaces who has ended, also while nobody waits for a result.
+    """
+
+    local = False
+
+    def __init__(self, plan: Plan) -> None:
+        self.size = n = plan.processes
+        self._pid = os.getpid()
+        # Without an initializer, workers that die when they start are killed from outside: that may happen often.
+        self.patience = n if plan.initializer is not None else max(100, n)
+        self._tasks, self._answers, self._news = Queue(), Queue(), Queue()
+        self._how = (self._tasks, self._answers, self._news, plan)
+        self._functions = StoredFunctions()
+        self._workers: dict[int, process.Process] = {}
+        self._lock = threading.RLock()  # of the workers
+        self._over = False
+        self._keeper: threading.Thread | None = None
+        # Bound once: a frame less for each task.
+        self.learn = self._functions.learn
+        self.forget = self._functions.forget
+        self.send = self._tasks.send_task
+        self.receive_into = self._answers.receive_into
+        try:
+            for _ in range(n):
+                self._start()
+        except BaseException:
+            self.abort()
+            raise
+
+    def begin(self, engine: weakref.ref[Engine]) -> None:
+        self._keeper = threading.Thread(target=_keep, args=(self, engine), name="allcores-pool-keeper", daemon=True)
+        self._keeper.start()
+
+    def _start(self) -> None:
+        made = process.Process(target=worker.serve, args=self._how, daemon=True)
+        made._crew = self._news.offset
+        made.name = f"PoolWorker-{made.name.rpartition('-')[2]}"
+        made.start()
+        assert made.pid is not None
+        self._workers[made.pid] = made
+
+    def replace(self, pid: int) -> None:
+        """Start a worker in the place of the one that ended."""
+        with self._lock:
+            gone = self._workers.pop(pid, None)
+            if gone is None:
+                return
+            gone.join()
+            gone.close()
+            if not self._over:
+                self._start()
+
+    def give_up(self, tasks: list[int]) -> list[int]:
+        dropped: list[int] = self._tasks.drop(tasks)
+        for pid in list(self._workers):
+            if _native.give_up_task(pid, tasks):
+                start.send_signal(pid, signal.SIGINT)
+        return dropped
+
+    def wake(self) -> None:
+        self._answers.send(0, Outcome.WAKE, None)
+
+    def finish(self) -> None:
+        with self._lock:
+            self._over = True
+            for _ in self._workers:
+                self._tasks.send(0, worker.STOP, None)
+            for each in self._workers.values():
+                each.join()
+        self._end()
+
+    def abort(self) -> None:
+        if self._pid != os.getpid():  # in a fork: the workers are its parent's
+            return
+        with self._lock:
+            self._over = True
+            for each in self._workers.values():
+                each.kill()
+            for each in self._workers.values():
+                each.join()
+        self._end()
+
+    def _end(self) -> None:
+        self._news.send(0, Outcome.WAKE, None)
+        if self._keeper is not None and self._keeper is not threading.current_thread():
+            self._keeper.join()
+        with self._lock:
+            for each in self._workers.values():
+                each.close()
+            self._workers.clear()
+        self._functions.clear()
+
+
+def _keep(crew: ProcessCrew, engine_ref: weakref.ref[Engine]) -> None:
+    """The keeper: tells the engine of each event in a worker's life, and replaces who has ended."""
+    while True:
+        number, info, body = crew._news.receive()
+        outcome = info & 0xFF
+        engine = engine_ref()
+        if outcome == Outcome.WAKE or engine is None:
+            return
+        try:
+            if outcome == Outcome.RETIRED:
+                crew.replace(body)
+            elif outcome == Outcome.DIED:
+                crew.replace(body[0])
+        except Exception as error:  # noqa: BLE001 - no process or descriptor to be had
+            if not crew._workers:
+                engine.break_("no worker is left, and none can be started", error)
+        engine.post_news((number, info, body))
+        del engine
