@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import allcores
-from allcores import _native, segment
+from allcores import _native, cores, segment
 from bench import machine
 
 KB, MB = 1 << 10, 1 << 20
@@ -112,7 +112,7 @@ class Day:
 
 def main(seconds: float, idle: int) -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    _native.create(size=64 << 30, cpus=segment.cpu_count(), program=1, warm=max(memory // 8, 256 * MB), idle=idle)
+    _native.create(size=64 << 30, cpus=cores.usable(), program=1, warm=max(memory // 8, 256 * MB), idle=idle)
     day = Day()
     print(f"{len(DAY)} phases of {seconds:.0f} s; free memory goes back after {idle or 'no'} s\n")
     print("| phase | alive (MB) | backed (MB) | backed / alive | worst in it | addresses / largest live set |")

@@ -11,8 +11,9 @@ PACKAGE = Path(__file__).parent.parent / "src" / "allcores"
 
 # A part may import parts of a lower rank, and itself.
 RANK = {
+    "errors": -1,  # know nobody
     "_native": 0,
-    "errors": 1,
+    "cores": 0,
     "segment": 1,
     "usage": 1,
     "byvalue": 1,

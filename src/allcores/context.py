@@ -169,10 +169,17 @@ class Context:
         return share(obj)
 
     def cpu_count(self) -> int:
-        """Usable CPUs: the smaller of affinity and cgroup quota."""
-        from allcores import segment
+        """Usable CPUs: the least of affinity, cpuset and cgroup quota, a part of a CPU counted as one.
 
-        return segment.cpu_count()
+        ``ALLCORES_CPU_COUNT`` in the environment says it instead. In a worker too it is what the whole program has;
+        the worker's own share of it is the default size of the pools that it makes.
+
+        Raises:
+            UsageError: the variable is no whole number of at least 1.
+        """
+        from allcores import cores
+
+        return cores.cpu_count()
 
     def current_process(self) -> Any:
         """The process or thread of this context that runs here."""

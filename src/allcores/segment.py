@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from allcores import _native
+from allcores import _native, cores
 
-__all__ = ("IDLE", "cpu_count", "ensure", "join", "origin")
+__all__ = ("IDLE", "ensure", "join", "origin")
 
 _GIB = 1 << 30
 # The segment's tables and room for little more. Below it nothing works.
@@ -32,7 +32,7 @@ def ensure() -> None:
         size = min(size, max(room // 2, _LEAST))  # the rest is for the program itself
     warm = max(memory // 8, _GIB // 4)
     try:
-        _native.create(size=size, cpus=cpu_count(), program=int.from_bytes(os.urandom(8)), warm=warm, idle=IDLE)
+        _native.create(size=size, cpus=cores.usable(), program=int.from_bytes(os.urandom(8)), warm=warm, idle=IDLE)
     except OSError as error:
         raise OSError(error.errno, f"{os.strerror(error.errno or 0)}: {_needs(room)}") from error
 
@@ -84,40 +84,6 @@ def find(program: int, pid: int, fd: int) -> None:
             f"this handle belongs to the program of process {pid}, and this process shares memory with another: "
             "pass plain data between programs, or start this process from that program"
         )
-
-
-def cpu_count() -> int:
-    """How many CPUs this process may keep busy: the smaller of its affinity and its cgroup's quota, at least 1."""
-    usable = len(os.sched_getaffinity(0))
-    quota = _cgroup_quota()
-    return max(1, usable if quota is None else min(usable, quota))
-
-
-def _cgroup_quota() -> int | None:
-    """CPUs by the quota of this process's cgroup (version 2, any level), rounded up; None without one."""
-    try:
-        with open("/proc/self/cgroup") as f:
-            paths = [line.rstrip("\n").split(":", 2)[2] for line in f if line.startswith("0::")]
-    except OSError:
-        return None
-    quotas = []
-    for path in paths:
-        level = path.strip("/")
-        while True:
-            quotas += _quota_of(f"/sys/fs/cgroup/{level}/cpu.max")
-            if not level:
-                break
-            level = level.rpartition("/")[0]
-    return min(quotas, default=None)
-
-
-def _quota_of(file: str) -> list[int]:
-    try:
-        with open(file) as f:
-            quota, period = f.read().split()
-    except (OSError, ValueError):
-        return []  # no such controller at this level
-    return [] if quota == "max" else [max(1, -(-int(quota) // int(period)))]
 
 
 # A forked child, whoever forked it, has holds and a slot of its own.

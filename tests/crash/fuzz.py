@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allcores import segment
+from allcores import cores
 
 from .dying import PATIENCE, native
 
 # A small one, under a limit: a damaged pickle may ask for any amount of memory.
-native.create(size=2 << 30, cpus=segment.cpu_count(), program=1, warm=4 << 20, idle=0)
+native.create(size=2 << 30, cpus=cores.usable(), program=1, warm=4 << 20, idle=0)
 
 import allcores  # noqa: E402
 from allcores import codec  # noqa: E402

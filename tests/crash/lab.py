@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np  # noqa: F401 - before the template starts: it then has it for all children
 
-from allcores import segment
+from allcores import cores
 
 from .dying import Run, native
 
 # A warm limit of 4 MiB, so that large blocks give their memory back at once: that has a step of its own. What is idle
 # stays, so that no step depends on the time. Here,
 # before what comes next starts the template.
-native.create(size=64 << 30, cpus=segment.cpu_count(), program=1, warm=4 << 20, idle=0)
+native.create(size=64 << 30, cpus=cores.usable(), program=1, warm=4 << 20, idle=0)
 
 from .scenarios import SCENARIOS
 from .settling import settle
