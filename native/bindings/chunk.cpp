@@ -29,10 +29,10 @@ nb::object call(nb::handle func, nb::handle item, bool star) {
 }
 
 // (results, [(index, error), ...], nanoseconds). A failed item has None among the results. With `record` this process's record
-// says which item is running, and kAnswering after the last.
+// says which item is running, and kAnswering after the last. With `stop` the first error is the last result.
 constexpr u32 kAnswering = 0xffffffff;
 
-nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record) {
+nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record, bool stop) {
     Core& c = bare_core();
     Participant* me = record && c.seg.me != 0 ? &c.seg.participant(c.seg.me) : nullptr;
     nb::object fast = nb::steal(PySequence_Fast(items.ptr(), "a chunk is a sequence"));
@@ -57,6 +57,10 @@ nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record) {
             result = nb::none();
         }
         PyList_SET_ITEM(results.ptr(), i, result.release().ptr());
+        if (stop && errors.size() != 0) {
+            if (PyList_SetSlice(results.ptr(), i + 1, n, nullptr) != 0) throw nb::python_error();
+            break;
+        }
     }
     const i64 spent = now_ns() - start;
     if (me != nullptr) me->item.store(kAnswering, std::memory_order_relaxed);
@@ -67,7 +71,8 @@ nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record) {
 }  // namespace
 
 void bind_chunk(nb::module_& m) {
-    m.def("run_chunk", &run_chunk, nb::arg("func"), nb::arg("items"), nb::arg("star"), nb::arg("record"));
+    m.def("run_chunk", &run_chunk, nb::arg("func"), nb::arg("items"), nb::arg("star"), nb::arg("record"),
+          nb::arg("stop") = false);
 }
 
 }  // namespace allcores::bindings

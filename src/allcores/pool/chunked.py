@@ -114,7 +114,7 @@ class Chunked:
     def __init__(self, engine: Engine, known: Known, chunks: Chunker, star: bool, options: Options) -> None:
         self.engine = engine
         self.options = options
-        self.call = known.call | Mode.CHUNK | (Mode.STAR if star else 0)
+        self.call = known.call | Mode.CHUNK | (Mode.STAR if star else 0) | (Mode.ORDERS if options.travels else 0)
         self.chunks = chunks
         self.repeats = None if engine.crew.local else repeats_in(chunks.sequence)
         self.window = 2 * engine.crew.size + 1
@@ -126,8 +126,10 @@ class Chunked:
 
     def send(self, task: ChunkTask) -> None:
         try:
-            items = task.items if self.repeats is None else self.repeats.replace(task.items)
-            self.engine.submit(task, self.call, items)
+            payload: Any = task.items if self.repeats is None else self.repeats.replace(task.items)
+            if self.call & Mode.ORDERS:
+                payload = self.options.orders(task.start), payload
+            self.engine.submit(task, self.call, payload)
         except BaseException as error:  # an item that cannot travel
             self.engine.fail_later(task, error)
             if is_ctrl_c(error):

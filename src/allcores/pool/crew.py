@@ -11,7 +11,7 @@ it: nanoseconds spent for CHUNK, the item for DIED. Plain ints, because an Enum 
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from allcores import _native
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from allcores.pool.engine import Engine
 
-__all__ = ("Crew", "Known", "LocalCrew", "Mode", "Outcome", "run_task")
+__all__ = ("Crew", "Known", "LocalCrew", "Mode", "Orders", "Outcome", "run_task")
 
 
 class Mode:
@@ -31,7 +31,17 @@ class Mode:
     KEYWORDS = 1  # payload is (args, kwargs)
     CHUNK = 2  # [func(x) for x in payload]
     STAR = 4  # with CHUNK: func(*x)
+    ORDERS = 8  # payload is (orders, payload): see Orders
     ONCE = 16  # the function will not be named again by another call of the pool: not to be remembered
+    STOP = 32  # with CHUNK: the first error ends it; the answer then has no results beyond that item
+
+
+class Orders(NamedTuple):
+    """What some tasks need besides function and items. On the way it is a plain tuple, which costs less."""
+
+    start: int = 0  # index of the first item in the input
+    timeout: float | None = None  # seconds that an item may run
+    seed: int | None = None
 
 
 class Outcome:
@@ -39,7 +49,7 @@ class Outcome:
 
     VALUE = 0  # body is what the call returned
     ERROR = 1  # body is what it raised, packed
-    CHUNK = 2  # body is (results, [(index, error), ...]); info is nanoseconds
+    CHUNK = 2  # body is (results, [(index, error), ...]); info is nanoseconds. Fewer results than items: it was stopped
     DIED = 3  # the worker died in this task (0: in none); body is its Death as a tuple
     STARTED = 4  # a worker is ready; body is its pid
     BROKEN = 5  # the initializer raised; body is the error, packed
@@ -143,11 +153,20 @@ def run_task(func: Callable[..., Any], mode: int, payload: Any, record: bool = F
         record: say in this process's record which item is running. Only for what a worker process itself was sent.
     """
     try:
+        if mode & Mode.ORDERS:
+            orders, payload = payload
+            func = _ordered(func, mode, Orders(*orders))
         if mode & Mode.CHUNK:
-            results, errors, spent = _native.run_chunk(func, payload, bool(mode & Mode.STAR), record)
+            star, stop = bool(mode & Mode.STAR), bool(mode & Mode.STOP)
+            results, errors, spent = _native.run_chunk(func, payload, star, record, stop)
             return Outcome.CHUNK | spent << 8, (results, errors)
         if mode & Mode.KEYWORDS:
             return Outcome.VALUE, func(*payload[0], **payload[1])
         return Outcome.VALUE, func(*payload)
     except BaseException as error:  # noqa: BLE001 - SystemExit too: it fails the item, not the worker
         return Outcome.ERROR, error
+
+
+def _ordered(func: Callable[..., Any], _mode: int, _orders: Orders) -> Callable[..., Any]:
+    """The function, doing for each item what the orders say."""
+    return func

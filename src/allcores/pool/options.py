@@ -62,6 +62,19 @@ class Options(NamedTuple):
     checkpoint: str | None = None
     buffersize: int | None = None
 
+    @property
+    def travels(self) -> bool:
+        """Whether some of them are for the worker: tasks then come with orders."""
+        return self.timeout is not None or self.seed is not None
+
+    def orders(self, start: int = 0) -> tuple[int, float | None, int | None]:
+        """The ``Orders`` of a task, as they travel.
+
+        Args:
+            start: index of its first item in the input.
+        """
+        return start, self.timeout, self.seed
+
 
 NO_OPTIONS = Options()
 

@@ -95,11 +95,10 @@ class Pool:
         callbacks = None if callback is None and error_callback is None else (callback, error_callback)
         call, payload = (known.call | Mode.KEYWORDS, (args, kwds)) if kwds else (known.call, args)
         result = AsyncResult(self._engine, known, args, callbacks)
-        if checked.retries:
-            result = RetriedResult(self._engine, known, args, callbacks).sent_as(call, payload, checked)
+        if checked is not NO_OPTIONS:
+            result = retried = RetriedResult(self._engine, known, args, callbacks)
+            call, payload = retried.sent_as(call, payload, checked)
         try:
-            if checked.retries:
-                self._engine.maps.add(result)
             self._engine.submit(result, call, payload)
         except BaseException:
             self._engine.maps.discard(result)

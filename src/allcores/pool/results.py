@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from allcores import codec
 from allcores.errors import PoolTerminated
 from allcores.pool.chunked import Chunked
+from allcores.pool.crew import Mode
 from allcores.pool.engine import is_ctrl_c, log
 from allcores.pool.unasked import Unseen
 
@@ -143,13 +144,14 @@ class AsyncResult:
 class RetriedResult(AsyncResult):
     """The result of a call that is sent again when its worker died: so often, and no more."""
 
-    def sent_as(self, call: int, payload: Any, options: Options) -> Self:
-        """How it is sent; before it is."""
-        self._how = (call, payload)
+    def sent_as(self, call: int, payload: Any, options: Options) -> tuple[int, Any]:
+        """How it is to be sent. From now on the pool's end waits for it."""
+        self._how = (call | Mode.ORDERS, (options.orders(), payload)) if options.travels else (call, payload)
         self._options = options
         self._deaths: set[int] = set()  # pids: a death that is told twice counts once
         self._due = False
-        return self
+        self._engine.maps.add(self)
+        return self._how
 
     def settle(self, ok: bool, value: Any) -> None:
         super().settle(ok, value)
