@@ -18,6 +18,7 @@ RANK = {
     "usage": 1,
     "byvalue": 1,
     "lastwords": 1,
+    "seeds": 1,
     "reducers": 2,
     "queuestate": 2,
     "arrayparts": 3,

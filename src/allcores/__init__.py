@@ -31,6 +31,7 @@ _LAZY = {
     ),
     **dict.fromkeys(("UnpicklableError", "UsageError", "WorkerDied", "WouldBlockForever"), "errors"),
     "parent_process": "base",
+    "item_seed": "seeds",
     "Comparison": "comparison",
     "compare": "comparison",
     "Statistics": "usage",

@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Any
 
-from allcores import _native, base, codec, process
+from allcores import _native, base, codec, process, seeds
 
 __all__ = ("run_child",)
 
@@ -72,8 +72,7 @@ def _settle_in(surroundings: dict[str, Any]) -> None:
             # process.
             stream.reconfigure(line_buffering=True, write_through=False)
     sys.stdin = open(os.devnull)  # noqa: SIM115 - for the life of the process
-    if "numpy.random" in sys.modules:
-        sys.modules["numpy.random"].seed()  # or all children would draw the template's numbers
+    seeds.draw_own()  # or all children would draw the template's numbers
 
 
 def _exit_code(error: SystemExit) -> int:
