@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -244,6 +245,23 @@ def _torch_storage_on(buffer: Any, dtype: Any) -> Any:
     return torch.TypedStorage(wrap_storage=untyped, dtype=dtype, _internal=True)
 
 
+# Generators of random numbers that all functions of a module draw from: `from random import gauss` is a method of one.
+# By value, every worker would draw the same numbers.
+_GENERATORS = (("random", "_inst"), ("numpy.random.mtrand", "_rand"))
+
+
+def _generator(obj: Any) -> Any:
+    """The generator of a module goes by name: each process has its own."""
+    for module, name in _GENERATORS:
+        if getattr(sys.modules.get(module), name, None) is obj:
+            return _generator_here, (module, name)
+    return NotImplemented
+
+
+def _generator_here(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
+
+
 # By name: of most types neither numpy nor torch need be imported to know that they are others.
 _BY_TYPE: dict[str, Callable[[Any], Any]] = {
     "nb_bound_method": _method,
@@ -253,4 +271,6 @@ _BY_TYPE: dict[str, Callable[[Any], Any]] = {
     "Memory": _memory,
     "memoryview": _memoryview,
     "TypedStorage": _torch_storage,
+    "Random": _generator,
+    "RandomState": _generator,
 }

@@ -41,6 +41,7 @@ class Place:
     kills: bool  # a worker can be ended from outside, and can die without taking the program along
     parallel: bool  # workers run while their parent goes on
     copies: bool  # arguments and results are copied on their way
+    alone: bool = True  # a task has the random generators of its process for itself
 
     def fits(self, test: pytest.Item) -> bool:
         """Whether the `needs` and `lacks` marks of this test let it run here."""
@@ -51,7 +52,7 @@ class Place:
 
 PLACES = (
     Place("serial", kills=False, parallel=False, copies=False),
-    Place("thread", kills=False, parallel=True, copies=False),
+    Place("thread", kills=False, parallel=True, copies=False, alone=False),
     Place("process", kills=True, parallel=True, copies=True),
 )
 

@@ -21,6 +21,9 @@ def draw(_: object = None) -> tuple[float, float]:
     return random.random(), float(np.random.random())
 
 
+random_ = random.random
+
+
 @pytest.fixture(autouse=True)
 def states() -> Iterator[None]:
     mine, numpys = random.getstate(), np.random.get_state()
@@ -53,6 +56,26 @@ def test_a_worker_that_takes_the_place_of_another_does_too(mp: Context) -> None:
 def test_processes_draw_each_their_own(mp: Context, start: Callable[..., Handle]) -> None:
     drawn = [start(draw).result(PATIENCE) for _ in range(3)]
     assert distinct([*drawn, draw()])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [random.random, random.gauss, lambda: random_() + 1, np.random.random, np.random.mtrand._rand.normal],
+    ids=["random", "gauss", "by value", "numpy", "numpy's generator"],
+)
+def test_functions_that_are_methods_of_the_shared_generator(mp: Context, function: Callable[[], float]) -> None:
+    """They do not take the state of the generator along."""
+    with mp.Pool(2) as pool:
+        assert len({pool.apply(function) for _ in range(20)}) == 20
+
+
+def test_other_generators_travel_as_they_are(mp: Context) -> None:
+    mine, numpys = random.Random(5), np.random.RandomState(5)
+    with mp.Pool(1) as pool:
+        assert pool.apply(lambda: (mine.random(), float(numpys.random()))) == (
+            random.Random(5).random(),
+            np.random.RandomState(5).random(),
+        )
 
 
 def test_a_fork_draws_its_own() -> None:

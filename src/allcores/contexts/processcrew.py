@@ -29,6 +29,7 @@ class ProcessCrew:
     """
 
     local = False
+    alone = True
 
     def __init__(self, plan: Plan) -> None:
         self.size = n = plan.processes

@@ -11,7 +11,7 @@ import queue
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from allcores import several, sync
+from allcores import seeds, several, sync
 from allcores.base import current_process, here, running
 from allcores.context import Context
 from allcores.contexts import local, thread
@@ -243,7 +243,8 @@ class _Crew(LocalCrew):
     def send(self, task: int, call: int, payload: Any, /) -> None:
         if self._answers and self._answers[0][1] == Outcome.BROKEN:
             return  # as a worker that never comes to take it
-        self._answers.append((task, *run_task(self._functions[call >> 8], call & 0xFF, payload)))
+        with seeds.hidden():  # the caller may be an item of another pool, and have a seed
+            self._answers.append((task, *run_task(self._functions[call >> 8], call & 0xFF, payload)))
 
     def receive_into(self, inbox: list[tuple[int, int, Any]], timeout: float | None = None, /) -> bool:
         if self._answers:

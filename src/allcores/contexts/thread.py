@@ -223,6 +223,8 @@ class ThreadContext(Context):
 class _Crew(LocalCrew):
     """Worker threads around two queues."""
 
+    alone = False
+
     def __init__(self, plan: Plan) -> None:
         super().__init__()
         self.size = plan.processes

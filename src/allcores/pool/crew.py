@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from allcores import _native
+from allcores import _native, seeds
 
 if TYPE_CHECKING:
     import weakref
@@ -77,6 +77,8 @@ class Crew(Protocol):
     local: bool
     # So many workers in succession may die before one has begun; the next means that it is no accident.
     patience: int
+    # Whether a task has the generators of random numbers of its process for itself.
+    alone: bool
 
     def learn(self, func: Callable[..., Any]) -> Known:
         """Make the function known to the workers. Raises UnpicklableError where it cannot travel."""
@@ -120,6 +122,7 @@ class LocalCrew:
 
     local = True
     patience = 0
+    alone = True
 
     def __init__(self) -> None:
         self._functions: dict[int, Callable[..., Any]] = {}
@@ -155,6 +158,8 @@ def run_task(func: Callable[..., Any], mode: int, payload: Any, record: bool = F
     try:
         if mode & Mode.ORDERS:
             orders, payload = payload
+            if orders[2] is not None:
+                return _run_seeded(func, mode, orders, payload, record)
             func = _ordered(func, mode, Orders(*orders))
         if mode & Mode.CHUNK:
             star, stop = bool(mode & Mode.STAR), bool(mode & Mode.STOP)
@@ -165,6 +170,13 @@ def run_task(func: Callable[..., Any], mode: int, payload: Any, record: bool = F
         return Outcome.VALUE, func(*payload)
     except BaseException as error:  # noqa: BLE001 - SystemExit too: it fails the item, not the worker
         return Outcome.ERROR, error
+
+
+def _run_seeded(func: Callable[..., Any], mode: int, orders: Any, payload: Any, record: bool) -> tuple[int, Any]:
+    """Run one task, each item with random numbers of its own. Outside of a worker the generators are the caller's."""
+    start, timeout, seed = orders
+    with seeds.Seeded(func, seed, start, keep=not record) as seeded:
+        return run_task(seeded, mode, ((start, timeout, None), payload), record)
 
 
 def _ordered(func: Callable[..., Any], _mode: int, _orders: Orders) -> Callable[..., Any]:

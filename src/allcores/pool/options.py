@@ -25,7 +25,9 @@ class CallOptions(TypedDict, total=False):
     retry_on: type[BaseException] | tuple[type[BaseException], ...]
     """Errors raised by the function after which it is tried again as well. By default none is."""
     seed: int | None
-    """Seeds ``random``, NumPy and torch anew for each item, from this number and the item's index."""
+    """Seeds ``random``, NumPy and torch anew for each item, from this number and the item's index (of a single call:
+    0), so results do not depend on workers, chunks or retries; see ``item_seed`` for other generators. Without it each
+    worker draws its own numbers. NotSupported where workers are threads, which share those generators."""
 
 
 class MapOptions(CallOptions, total=False):

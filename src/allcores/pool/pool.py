@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from allcores import codec
 from allcores.base import check_call
+from allcores.errors import NotSupported
 from allcores.pool.chunking import Chunker
 from allcores.pool.crew import Mode
 from allcores.pool.engine import Engine
@@ -91,7 +92,7 @@ class Pool:
         if type(args) is not tuple or kwds:
             args, kwds = check_call(args, kwds)
         checked = check_options("apply_async", CallOptions, options) if options else NO_OPTIONS
-        known = self._learn(func)
+        known = self._learn(func, checked)
         callbacks = None if callback is None and error_callback is None else (callback, error_callback)
         call, payload = (known.call | Mode.KEYWORDS, (args, kwds)) if kwds else (known.call, args)
         result = AsyncResult(self._engine, known, args, callbacks)
@@ -254,9 +255,11 @@ class Pool:
         if self._closed:
             raise ValueError("the pool is closed: make a new one")
 
-    def _learn(self, func: Callable[..., Any]) -> Known:
+    def _learn(self, func: Callable[..., Any], options: Options) -> Known:
         if self._closed:
             self._check_open()
+        if options.seed is not None and not self._crew.alone:
+            raise NotSupported(_SEED_IN_THREADS)
         if not callable(func):
             raise TypeError(
                 f"func must be callable, not {codec.short_repr(func)}: write pool.map(job, items), not job()"
@@ -277,7 +280,7 @@ class Pool:
         callbacks: tuple[Any, Any] | None = None,
     ) -> MapResult:
         chunks = self._chunks(items, size, _MOST_OF_MAP)
-        return MapResult(self._engine, self._learn(func), chunks, star, options, callbacks)
+        return MapResult(self._engine, self._learn(func, options), chunks, star, options, callbacks)
 
     def _map_async(
         self,
@@ -303,7 +306,7 @@ class Pool:
         self, func: Callable[..., Any], items: Iterable[Any], size: int | None, ordered: bool, options: Options
     ) -> IMapIterator:
         chunks = self._chunks(list(items) if isinstance(items, list) else items, size, _MOST_OF_IMAP)
-        results = IMapIterator(self._engine, self._learn(func), chunks, ordered, options).begin()
+        results = IMapIterator(self._engine, self._learn(func, options), chunks, ordered, options).begin()
         self._imaps.add(results)
         return results
 
@@ -313,6 +316,12 @@ class Pool:
         _check_items(items, size)
         return Chunker(items, self._crew.size, size, most)
 
+
+_SEED_IN_THREADS = (
+    "seed= needs workers that share no memory: threads draw from the same global generators, in an order that nobody "
+    "knows; use the process or serial context, or starmap over enumerate(items) and give each item "
+    "numpy.random.default_rng([seed, index])"
+)
 
 # A chunk is a message, and a map of a million quick calls a few dozen of them; of imap somebody waits for the first.
 _MOST_OF_MAP = 1 << 15
