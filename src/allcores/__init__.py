@@ -34,6 +34,7 @@ _LAZY = {
     "item_seed": "seeds",
     "Comparison": "comparison",
     "compare": "comparison",
+    "worker_state": "pool.state",
     "Statistics": "usage",
     "statistics": "usage",
 }

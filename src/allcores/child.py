@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Any
 
-from allcores import _native, base, codec, process, seeds
+from allcores import _native, base, codec, cores, process, seeds
 
 __all__ = ("run_child",)
 
@@ -65,6 +65,10 @@ def _settle_in(surroundings: dict[str, Any]) -> None:
     if dict(os.environ) != surroundings["environ"]:
         os.environ.clear()
         os.environ.update(surroundings["environ"])
+    if os.sched_getaffinity(0) != surroundings["cpus"]:
+        with contextlib.suppress(OSError):  # cores that were taken away meanwhile: then those that are left
+            os.sched_setaffinity(0, surroundings["cpus"])
+    cores.adopt(surroundings["cores"])
     sys.path[:], sys.argv[:] = surroundings["path"], surroundings["argv"]
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

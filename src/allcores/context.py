@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from allcores.errors import UsageError
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from allcores.base import BaseProcess
-    from allcores.pool.plan import Plan
+    from allcores.pool.plan import Plan, PoolOptions
     from allcores.pool.pool import Pool as PoolType
 
 __all__ = ("Context", "get_all_contexts", "get_context")
@@ -42,20 +42,24 @@ class Context:
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
+        **options: Unpack[PoolOptions],
     ) -> PoolType:
         """Make a pool of workers.
 
         Args:
-            processes: how many; by default one per usable core (affinity and cgroup quota).
+            processes: how many; by default one per usable core (see ``cpu_count``). Within a worker of a pool: one per
+                core of the worker's share, its pool's cores divided by its workers, and never more than that.
             initializer: called in each worker before its first task.
             initargs: its arguments, a tuple.
             maxtasksperchild: replace a worker after so many tasks. No effect where workers are not processes.
+            options: see ``PoolOptions``.
         """
-        from allcores.pool.plan import Plan
+        from allcores import cores
+        from allcores.pool.plan import make_plan
         from allcores.pool.pool import Pool
 
-        n = self.cpu_count() if processes is None else processes
-        return Pool(self._crew(Plan(n, initializer, initargs, maxtasksperchild).checked()))
+        n = cores.room() if processes is None else processes
+        return Pool(self._crew(make_plan(options, n, initializer, initargs, maxtasksperchild)))
 
     def _crew(self, plan: Plan) -> Any:
         raise NotImplementedError

@@ -183,6 +183,6 @@ def adopt(cores: int | None) -> None:
     _of_process = cores
 
 
-def adopt_in_thread(cores: int) -> None:
-    """This thread is a pool's worker and has so many."""
+def adopt_in_thread(cores: int | None) -> None:
+    """This thread has so many: a pool's worker, or started by one. None: as many as its process."""
     _here.share = cores

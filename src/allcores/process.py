@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, codec, start
+from allcores import _native, codec, cores, start
 from allcores.base import BaseProcess, MainProcess, current_process
 from allcores.deaths import MOST, Death
 
@@ -32,6 +32,7 @@ class Process(BaseProcess):
     """
 
     _crew = 0  # for a pool's worker: offset of the channel that is told of its death
+    _place: Any = None  # likewise: what it has that the others have not (pool/places.py)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -66,7 +67,7 @@ class Process(BaseProcess):
             raise AssertionError("a process is started by the process that made it")
         _reap_all()
         self._mailbox = _native.Channel(bound=2)  # two messages at most: these, and at the end the outcome
-        self._mailbox.send(JOB, 0, _surroundings())
+        self._mailbox.send(JOB, 0, _surroundings() | (self._place.surroundings() if self._place else {}))
         self._mailbox.send(JOB, 0, self)
         request = start.StartRequest(self._mailbox.offset, self._crew)
         try:
@@ -275,6 +276,8 @@ def _surroundings() -> dict[str, Any]:
         "path": list(sys.path),
         "argv": list(sys.argv),
         "parent": current_process().name,
+        "cpus": frozenset(os.sched_getaffinity(0)),
+        "cores": cores.share(),
     }
 
 

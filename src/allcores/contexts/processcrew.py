@@ -11,6 +11,7 @@ from allcores import _native, process, start
 from allcores.contexts.stored import StoredFunctions
 from allcores.pool import worker
 from allcores.pool.crew import Outcome
+from allcores.pool.places import places_of
 from allcores.queues import Queue
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class ProcessCrew:
         self.patience = n if plan.initializer is not None else max(100, n)
         self._tasks, self._answers, self._news = Queue(), Queue(), Queue()
         self._how = (self._tasks, self._answers, self._news, plan)
+        self._places = places_of(plan)
         self._functions = StoredFunctions()
         self._workers: dict[int, process.Process] = {}
         self._lock = threading.RLock()  # of the workers
@@ -60,8 +62,10 @@ class ProcessCrew:
         self._keeper.start()
 
     def _start(self) -> None:
-        made = process.Process(target=worker.serve, args=self._how, daemon=True)
-        made._crew = self._news.offset
+        taken = {each._place for each in self._workers.values()}
+        place = next(place for place in self._places if place not in taken)
+        made = process.Process(target=worker.serve, args=(*self._how, place), daemon=True)
+        made._crew, made._place = self._news.offset, place
         made.name = f"PoolWorker-{made.name.rpartition('-')[2]}"
         made.start()
         assert made.pid is not None

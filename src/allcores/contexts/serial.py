@@ -17,6 +17,7 @@ from allcores.context import Context
 from allcores.contexts import local, thread
 from allcores.errors import NotSupported, WouldBlockForever
 from allcores.localqueues import LocalJoinableQueue, LocalQueue, LocalSimpleQueue
+from allcores.pool import state
 from allcores.pool.crew import LocalCrew, Outcome, run_task
 
 if TYPE_CHECKING:
@@ -231,20 +232,30 @@ class _Crew(LocalCrew):
     """Nobody but the caller: a task is run when it is submitted, its answer waits to be received."""
 
     def __init__(self, plan: Plan) -> None:
-        super().__init__()
+        super().__init__(plan)
         self.size = plan.processes
+        self._state = state.WorkerState(0)
         self._answers: deque[tuple[int, int, Any]] = deque()
         if plan.initializer is not None:
+            outer = state.here.state
             try:
+                state.here.state = self._state
                 plan.initializer(*plan.initargs)
             except BaseException as error:  # noqa: BLE001 - told to the pool, which cannot work
                 self._answers.append((0, Outcome.BROKEN, error))
+            finally:
+                state.here.state = outer
 
     def send(self, task: int, call: int, payload: Any, /) -> None:
         if self._answers and self._answers[0][1] == Outcome.BROKEN:
             return  # as a worker that never comes to take it
-        with seeds.hidden():  # the caller may be an item of another pool, and have a seed
-            self._answers.append((task, *run_task(self._functions[call >> 8], call & 0xFF, payload)))
+        outer = state.here.state
+        try:
+            state.here.state = self._state
+            with seeds.hidden():  # the caller may be an item of another pool, and have a seed
+                self._answers.append((task, *run_task(self._functions[call >> 8], call & 0xFF, payload)))
+        finally:
+            state.here.state = outer
 
     def receive_into(self, inbox: list[tuple[int, int, Any]], timeout: float | None = None, /) -> bool:
         if self._answers:

@@ -9,18 +9,21 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from allcores import several
+from allcores import cores, several
 from allcores.base import BaseProcess, current_process, here, running
 from allcores.connection import Connection
 from allcores.context import Context
 from allcores.contexts import local
 from allcores.errors import NotSupported
 from allcores.localqueues import LocalJoinableQueue, LocalQueue, LocalSimpleQueue
+from allcores.pool import state
 from allcores.pool.crew import LocalCrew, Outcome, run_task
+from allcores.pool.places import places_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from allcores.pool.places import Place
     from allcores.pool.plan import Plan
 
 __all__ = ("Thread", "ThreadContext")
@@ -54,7 +57,9 @@ class Thread(BaseProcess):
         if self._started():
             raise AssertionError("a thread can be started once: make a new one")
         self._lend()
-        self._thread = threading.Thread(target=self._run, name=self._name, daemon=self._daemon)
+        self._thread = threading.Thread(
+            target=self._run_with, args=(cores.share(),), name=self._name, daemon=self._daemon
+        )
         self._begun = True
         _alive.add(self)
         self._thread.start()
@@ -70,6 +75,10 @@ class Thread(BaseProcess):
 
         self._args = tuple(map(lent, self._args))
         self._kwargs = {name: lent(value) for name, value in self._kwargs.items()}
+
+    def _run_with(self, share: int | None) -> None:
+        cores.adopt_in_thread(share)
+        self._run()
 
     def _run(self) -> None:
         running.thread = self
@@ -226,19 +235,23 @@ class _Crew(LocalCrew):
     alone = False
 
     def __init__(self, plan: Plan) -> None:
-        super().__init__()
+        super().__init__(plan)
         self.size = plan.processes
         self._tasks: queue.SimpleQueue[tuple[int, Callable[..., Any], int, Any] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
         self._aborted = False
         self._threads = [
-            threading.Thread(target=self._serve, args=(plan,), name=f"PoolWorker-{i}", daemon=True)
-            for i in range(1, plan.processes + 1)
+            threading.Thread(target=self._serve, args=(plan, place), name=f"PoolWorker-{place.number + 1}", daemon=True)
+            for place in places_of(plan)
         ]
         for thread in self._threads:
             thread.start()
 
-    def _serve(self, plan: Plan) -> None:
+    def _serve(self, plan: Plan, place: Place) -> None:
+        cores.adopt_in_thread(place.cores)
+        state.here.state = state.WorkerState(place.number)
+        if place.cpus is not None:
+            os.sched_setaffinity(0, place.cpus)  # of this thread
         if plan.initializer is not None:
             try:
                 plan.initializer(*plan.initargs)

@@ -14,12 +14,14 @@ import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from allcores import _native, seeds
+from allcores.errors import NotSupported
 
 if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable
 
     from allcores.pool.engine import Engine
+    from allcores.pool.plan import Plan
 
 __all__ = ("Crew", "Known", "LocalCrew", "Mode", "Orders", "Outcome", "run_task")
 
@@ -124,7 +126,12 @@ class LocalCrew:
     patience = 0
     alone = True
 
-    def __init__(self) -> None:
+    def __init__(self, plan: Plan) -> None:
+        if plan.devices is not None:
+            raise NotSupported(
+                "devices needs workers that are processes, each with an environment of its own: use the process "
+                "context, or have the task choose its device"
+            )
         self._functions: dict[int, Callable[..., Any]] = {}
         self._keys = itertools.count(1)
 

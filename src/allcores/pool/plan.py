@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Self, TypedDict
 
-from allcores import codec
+from allcores import codec, cores
 from allcores.base import check_call
+from allcores.pool.places import check_affinity, check_devices
 
-__all__ = ("Plan",)
+__all__ = ("Plan", "PoolOptions", "make_plan")
+
+
+class PoolOptions(TypedDict, total=False):
+    """What ``Pool`` may be told beyond the standard library's four arguments."""
+
+    threads_per_worker: int | None
+    """So many threads in BLAS, OpenMP and torch of each worker; by default its share of the cores, unless the
+    environment says a number (``OMP_NUM_THREADS`` and its kin). Workers that are no processes share those libraries
+    with the program: there None leaves them alone, and a number is set for as long as the pool lives."""
+    affinity: bool | Iterable[int | Iterable[int]]
+    """True: each worker runs on cores of its own only, the usable ones dealt out evenly. Or a list with a core, or a
+    set of cores, for each worker in turn. No effect in the serial context."""
+    devices: Iterable[int | str] | None
+    """A list such as ``[0, 1]``, an entry for each worker in turn, which is its ``CUDA_VISIBLE_DEVICES`` from before
+    its initializer on. ``NotSupported`` where workers are not processes."""
+    oversubscribe: bool
+    """A pool made in a worker of a pool has as many workers as it asks for, also beyond its share of the cores."""
 
 
 class Plan(NamedTuple):
@@ -18,6 +36,10 @@ class Plan(NamedTuple):
     initializer: Callable[..., object] | None = None
     initargs: Iterable[Any] = ()
     maxtasksperchild: int | None = None
+    threads_per_worker: int | None = None
+    affinity: Any = False  # checked: False, True, or a tuple of sets
+    devices: Any = None  # checked: None, or a tuple
+    oversubscribe: bool = False
 
     def checked(self) -> Self:
         """Itself, after refusing what makes no sense."""
@@ -28,7 +50,26 @@ class Plan(NamedTuple):
         most = self.maxtasksperchild
         if most is not None and (not isinstance(most, int) or most < 1):
             raise ValueError(f"maxtasksperchild must be an int of at least 1 or None, not {most!r}")
-        return self
+        threads = self.threads_per_worker
+        if threads is not None:
+            _check_count("threads_per_worker", threads, "the threads of native libraries", "leave it out for its share")
+        if not isinstance(self.oversubscribe, bool):
+            raise TypeError(f"oversubscribe must be True or False, not {self.oversubscribe!r}")
+        share = None if self.oversubscribe else cores.share()
+        return self._replace(
+            processes=self.processes if share is None else min(self.processes, share),
+            affinity=check_affinity(self.affinity),
+            devices=check_devices(self.devices),
+        )
+
+
+def make_plan(options: Mapping[str, Any], *args: Any) -> Plan:
+    """The plan of a pool with these positional arguments and options of ``Pool``. Refuses what makes no sense."""
+    for name in options:
+        if name not in PoolOptions.__annotations__:
+            known = ", ".join(sorted(PoolOptions.__annotations__))
+            raise TypeError(f"Pool() has no option {name!r}: besides the standard's it knows {known}")
+    return Plan(*args, **options).checked()
 
 
 def _check_count(name: str, value: Any, what: str, cure: str) -> None:

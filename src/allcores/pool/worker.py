@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from allcores import _native, codec
+from allcores.pool import state
 from allcores.pool.crew import Mode, Outcome, run_task
 from allcores.sharing import registry
 from allcores.start import STARTING
@@ -14,6 +15,7 @@ from allcores.start import STARTING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from allcores.pool.places import Place
     from allcores.pool.plan import Plan
     from allcores.queues import Queue
 
@@ -37,11 +39,13 @@ def serve(
     answers: Queue,
     news: Queue,
     plan: Plan,
+    place: Place,
 ) -> None:
     """Work until a STOP comes, or for the tasks of one worker. What becomes of the worker goes to ``news``."""
     signal.signal(signal.SIGINT, _interrupt)
     _native.set_crew(news.offset)
     _native.set_task(STARTING)
+    state.begin(place.number)
     if plan.initializer is not None:
         try:
             plan.initializer(*plan.initargs)
