@@ -12,6 +12,7 @@ from allcores.pool.repeated import repeats_in
 
 if TYPE_CHECKING:
     from allcores.deaths import Death
+    from allcores.pool.beside import Beside
     from allcores.pool.chunking import Chunker
     from allcores.pool.crew import Known
     from allcores.pool.engine import Engine
@@ -23,7 +24,7 @@ __all__ = ("ChunkTask", "Chunked")
 class ChunkTask:
     """One chunk on its way, and which items of the input it is."""
 
-    __slots__ = ("deaths", "items", "job", "parts", "start", "taken")
+    __slots__ = ("deaths", "items", "job", "parts", "start", "taken", "told")
 
     def __init__(self, job: Chunked, start: int, items: list[Any], deaths: int = 0) -> None:
         self.job = job
@@ -31,6 +32,7 @@ class ChunkTask:
         self.items = items
         self.deaths = deaths  # in its only item
         self.taken = False  # its results have been asked for
+        self.told = False  # to what goes along with the job
         self.parts: list[ChunkTask] | None = None  # into which it was cut, and that are not sent yet
 
     def chunk_done(self, results: list[Any], errors: list[tuple[int, BaseException]], ns: int) -> None:
@@ -76,6 +78,8 @@ class ChunkTask:
             error.add_note(note)
 
     def _finish(self, results: list[Any], errors: dict[int, BaseException]) -> None:
+        if self.job.beside is not None:
+            self.job.beside.finished(self, len(results), len(errors))
         self.job.chunk_done(self, results, errors)
         self.job.pending.discard(self)
 
@@ -98,6 +102,8 @@ class ChunkTask:
             self.job.pending.difference_update(self.parts)
             self.parts.clear()
         while self.parts:
+            if self.parts[0].deaths and self.job.beside is not None:
+                self.job.beside.retried()
             self.job.send(self.parts[0])
             del self.parts[0]
         self.job.engine.maps.discard(self)
@@ -117,12 +123,30 @@ class Chunked:
         self.call = known.call | Mode.CHUNK | (Mode.STAR if star else 0) | (Mode.ORDERS if options.travels else 0)
         self.chunks = chunks
         self.repeats = None if engine.crew.local else repeats_in(chunks.sequence)
+        self.beside: Beside | None = None
         self.window = 2 * engine.crew.size + 1
         self.pending: set[ChunkTask] = set()
         self.exhausted = self.given_up = False
         self._input_error: BaseException | None = None
         self._feeder: dict[int, int] = {}  # at 0: the thread that feeds
         self._again = self._inside = False
+
+    def accompany(self) -> None:
+        """Have what was asked for go along. Before the first chunk is sent."""
+        if self.options.progress is not False:
+            from allcores.pool.beside import Beside
+
+            self.beside = Beside(self)
+
+    def part(self) -> None:
+        """What goes along ends. Not under the seat. Can be called twice."""
+        if self.beside is not None:
+            self.beside.close()
+
+    def part_soon(self) -> None:
+        """Likewise, from anywhere."""
+        if self.beside is not None:
+            self.engine.outside(self.beside.close)
 
     def send(self, task: ChunkTask) -> None:
         try:

@@ -35,6 +35,7 @@ class Chunker:
         self._items = iter(items)
         self.sized = isinstance(items, Sized)
         self._left: int | None = len(items) if isinstance(items, Sized) else None
+        self.total = self._left  # None: nobody knows
         self._workers = workers
         self._fixed = size
         self._most = most

@@ -100,6 +100,13 @@ class Engine:
         """Have something of the user's run outside the seat."""
         self._later.append(action)
 
+    def outside(self, action: Callable[[], object]) -> None:
+        """Run something of the user's at once, if this thread has not the seat; else when it has handed it on."""
+        if self._seat.get(0) == threading.get_ident():
+            self.later(action)
+        else:
+            action()
+
     def _take_in(self) -> None:
         """Take in what has come. Callbacks are for who waits: the caller may hold a lock that they want."""
         me = threading.get_ident()

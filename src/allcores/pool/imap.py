@@ -42,6 +42,7 @@ class IMapIterator(Chunked):
         weakref.finalize(self, engine.crew.forget, known).atexit = False
 
     def begin(self) -> Self:
+        self.accompany()
         self.proceed()
         return self
 
@@ -65,6 +66,7 @@ class IMapIterator(Chunked):
         self.ready_ = True
 
     def abandon(self, error: BaseException) -> None:
+        self.part_soon()
         self._input_error, self.exhausted, self.ready_ = error, True, True
 
     def _take(self) -> bool:
@@ -117,6 +119,7 @@ class IMapIterator(Chunked):
     def _end(self) -> None:
         if self._waiting:
             return  # a chunk came between the looks
+        self.part()
         if self._input_error is not None:
             error, self._input_error = self._input_error, None
             raise error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from allcores import codec
 from allcores.base import check_call
 from allcores.errors import NotSupported
+from allcores.pool.beside import Accompanied
 from allcores.pool.chunking import Chunker
 from allcores.pool.crew import Mode
 from allcores.pool.engine import Engine
@@ -226,6 +227,8 @@ class Pool:
         for results in list(self._imaps):
             results.finish(whatever_length)
         self._engine.wait_idle()
+        for results in list(self._imaps):
+            results.part()
         self._engine.join_driver()
         self._crew.finish()
         self._end.detach()
@@ -304,11 +307,13 @@ class Pool:
 
     def _imap(
         self, func: Callable[..., Any], items: Iterable[Any], size: int | None, ordered: bool, options: Options
-    ) -> IMapIterator:
+    ) -> IMapIterator | Accompanied:
         chunks = self._chunks(list(items) if isinstance(items, list) else items, size, _MOST_OF_IMAP)
         results = IMapIterator(self._engine, self._learn(func, options), chunks, ordered, options).begin()
         self._imaps.add(results)
-        return results
+        if results.beside is None:
+            return results
+        return Accompanied(results)
 
     def _chunks(self, items: Iterable[Any], size: int | None, most: int) -> Chunker:
         if self._closed:

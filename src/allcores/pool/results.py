@@ -200,6 +200,12 @@ class MapResult(AsyncResult, Chunked):
     def begin(self) -> None:
         """Send what there is room for. From now on the pool's end waits for it."""
         self.engine.maps.add(self)
+        try:
+            self.accompany()
+        except BaseException as error:
+            self.abandon(error)
+            self.fed()
+            raise
         self.proceed()
 
     def run(self) -> Any:
@@ -211,6 +217,7 @@ class MapResult(AsyncResult, Chunked):
             if not self.ready_:
                 self.abandon(PoolTerminated("the call of map was interrupted"))
                 self.engine.give_up(self)
+                self.part()
 
     def chunk_done(self, task: ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
         self._results[task.start] = results
@@ -221,6 +228,7 @@ class MapResult(AsyncResult, Chunked):
         if not self.exhausted or self.pending:
             return
         self.repeats = None
+        self.part()
         if not self._forgotten:
             self._forgotten = True
             self.engine.crew.forget(self._known)
@@ -241,6 +249,7 @@ class MapResult(AsyncResult, Chunked):
         """Give up: no more chunks are sent. Those on the way are still calls of the function, which must stay known."""
         self.exhausted = self.given_up = True
         self.engine.maps.discard(self)
+        self.part_soon()
         self.fail(error)
 
     def _forget(self) -> None:
