@@ -45,6 +45,7 @@ RANK = {
     "pool": 7,
     "contexts": 8,
     "comparison": 9,
+    "integrations": 9,
     "cli": 10,
 }
 # The lazy face knows the parts that it re-exports; `context` makes what lies above it, inside its methods.

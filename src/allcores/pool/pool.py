@@ -254,6 +254,10 @@ class Pool:
     def __repr__(self) -> str:
         return f"<Pool of {self._crew.size} {'closed' if self._closed else 'open'}>"
 
+    def is_usable(self) -> bool:
+        """Whether it takes work: it is not closed, not broken, and of this process."""
+        return not self._closed and self._engine.broken is None and self._pid == os.getpid()
+
     def _check_open(self) -> None:
         if self._closed:
             raise ValueError("the pool is closed: make a new one")

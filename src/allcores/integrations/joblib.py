@@ -1,0 +1,254 @@
+"""A backend for joblib, and so for scikit-learn: import this module, then name it.
+
+    import allcores.integrations.joblib
+    with joblib.parallel_config(backend="allcores"):
+        search.fit(X, y)
+
+    Parallel ── submit(batch) ──▶ pool ──▶ some worker: run_batch
+             ◀─ callback: next batch ── whoever waits for results, or the pool's driver
+             ◀─ retrieve_result ── blocks for the one result that joblib wants next
+
+joblib asks every 10 ms whether a result is there, of backends that hand results over in callbacks. This one does not:
+joblib then calls ``retrieve_result``, which waits for that very result. Only ``return_as="generator_unordered"`` knows
+no other way than the callbacks.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from allcores import codec
+from allcores.context import get_context
+from allcores.integrations.kept import KeptPools
+from allcores.pool.results import AsyncResult
+
+try:
+    from joblib.parallel import FallbackToBackend, ParallelBackendBase, SequentialBackend, parallel_config
+    from joblib.parallel import register_parallel_backend as _register
+except ImportError as missing:
+    raise ImportError('allcores.integrations.joblib needs joblib: pip install "allcores[joblib]"') from missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from allcores.pool.pool import Pool
+
+__all__ = ("AllcoresBackend", "run_batch", "shutdown")
+
+# Seconds of work that a batch is to be, for each worker: joblib spends a tenth of a millisecond on a batch, in one
+# thread for all workers. More would leave workers idle at the end.
+_AIM = 0.005
+# A batch is at most so many times as large as the one before: the first may have been quick by chance.
+_GROWTH = 8
+
+Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
+
+
+def run_batch(calls: list[Call], nested: tuple[Any, int | None], first: int) -> tuple[list[Any], float]:
+    """In a worker: the results of the calls, and the seconds that they took.
+
+    Args:
+        calls: functions, each with its arguments.
+        nested: the backend that Parallel is to use inside of them, and its ``n_jobs``.
+        first: the index of the first of them in the input of Parallel.
+    """
+    start = time.perf_counter()
+    results = []
+    with parallel_config(backend=nested[0], n_jobs=nested[1]):
+        for i, (func, args, kwargs) in enumerate(calls, first):
+            try:
+                results.append(func(*args, **kwargs))
+            except BaseException as error:
+                error.add_note(f"call {i} of this Parallel: {_said(func, args, kwargs)}")
+                raise
+    return results, time.perf_counter() - start
+
+
+def _said(func: Any, args: Any, kwargs: Any) -> str:
+    name = getattr(func, "__qualname__", None) or codec.short_repr(func)
+    given = [codec.short_repr(x, 30) for x in args] + [f"{k}={codec.short_repr(v, 30)}" for k, v in kwargs.items()]
+    text = f"{name}({', '.join(given)})"
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+class _Batch:
+    """What was sent, for the error that names it."""
+
+    def __init__(self, calls: list[Call], first: int) -> None:
+        self._calls, self._first = calls, first
+
+    def __repr__(self) -> str:
+        more = "" if len(self._calls) == 1 else f" to {self._first + len(self._calls) - 1}"
+        return f"call {self._first}{more} of this Parallel: {_said(*self._calls[0])}"
+
+
+class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has no types
+    """Runs the batches of one ``Parallel`` at a time in a pool of allcores, which is kept for the next one.
+
+    Args:
+        nesting_level: how many backends this one runs inside of.
+        inner_max_num_threads: threads that BLAS and OpenMP may use in each worker; by default its share of the cores.
+        cores: those to be shared out; by default all usable ones.
+    """
+
+    supports_inner_max_num_threads = True
+    supports_return_generator = True
+    supports_timeout = True
+    # Whether results are handed over in callbacks: decided for each call of Parallel.
+    supports_retrieve_callback = False
+
+    def __init__(
+        self, nesting_level: int | None = None, inner_max_num_threads: int | None = None, cores: int | None = None
+    ) -> None:
+        super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
+        self._cores = cores
+        self.parallel: Any = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pool: Pool | None = None
+        self._out: set[AsyncResult] = set()
+        self._failure: BaseException | None = None
+        self._size, self._seconds = 1, 0.0  # of a batch, in calls; of a call, as measured
+
+    def __reduce__(self) -> Any:
+        return AllcoresBackend, (self.nesting_level, self.inner_max_num_threads, self._cores)
+
+    # How many, and of which kind.
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """How many workers that means here. Inside another backend's worker at most its share of the cores."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs must not be 0: it is a number of workers, or -1 for one per usable core")
+        if n_jobs is None:
+            return 1
+        if n_jobs < 0:
+            return max(self._usable() + 1 + n_jobs, 1)
+        return n_jobs if not self.nesting_level else min(n_jobs, self._usable())
+
+    def _usable(self) -> int:
+        return self._cores or get_context().cpu_count()
+
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **_of_loky: Any) -> int:
+        """Make ready for one Parallel. While this backend still serves another, that one gets one of its own."""
+        n_jobs = self.effective_n_jobs(n_jobs)
+        if n_jobs == 1:
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        if self.parallel is not None and self.parallel is not parallel:
+            raise FallbackToBackend(AllcoresBackend(self.nesting_level, self.inner_max_num_threads, self._cores))
+        self.parallel = parallel
+        self._n_jobs = n_jobs
+        self.supports_retrieve_callback = not parallel.return_ordered
+        return n_jobs
+
+    def get_nested_backend(self) -> tuple[Any, None]:
+        """Inside a worker: this one again, with the worker's share of the cores. One core means serial."""
+        share = max(self._usable() // self._n_jobs, 1)
+        return AllcoresBackend((self.nesting_level or 0) + 1, self.inner_max_num_threads, share), None
+
+    # Batches out.
+
+    def compute_batch_size(self) -> int:
+        """As many calls as take a few milliseconds, by the time that they took in the workers."""
+        if self._seconds > 0:
+            ideal = max(int(_AIM * self._n_jobs / self._seconds), 1)
+            self._size = min(ideal, self._size * _GROWTH)
+        return self._size
+
+    def submit(self, func: Any, callback: Callable[..., Any]) -> AsyncResult:
+        """Send a batch. What cannot be sent fails as a call would: joblib is in no state to be told otherwise."""
+        calls: list[Call] = func.items
+        first = self.parallel.n_dispatched_tasks - len(calls)
+        if self._pool is None:
+            self._pool = _pools.acquire(self._n_jobs)
+        pool, engine = self._pool, self._pool._engine
+        known = pool._learn(run_batch)
+
+        def settled(value: Any) -> None:
+            self._out.discard(job)
+            if isinstance(value, BaseException):
+                self._failure = value
+                if self.supports_retrieve_callback:
+                    callback(value)
+                return
+            self._measure(len(calls), value[1])
+            callback(value)
+
+        job = AsyncResult(engine, known, _Batch(calls, first), (settled, settled))
+        self._out.add(job)
+        try:
+            engine.submit(job, known.call, (calls, (func._backend, func._n_jobs), first))
+        except BaseException as error:
+            engine.fail_later(job, error)
+            if not isinstance(error, Exception):
+                raise
+        if self.parallel.return_generator:
+            engine.drive(job)  # whoever takes the results need not be waiting for them
+        return job
+
+    def _measure(self, calls: int, seconds: float) -> None:
+        each = seconds / calls
+        self._seconds = each if not self._seconds else 0.5 * (self._seconds + each)
+
+    # Results in.
+
+    def retrieve_result(self, out: AsyncResult | None, timeout: float | None = None) -> Any:
+        """Wait for the result that joblib wants next, or for the first failure of any."""
+        if out is None:  # the input raised; joblib has the error
+            return None
+        assert self._pool is not None
+        if not self._pool._engine.wait(_Turn(self, out), timeout):
+            from allcores.errors import TimeoutError
+
+            raise TimeoutError(f"a call of this Parallel took longer than timeout={timeout} s")
+        if not out.ready_ and self._failure is not None:
+            raise self._failure
+        return out.get()[0]
+
+    def retrieve_result_callback(self, out: Any) -> Any:
+        """Of a batch that ``submit``'s callback was told of: its results, or its error raised."""
+        if isinstance(out, BaseException):
+            raise out
+        return out[0]
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """End what runs. The next call gets fresh workers, unless others use these."""
+        pool = self._pool
+        if pool is not None and not _pools.spoil(pool):
+            for job in list(self._out):
+                pool._engine.give_up(job)
+        self._release()
+
+    def terminate(self) -> None:
+        """The Parallel is done. Its workers are kept."""
+        self._release()
+        self.parallel = None
+
+    def _release(self) -> None:
+        pool = self._pool
+        self._begin()
+        if pool is not None:
+            _pools.release(pool)
+
+
+class _Turn:
+    """Ready when a job is, or any has failed."""
+
+    def __init__(self, backend: AllcoresBackend, job: AsyncResult) -> None:
+        self._backend, self._job = backend, job
+
+    @property
+    def ready_(self) -> bool:
+        return self._job.ready_ or self._backend._failure is not None
+
+
+_pools = KeptPools(lambda n_jobs: get_context().Pool(n_jobs))
+
+
+def shutdown() -> None:
+    """End the idle workers that are kept for the next Parallel. They end with the program in any case."""
+    _pools.shutdown()
+
+
+_register("allcores", AllcoresBackend)
