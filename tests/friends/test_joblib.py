@@ -179,16 +179,18 @@ def test_threads_share_the_workers() -> None:
     assert len({pid for out in outs for pids in out for pid in pids}) <= 2
 
 
-def test_inside_a_worker_there_is_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    for cores, expected in ((2, 1), (4, 2)):
-        with parallel_config(backend=backend.AllcoresBackend(cores=cores)):
-            outer = Parallel(n_jobs=2)(delayed(inner)(n) for n in (-1, 8))
-        for pid, pids in outer:
-            assert len(set(pids)) <= expected
-            assert (pid in pids) == (expected == 1)
+@pytest.mark.parametrize(("cores", "expected"), [(2, 1), (4, 2)])
+def test_inside_a_worker_there_is_its_share_of_the_cores(
+    cores: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALLCORES_CPU_COUNT", str(cores))
+    for pid, pids in Parallel(n_jobs=2)(delayed(inner)(n) for n in (-1, 8)):
+        assert len(set(pids)) <= expected
+        assert (pid in pids) == (expected == 1)
 
 
-def test_inside_a_pool_of_ours() -> None:
+def test_inside_a_pool_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLCORES_CPU_COUNT", "4")
     with mp.Pool(2) as pool:
         for pid, pids in pool.map(_parallel_in_a_worker, range(2)):
             assert pid not in pids

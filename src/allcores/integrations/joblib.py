@@ -18,9 +18,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from allcores import codec
+from allcores import codec, cores
 from allcores.context import get_context
 from allcores.integrations.kept import KeptPools
+from allcores.pool.options import NO_OPTIONS
 from allcores.pool.results import AsyncResult
 
 try:
@@ -89,7 +90,6 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
     Args:
         nesting_level: how many backends this one runs inside of.
         inner_max_num_threads: threads that BLAS and OpenMP may use in each worker; by default its share of the cores.
-        cores: those to be shared out; by default all usable ones.
     """
 
     supports_inner_max_num_threads = True
@@ -98,11 +98,8 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
     # Whether results are handed over in callbacks: decided for each call of Parallel.
     supports_retrieve_callback = False
 
-    def __init__(
-        self, nesting_level: int | None = None, inner_max_num_threads: int | None = None, cores: int | None = None
-    ) -> None:
+    def __init__(self, nesting_level: int | None = None, inner_max_num_threads: int | None = None) -> None:
         super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
-        self._cores = cores
         self.parallel: Any = None
         self._begin()
 
@@ -113,22 +110,19 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
         self._size, self._seconds = 1, 0.0  # of a batch, in calls; of a call, as measured
 
     def __reduce__(self) -> Any:
-        return AllcoresBackend, (self.nesting_level, self.inner_max_num_threads, self._cores)
+        return AllcoresBackend, (self.nesting_level, self.inner_max_num_threads)
 
     # How many, and of which kind.
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """How many workers that means here. Inside another backend's worker at most its share of the cores."""
+        """How many workers that means here. Inside a worker of a pool at most its share of the cores."""
         if n_jobs == 0:
             raise ValueError("n_jobs must not be 0: it is a number of workers, or -1 for one per usable core")
         if n_jobs is None:
             return 1
         if n_jobs < 0:
-            return max(self._usable() + 1 + n_jobs, 1)
-        return n_jobs if not self.nesting_level else min(n_jobs, self._usable())
-
-    def _usable(self) -> int:
-        return self._cores or get_context().cpu_count()
+            return max(cores.room() + 1 + n_jobs, 1)
+        return min(n_jobs, cores.share() or n_jobs)
 
     def configure(self, n_jobs: int = 1, parallel: Any = None, **_of_loky: Any) -> int:
         """Make ready for one Parallel. While this backend still serves another, that one gets one of its own."""
@@ -136,7 +130,7 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
         if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         if self.parallel is not None and self.parallel is not parallel:
-            raise FallbackToBackend(AllcoresBackend(self.nesting_level, self.inner_max_num_threads, self._cores))
+            raise FallbackToBackend(AllcoresBackend(self.nesting_level, self.inner_max_num_threads))
         self.parallel = parallel
         self._n_jobs = n_jobs
         self.supports_retrieve_callback = not parallel.return_ordered
@@ -144,8 +138,7 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
 
     def get_nested_backend(self) -> tuple[Any, None]:
         """Inside a worker: this one again, with the worker's share of the cores. One core means serial."""
-        share = max(self._usable() // self._n_jobs, 1)
-        return AllcoresBackend((self.nesting_level or 0) + 1, self.inner_max_num_threads, share), None
+        return AllcoresBackend((self.nesting_level or 0) + 1, self.inner_max_num_threads), None
 
     # Batches out.
 
@@ -161,9 +154,9 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
         calls: list[Call] = func.items
         first = self.parallel.n_dispatched_tasks - len(calls)
         if self._pool is None:
-            self._pool = _pools.acquire(self._n_jobs)
+            self._pool = _pools.acquire((self._n_jobs, self.inner_max_num_threads))
         pool, engine = self._pool, self._pool._engine
-        known = pool._learn(run_batch)
+        known = pool._learn(run_batch, NO_OPTIONS)
 
         def settled(value: Any) -> None:
             self._out.discard(job)
@@ -243,7 +236,12 @@ class _Turn:
         return self._job.ready_ or self._backend._failure is not None
 
 
-_pools = KeptPools(lambda n_jobs: get_context().Pool(n_jobs))
+def _make(shape: tuple[int, int | None]) -> Pool:
+    n_jobs, threads = shape
+    return get_context().Pool(n_jobs, threads_per_worker=threads)
+
+
+_pools = KeptPools(_make)
 
 
 def shutdown() -> None:
