@@ -14,6 +14,7 @@ RANK = {
     "errors": -1,  # know nobody
     "_native": 0,
     "cores": 0,
+    "limits": 0,
     "segment": 1,
     "usage": 1,
     "byvalue": 1,

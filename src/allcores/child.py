@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Any
 
-from allcores import _native, base, codec, cores, process, seeds
+from allcores import _native, base, codec, cores, limits, process, seeds
 
 __all__ = ("run_child",)
 
@@ -69,6 +69,8 @@ def _settle_in(surroundings: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # cores that were taken away meanwhile: then those that are left
             os.sched_setaffinity(0, surroundings["cpus"])
     cores.adopt(surroundings["cores"])
+    limits.adopt(surroundings["threads"])
+    limits.apply()
     sys.path[:], sys.argv[:] = surroundings["path"], surroundings["argv"]
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, codec, cores, start
+from allcores import _native, codec, cores, limits, start
 from allcores.base import BaseProcess, MainProcess, current_process
 from allcores.deaths import MOST, Death
 
@@ -278,6 +278,7 @@ def _surroundings() -> dict[str, Any]:
         "parent": current_process().name,
         "cpus": frozenset(os.sched_getaffinity(0)),
         "cores": cores.share(),
+        "threads": limits.inherited(),
     }
 
 

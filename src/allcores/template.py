@@ -22,7 +22,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING, NoReturn
 
-from allcores import _native, lastwords
+from allcores import _native, lastwords, limits
 from allcores.deaths import Death, OomWatch
 from allcores.start import (
     CONTROL_FD,
@@ -234,7 +234,9 @@ def serve(main_pid: int, with_numpy: bool, take_over: bool) -> NoReturn:
     if os.getppid() != main_pid:
         template.end()
     if with_numpy:
-        import numpy as np  # noqa: F401 - for the children
+        with limits.restrained():
+            import numpy as np  # noqa: F401 - for the children
+        limits.learn()
     import allcores.child
     import allcores.pool.worker  # noqa: F401 - likewise
 

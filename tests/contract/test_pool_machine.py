@@ -29,7 +29,8 @@ def names_of_state(_: object = None) -> dict[str, object]:
 
 def place_when_all_are_there(barrier: Handle) -> int:
     barrier.wait(PATIENCE)
-    return allcores.worker_state().place
+    place: int = allcores.worker_state().place
+    return place
 
 
 def cpus_when_all_are_there(barrier: Handle) -> tuple[int, frozenset[int]]:

@@ -270,5 +270,6 @@ class _Crew(LocalCrew):
 
     def finish(self) -> None:
         self._answers.clear()
+        self._lift()
 
     abort = finish

@@ -244,14 +244,20 @@ class _Crew(LocalCrew):
             threading.Thread(target=self._serve, args=(plan, place), name=f"PoolWorker-{place.number + 1}", daemon=True)
             for place in places_of(plan)
         ]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException:
+            self.abort()
+            raise
 
     def _serve(self, plan: Plan, place: Place) -> None:
         cores.adopt_in_thread(place.cores)
         state.here.state = state.WorkerState(place.number)
         if place.cpus is not None:
             os.sched_setaffinity(0, place.cpus)  # of this thread
+        if self._lid is not None:
+            self._lid.hold_thread()
         if plan.initializer is not None:
             try:
                 plan.initializer(*plan.initargs)
@@ -280,9 +286,11 @@ class _Crew(LocalCrew):
             self._tasks.put(None)
         for thread in self._threads:
             thread.join()
+        self._lift()
 
     def abort(self) -> None:
         """Threads cannot be killed: each ends after the task it is in."""
         self._aborted = True
         for _ in self._threads:
             self._tasks.put(None)
+        self._lift()

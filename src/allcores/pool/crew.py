@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from allcores import _native, seeds
+from allcores import _native, limits, seeds
 from allcores.errors import NotSupported
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ class LocalCrew:
                 "devices needs workers that are processes, each with an environment of its own: use the process "
                 "context, or have the task choose its device"
             )
+        # Held for as long as the pool lives: the libraries are the whole program's.
+        self._lid = None if plan.threads_per_worker is None else limits.Lid(plan.threads_per_worker)
         self._functions: dict[int, Callable[..., Any]] = {}
         self._keys = itertools.count(1)
 
@@ -144,6 +146,10 @@ class LocalCrew:
     def forget(self, known: Known) -> None:
         """Forget the function."""
         self._functions.pop(known.call >> 8, None)
+
+    def _lift(self) -> None:
+        if self._lid is not None:
+            self._lid.lift()
 
     def give_up(self, _tasks: list[int], /) -> list[int]:
         """Nothing to do: a thread cannot be interrupted."""

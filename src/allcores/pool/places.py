@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from allcores import codec, cores
+from allcores import codec, cores, limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,13 +24,20 @@ class Place(NamedTuple):
     number: int  # from 0
     cores: int  # its share
     cpus: frozenset[int] | None = None  # that it is pinned to
-    environ: tuple[tuple[str, str], ...] = ()  # what its environment has beyond that of the pool's maker
+    threads: int | None = None  # of native libraries; None: its share, unless the user has set another number
+    device: str | None = None
 
     def surroundings(self) -> dict[str, Any]:
         """What a process in this place finds otherwise than where the pool was made."""
-        found: dict[str, Any] = {"cores": self.cores, "environ": {**os.environ, **dict(self.environ)}}
+        forced = self.threads is not None
+        found: dict[str, Any] = {
+            "cores": self.cores,
+            "threads": limits.variables(self.threads or self.cores, forced),
+        }
         if self.cpus is not None:
             found["cpus"] = self.cpus
+        if self.device is not None:
+            found["environ"] = {**os.environ, "CUDA_VISIBLE_DEVICES": self.device}
         return found
 
 
@@ -44,7 +51,8 @@ def places_of(plan: Plan) -> list[Place]:
             i,
             share if pinned is None else min(share, len(pinned[i])),
             None if pinned is None else pinned[i],
-            (("CUDA_VISIBLE_DEVICES", str(devices[i % len(devices)])),) if devices else (),
+            plan.threads_per_worker,
+            str(devices[i % len(devices)]) if devices else None,
         )
         for i in range(n)
     ]
