@@ -26,6 +26,7 @@ RANK = {
     "counting": 3,
     "codec": 3,
     "deaths": 3,
+    "logs": 4,
     "base": 4,
     "start": 4,
     "sync": 4,

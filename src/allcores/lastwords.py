@@ -132,12 +132,16 @@ class _Tee(io.FileIO):
 
     def write(self, data: Any, /) -> int:
         count = super().write(data)
+        self.remember(bytes(memoryview(data)[:count]))
+        return count
+
+    def remember(self, data: bytes) -> None:
+        """This is being written, here or by another way."""
         if _keeping:
-            self._last = (self._last + bytes(memoryview(data)[:count]))[-_KEPT:]
+            self._last = (self._last + data)[-_KEPT:]
             with contextlib.suppress(OSError):  # no memory left for it
                 if _identity() == self._file:  # else the user closed the descriptor, and it is something else now
                     os.pwrite(FD, self._last, self._at)
-        return count
 
 
 def _identity() -> tuple[int, int]:

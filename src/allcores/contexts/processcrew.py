@@ -11,6 +11,7 @@ from allcores import _native, process, start
 from allcores.contexts.stored import StoredFunctions
 from allcores.pool import worker
 from allcores.pool.crew import Outcome
+from allcores.pool.output import Output
 from allcores.pool.places import places_of
 from allcores.queues import Queue
 
@@ -38,6 +39,9 @@ class ProcessCrew:
         # Without an initializer, workers that die when they start are killed from outside: that may happen often.
         self.patience = n if plan.initializer is not None else max(100, n)
         self._tasks, self._answers, self._news = Queue(), Queue(), Queue()
+        self._output = Output(plan.forward_output == "named") if plan.forward_output else None
+        if self._output is not None:
+            plan = plan._replace(forward_output=self._output.how)
         self._how = (self._tasks, self._answers, self._news, plan)
         self._places = places_of(plan)
         self._functions = StoredFunctions()
@@ -73,6 +77,8 @@ class ProcessCrew:
 
     def replace(self, pid: int) -> None:
         """Start a worker in the place of the one that ended."""
+        if self._output is not None:
+            self._output.ended(pid)
         with self._lock:
             gone = self._workers.pop(pid, None)
             if gone is None:
@@ -91,6 +97,14 @@ class ProcessCrew:
 
     def wake(self) -> None:
         self._answers.send(0, Outcome.WAKE, None)
+
+    def show(self) -> None:
+        if self._output is not None:
+            self._output.show()
+
+    def show_all(self) -> None:
+        if self._output is not None and self._pid == os.getpid():
+            self._output.show_all()
 
     def finish(self) -> None:
         with self._lock:
@@ -139,5 +153,9 @@ def _keep(crew: ProcessCrew, engine_ref: weakref.ref[Engine]) -> None:
         except Exception as error:  # noqa: BLE001 - no process or descriptor to be had
             if not crew._workers:
                 engine.break_("no worker is left, and none can be started", error)
+        if crew._output is not None and (outcome in (Outcome.DIED, Outcome.BROKEN) or crew._output.waits()):
+            # What a worker said last appears before its error. And who printed while this message was on its way has
+            # sent none of his own.
+            engine.post_news((0, Outcome.OUTPUT, None))
         engine.post_news((number, info, body))
         del engine

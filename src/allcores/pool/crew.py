@@ -58,6 +58,7 @@ class Outcome:
     RETIRED = 6  # a worker has ended after maxtasksperchild tasks; body is its pid
     WAKE = 7  # nothing: look whether what you wait for is there
     STOPPED = 8  # a worker has ended as it was told
+    OUTPUT = 9  # a worker has printed or logged something: see output.py
 
 
 class Known:
@@ -110,6 +111,14 @@ class Crew(Protocol):
         """Make a blocked ``receive`` return, with WAKE."""
         ...
 
+    def show(self) -> None:
+        """Show what workers have printed and logged so far, where that does not go its own way."""
+        ...
+
+    def show_all(self) -> None:
+        """Likewise the rest, after the workers have ended."""
+        ...
+
     def finish(self) -> None:
         """Let the workers end after the tasks they have, and wait for them."""
         ...
@@ -157,6 +166,11 @@ class LocalCrew:
 
     def begin(self, engine: weakref.ref[Engine]) -> None:
         """Nothing to do: nobody dies here without the program."""
+
+    def show(self) -> None:
+        """Nothing to do: the streams and handlers are the program's own."""
+
+    show_all = show
 
 
 def run_task(func: Callable[..., Any], mode: int, payload: Any, record: bool = False) -> tuple[int, Any]:

@@ -57,6 +57,7 @@ class Engine:
         self._inbox: list[tuple[int, int, Any]] = []
         self._later: deque[Callable[[], object]] = deque()
         self.maps: set[Any] = set()  # not done yet, though it may have no task out: its iterator is slow, or it retries
+        self._told = self._shown = 0  # that workers have printed something; how much of that was told is shown
         self._seat: dict[int, int] = {}  # at 0: the thread that has it
         self._changed = threading.Condition()
         self._followers = 0
@@ -114,8 +115,8 @@ class Engine:
             if self._seat.setdefault(0, me) == me:
                 inbox, receive_into = self._inbox, self.crew.receive_into
                 for _ in range(2 * _BETWEEN_LOOKS):  # other threads may go on submitting
-                    if not inbox and not receive_into(inbox, 0):
-                        break
+                    if self._told != self._shown or (not inbox and not receive_into(inbox, 0)):
+                        break  # what was printed comes before the answers behind it
                     self._dispatch(*inbox[0])
                     del inbox[0]
         finally:
@@ -143,6 +144,8 @@ class Engine:
                     self._seat.pop(0, None)
                 self._tell_followers()
             self._run_later()
+            if self._told != self._shown:
+                self._show()
             if not in_time:
                 return job.ready_
         return True
@@ -150,12 +153,12 @@ class Engine:
     def _lead(self, job: Waitable, deadline: float | None) -> bool:
         inbox, receive_into = self._inbox, self.crew.receive_into
         while True:
-            while inbox:
+            while inbox and self._told == self._shown:
                 self._dispatch(*inbox[0])
                 del inbox[0]
             if self._followers:
                 self._tell_followers()
-            if self._later or job.ready_:
+            if self._later or job.ready_ or self._told != self._shown:
                 return True
             if not receive_into(inbox, left_until(deadline)):
                 return False
@@ -188,6 +191,12 @@ class Engine:
                     self._later.appendleft(action)
                 raise
 
+    def _show(self) -> None:
+        """What a task printed appears before its result is handed out, also where another thread is showing it."""
+        told = self._told
+        self.crew.show()
+        self._shown = max(self._shown, told)
+
     def tell(self) -> None:
         """Something became ready outside the seat: whoever waits looks."""
         self._tell_followers()
@@ -214,7 +223,7 @@ class Engine:
         self._inbox.append(message)
         self.crew.wake()
         self._take_in()
-        if self._later:
+        if self._later or self._told != self._shown:
             self.drive(Later(self))
 
     # Answers. Under the seat: nothing of the user's runs here.
@@ -256,7 +265,9 @@ class Engine:
         return body if self.crew.local else codec.unpack_error(body)
 
     def _news(self, outcome: int, number: int, item: int, body: Any) -> None:
-        if outcome == Outcome.STARTED:
+        if outcome == Outcome.OUTPUT:
+            self._told += 1
+        elif outcome == Outcome.STARTED:
             self._deaths_at_start = 0
         elif outcome == Outcome.BROKEN:
             self.break_("the pool's initializer raised an error in a worker", self._error(body))
@@ -302,6 +313,7 @@ class Engine:
             self.fail_all(self.broken)
             self.crew.wake()  # whoever has the seat sees its failed result
             self._run_later()
+            self.crew.show_all()
 
     # Callbacks, and maps that nobody waits for.
 

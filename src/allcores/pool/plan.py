@@ -27,6 +27,12 @@ class PoolOptions(TypedDict, total=False):
     its initializer on. ``NotSupported`` where workers are not processes."""
     oversubscribe: bool
     """A pool made in a worker of a pool has as many workers as it asks for, also beyond its share of the cores."""
+    forward_output: bool | str
+    """What workers print appears on ``sys.stdout`` and ``sys.stderr`` of this process, in whole lines, and what they log
+    is handled by its loggers, with its levels as they were when the pool was made; both before the result of the call
+    that did it. ``"named"``: each line begins with the worker's name. False: both stay in the workers, whose streams
+    write to the descriptors 1 and 2, as C code and other programs always do. No effect where workers are no
+    processes."""
 
 
 class Plan(NamedTuple):
@@ -40,6 +46,7 @@ class Plan(NamedTuple):
     affinity: Any = False  # checked: False, True, or a tuple of sets
     devices: Any = None  # checked: None, or a tuple
     oversubscribe: bool = False
+    forward_output: Any = True  # for a worker: how, if it is to
 
     def checked(self) -> Self:
         """Itself, after refusing what makes no sense."""
@@ -56,6 +63,8 @@ class Plan(NamedTuple):
         if not isinstance(self.oversubscribe, bool):
             raise TypeError(f"oversubscribe must be True or False, not {self.oversubscribe!r}")
         share = None if self.oversubscribe else cores.share()
+        if self.forward_output not in (True, False, "named"):
+            raise ValueError(f"forward_output must be True, False or 'named', not {self.forward_output!r}")
         return self._replace(
             processes=self.processes if share is None else min(self.processes, share),
             affinity=check_affinity(self.affinity),

@@ -231,6 +231,7 @@ class Pool:
             results.part()
         self._engine.join_driver()
         self._crew.finish()
+        self._crew.show_all()
         self._end.detach()
         self._engine.unasked.close()
         _open_pools.discard(self)

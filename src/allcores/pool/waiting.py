@@ -33,14 +33,14 @@ class Idle:
 
 
 class Later:
-    """Ready when all that is to be run outside the seat has been taken up."""
+    """Ready when all that is to be run outside the seat has been taken up, and what workers printed is shown."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     @property
     def ready_(self) -> bool:
-        return not self._engine._later
+        return not self._engine._later and self._engine._told == self._engine._shown
 
 
 class Posted:

@@ -7,14 +7,17 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from allcores import _native, codec
+from allcores.base import current_process
 from allcores.pool import state
 from allcores.pool.crew import Mode, Outcome, run_task
+from allcores.pool.output import speak
 from allcores.sharing import registry
 from allcores.start import STARTING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from allcores.pool.output import Voice
     from allcores.pool.places import Place
     from allcores.pool.plan import Plan
     from allcores.queues import Queue
@@ -46,6 +49,8 @@ def serve(
     _native.set_crew(news.offset)
     _native.set_task(STARTING)
     state.begin(place.number)
+    how = plan.forward_output
+    voice = speak(how, current_process().name, lambda: _nudge(news)) if how else None
     if plan.initializer is not None:
         try:
             plan.initializer(*plan.initargs)
@@ -53,9 +58,15 @@ def serve(
             _end(news, Outcome.BROKEN, codec.pack_error(error))
             return
     news.send(STARTING, Outcome.STARTED, os.getpid(), _native.ANSWERS_TASK)
-    stopped = _work(tasks, answers, plan.maxtasksperchild or 0)
+    stopped = _work(tasks, answers, plan.maxtasksperchild or 0, voice)
     tasks.break_promise()
     _end(news, Outcome.STOPPED if stopped else Outcome.RETIRED, os.getpid())
+
+
+def _nudge(news: Queue) -> None:
+    """Have the keeper look what was printed. A message that it has not taken yet does, whatever it says."""
+    if news.empty():
+        news.send(0, Outcome.OUTPUT, None)
 
 
 # Whether the function of a task is running.
@@ -87,7 +98,7 @@ def _end(news: Queue, outcome: int, body: Any) -> None:
     _native.set_crew(_native.ENDED_WELL)
 
 
-def _work(tasks: Queue, answers: Queue, most: int) -> bool:
+def _work(tasks: Queue, answers: Queue, most: int, voice: Voice | None) -> bool:
     """Do tasks; true if told to stop."""
     functions = _Functions()
     done = 0
@@ -107,6 +118,9 @@ def _work(tasks: Queue, answers: Queue, most: int) -> bool:
             answer: tuple[int, Any] = Outcome.ERROR, error
         else:
             answer = _run(func, call & 0xFF, payload)
+        if voice is not None and voice.said:  # that comes before the answer
+            voice.finish_task()
+            answers.send(0, Outcome.OUTPUT, None)
         tasks.promise_look()  # the next task, which this answer may bring about, need not wake another worker
         _answer(answers, task, *answer)
         del payload, answer  # what they hold is not needed while this worker waits

@@ -1,0 +1,168 @@
+"""Log records of workers, which are handled where the pool was made.
+
+    worker   logger ──▶ root's handler ── fields of the record ──▶ channel
+    parent                                                           └──▶ the logger of that name, with all its handlers
+
+``logging`` is not imported for this: whoever imports it in a worker finds the handler there.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from allcores import codec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ("forward", "handle", "levels")
+
+# Which loggers log what: of the root and of all that have a level of their own; and what `logging.disable` says.
+Levels = tuple[int, dict[str, int]]
+
+
+def levels() -> Levels | None:
+    """Those of this process; None if it does not use ``logging``."""
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return None
+    named = {"": logging.root.level}
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if getattr(logger, "level", 0):  # else it goes by the one above it, or is none itself
+            named[name] = logger.level
+    return logging.root.manager.disable, named
+
+
+def forward(like: Levels | None, name: str, send: Callable[[dict[str, Any]], object]) -> None:
+    """In a worker: give the fields of each record to ``send``, at once or from the import of ``logging`` on.
+
+    Args:
+        like: the levels that its loggers are to have, so that what the parent does not want costs nothing here.
+        name: of the worker, for the records.
+        send: must not log.
+    """
+
+    def install(logging: Any) -> None:
+        logging.root.addHandler(_make_handler(logging, name, send))
+        _leave_to_the_user(logging)
+        if like is not None:
+            disabled, named = like
+            logging.disable(disabled)
+            for each, level in named.items():
+                logging.getLogger(each or None).setLevel(level)
+
+    if "logging" in sys.modules:
+        install(sys.modules["logging"])
+    else:
+        sys.meta_path.insert(0, _Awaiting("logging", install))
+
+
+def handle(fields: dict[str, Any]) -> None:
+    """In the parent: handle a record as if it were logged here, if this process logs such."""
+    import logging
+
+    record = logging.makeLogRecord(fields)
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
+
+
+_ours: Any = None  # the handler of this process, which is a worker
+
+
+def _make_handler(logging: Any, name: str, send: Callable[[dict[str, Any]], object]) -> Any:
+    class Forwarder(logging.Handler):  # type: ignore[misc] # a module that is perhaps never imported has no types
+        """Sends records to where the pool was made, unless the worker's own handlers have them."""
+
+        def emit(self, record: Any) -> None:
+            if _is_handled_here(logging, record.name):
+                return
+            try:
+                send(_fields(record, name))
+            except Exception:  # noqa: BLE001 - as all handlers do: what cannot be logged is no error of who logs
+                self.handleError(record)
+
+        def __repr__(self) -> str:
+            return "<handler of allcores: to where the pool was made>"
+
+    global _ours
+    if _ours is not None:  # a worker that has worked for another pool
+        logging.root.removeHandler(_ours)
+    _ours = Forwarder()
+    return _ours
+
+
+def _is_handled_here(logging: Any, name: str) -> bool:
+    """Whether the worker has handlers of its own for this: then they are what the user wants."""
+    logger = logging.getLogger(name)
+    while logger is not None:
+        if any(each is not _ours and not isinstance(each, logging.NullHandler) for each in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+def _fields(record: Any, name: str) -> dict[str, Any]:
+    """A record as it travels: its message made, its exception a text."""
+    fields = dict(record.__dict__)
+    fields["msg"], fields["args"] = record.getMessage(), None
+    fields.pop("message", None)
+    if record.exc_info:
+        if not record.exc_text:
+            import traceback
+
+            fields["exc_text"] = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
+        fields["exc_info"] = None
+    fields["processName"] = name
+    for key, value in fields.items():
+        if type(value) not in _PLAIN:  # given by `extra=`
+            try:
+                codec.dumps_kept(value)
+            except Exception:  # noqa: BLE001 - it cannot travel: its text can
+                fields[key] = codec.short_repr(value)
+    return fields
+
+
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+
+
+def _leave_to_the_user(logging: Any) -> None:
+    """``basicConfig`` does nothing where the root has a handler: ours is none that the user knows of."""
+    configure = logging.basicConfig
+    if configure.__module__ == __name__:
+        return
+
+    def basicConfig(**how: Any) -> None:  # noqa: N802 - its name
+        if how:
+            logging.root.removeHandler(_ours)
+        configure(**how)
+
+    logging.basicConfig = basicConfig
+
+
+class _Awaiting:
+    """A finder of modules that finds one, once, and calls back when it has been imported."""
+
+    def __init__(self, name: str, imported: Callable[[Any], None]) -> None:
+        self._name = name
+        self._imported = imported
+
+    def find_spec(self, name: str, _path: Any = None, _target: Any = None) -> Any:
+        if name != self._name:
+            return None
+        from importlib.util import find_spec
+
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        spec = find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
+        run = spec.loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            run(module)
+            self._imported(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign] # this loader is of this module alone
+        return spec
