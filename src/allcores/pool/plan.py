@@ -28,10 +28,10 @@ class PoolOptions(TypedDict, total=False):
     oversubscribe: bool
     """A pool made in a worker of a pool has as many workers as it asks for, also beyond its share of the cores."""
     forward_output: bool | str
-    """What workers print appears on ``sys.stdout`` and ``sys.stderr`` of this process, in whole lines, and what they log
-    is handled by its loggers, with its levels as they were when the pool was made; both before the result of the call
-    that did it. ``"named"``: each line begins with the worker's name. False: both stay in the workers, whose streams
-    write to the descriptors 1 and 2, as C code and other programs always do. No effect where workers are no
+    """What workers print appears on ``sys.stdout`` and ``sys.stderr`` of this process, in whole lines, and what they
+    log is handled by its loggers, with its levels as they were when the pool was made; both before the result of the
+    call that did it. ``"named"``: each line begins with the worker's name. False: both stay in the workers, whose
+    streams write to the descriptors 1 and 2, as C code and other programs always do. No effect where workers are no
     processes."""
 
 
