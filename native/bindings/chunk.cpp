@@ -29,10 +29,11 @@ nb::object call(nb::handle func, nb::handle item, bool star) {
 }
 
 // (results, [(index, error), ...], nanoseconds). A failed item has None among the results. With `record` this process's record
-// says which item is running, and kAnswering after the last. With `stop` the first error is the last result.
+// says which item is running, and kAnswering after the last. With `stop` the first error is the last result; with `patience` so is
+// that of the item that was running when so many nanoseconds were over, and a tick of the coarse clock at most.
 constexpr u32 kAnswering = 0xffffffff;
 
-nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record, bool stop) {
+nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record, bool stop, i64 patience) {
     Core& c = bare_core();
     Participant* me = record && c.seg.me != 0 ? &c.seg.participant(c.seg.me) : nullptr;
     nb::object fast = nb::steal(PySequence_Fast(items.ptr(), "a chunk is a sequence"));
@@ -57,7 +58,7 @@ nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record, b
             result = nb::none();
         }
         PyList_SET_ITEM(results.ptr(), i, result.release().ptr());
-        if (stop && errors.size() != 0) {
+        if ((stop && errors.size() != 0) || (patience != 0 && coarse_now_ns() - start > patience)) {
             if (PyList_SetSlice(results.ptr(), i + 1, n, nullptr) != 0) throw nb::python_error();
             break;
         }
@@ -72,7 +73,7 @@ nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record, b
 
 void bind_chunk(nb::module_& m) {
     m.def("run_chunk", &run_chunk, nb::arg("func"), nb::arg("items"), nb::arg("star"), nb::arg("record"),
-          nb::arg("stop") = false);
+          nb::arg("stop") = false, nb::arg("patience") = 0);
 }
 
 }  // namespace allcores::bindings

@@ -15,12 +15,6 @@ PyObject* deadlock_error = nullptr;
 PyObject* others_here = nullptr;
 PyObject* line_of_caller = nullptr;
 
-i64 coarse_now() {
-    timespec t;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);  // five times as cheap as the exact one
-    return static_cast<i64>(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
-}
-
 // Texts of this process for others to read, each once, in one block that ends with the process.
 struct Texts {
     static constexpr u64 kBytes = 64 << 10;
@@ -121,7 +115,7 @@ void check_alone(LockState& state, u64 where) {
 }  // namespace
 
 void note_acquired(LockState& lock, u64 where) {
-    lock.since.store(coarse_now(), std::memory_order_relaxed);
+    lock.since.store(coarse_now_ns(), std::memory_order_relaxed);
     lock.where.store(where, std::memory_order_relaxed);
 }
 

@@ -22,6 +22,14 @@ inline i64 now_ns() {
     return static_cast<i64>(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
 }
 
+// As of the last tick of the kernel, some milliseconds ago and never ahead. Five times as cheap: 5 ns are not felt beside
+// a lock, or a call of a tiny function.
+inline i64 coarse_now_ns() {
+    timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return static_cast<i64>(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
+}
+
 enum class Sleep : u8 { woken, changed, timeout, interrupted };
 
 inline Sleep futex_wait(std::atomic<u32>& word, u32 expected, i64 deadline) {

@@ -36,12 +36,24 @@ class ChunkTask:
         self.parts: list[ChunkTask] | None = None  # into which it was cut, and that are not sent yet
 
     def chunk_done(self, results: list[Any], errors: list[tuple[int, BaseException]], ns: int) -> None:
-        if len(results) != len(self.items):
-            raise ValueError(f"{len(results)} results for {len(self.items)} items")
-        self.job.chunks.measured(len(self.items), ns)
+        done = len(results)
+        if not 0 < done <= len(self.items):
+            raise ValueError(f"{done} results for {len(self.items)} items")
+        self.job.chunks.measured(done, ns)
+        if done < len(self.items) and not (errors and self.job.call & Mode.STOP):
+            self._give_back(done)
         for i, error in errors:
             self._note(i, error)
         self._finish(results, dict(errors))
+
+    def _give_back(self, done: int) -> None:
+        """Its items were slower than those before: what the worker has not begun is cut anew."""
+        if self.parts is None:  # else told twice
+            self.parts = [ChunkTask(self.job, self.start + done, self.items[done:])]
+        for rest in self.parts:
+            if rest.items and rest not in self.job.rests:
+                self.job.pending.add(rest)
+                self.job.rests.append(rest)
 
     def fail(self, error: BaseException) -> None:
         """The chunk or its answer could not be carried: of several items one is to blame, so each goes alone."""
@@ -52,6 +64,7 @@ class ChunkTask:
         self._finish([None], {0: error})
 
     def abandon(self, error: BaseException) -> None:
+        self.job.rests.clear()
         self.job.pending.clear()
         self.job.abandon(error)
 
@@ -121,11 +134,16 @@ class Chunked:
         self.engine = engine
         self.options = options
         self.call = known.call | Mode.CHUNK | (Mode.STAR if star else 0) | (Mode.ORDERS if options.travels else 0)
+        if chunks.fixed is None:
+            self.call |= Mode.PART
         self.chunks = chunks
         self.repeats = None if engine.crew.local else repeats_in(chunks.sequence)
         self.beside: Beside | None = None
         self.window = 2 * engine.crew.size + 1
         self.pending: set[ChunkTask] = set()
+        self.rests: list[
+            ChunkTask
+        ] = []  # of the pending those that are to be cut and sent, of chunks that took too long
         self.exhausted = self.given_up = False
         self._input_error: BaseException | None = None
         self._feeder: dict[int, int] = {}  # at 0: the thread that feeds
@@ -176,19 +194,41 @@ class Chunked:
                 self._feeder.pop(0, None)
 
     def feed(self, window: float) -> None:
+        if self.given_up:
+            self.pending.difference_update(self.rests)
+            self.rests.clear()
         try:
-            while not self.exhausted and self.ahead() + len(self.pending) < window:
-                chunk = self.chunks.next()
-                if chunk is None:
-                    self.exhausted = True
+            while self.ahead() + len(self.pending) - len(self.rests) < window:
+                task = self._from_rests() if self.rests else self._from_input()
+                if task is None:
                     return
-                task = ChunkTask(self, *chunk)
-                self.pending.add(task)
                 self.send(task)
         except BaseException as error:  # the caller's iterator raised: after the results before it
             self._input_error, self.exhausted = error, True
             if is_ctrl_c(error):
                 raise
+
+    def _from_input(self) -> ChunkTask | None:
+        chunk = None if self.exhausted else self.chunks.next()
+        if chunk is None:
+            self.exhausted = True
+            return None
+        task = ChunkTask(self, *chunk)
+        self.pending.add(task)
+        return task
+
+    def _from_rests(self) -> ChunkTask:
+        """The earliest: ``imap`` may wait for its first item, and the window be full of later ones."""
+        rest = min(self.rests, key=lambda task: task.start)
+        size = self.chunks.size(sum(len(task.items) for task in self.rests))
+        task = ChunkTask(self, rest.start, rest.items[:size])
+        self.pending.add(task)  # before the rest is none of them: so nobody sees nothing pending
+        rest.start += size
+        rest.items = rest.items[size:]
+        if not rest.items:
+            self.rests.remove(rest)
+            self.pending.discard(rest)
+        return task
 
     def ahead(self) -> int:
         """Chunks that are done and not asked for."""

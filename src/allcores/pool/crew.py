@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from allcores.pool.engine import Engine
     from allcores.pool.plan import Plan
 
-__all__ = ("Crew", "Known", "LocalCrew", "Mode", "Orders", "Outcome", "run_task")
+__all__ = ("PATIENCE_NS", "Crew", "Known", "LocalCrew", "Mode", "Orders", "Outcome", "run_task")
+
+# A chunk is to take a millisecond. Where its items turn out to be slower than those before, what is left after this
+# time is worth another message. Less, and a worker that the system keeps from its core gives back what it need not.
+PATIENCE_NS = 3_000_000
 
 
 class Mode:
@@ -36,6 +40,7 @@ class Mode:
     ORDERS = 8  # payload is (orders, payload): see Orders
     ONCE = 16  # the function will not be named again by another call of the pool: not to be remembered
     STOP = 32  # with CHUNK: the first error ends it; the answer then has no results beyond that item
+    PART = 64  # with CHUNK: when it has taken PATIENCE_NS it ends after the item it is at, likewise
 
 
 class Orders(NamedTuple):
@@ -190,7 +195,8 @@ def run_task(func: Callable[..., Any], mode: int, payload: Any, record: bool = F
             func = _ordered(func, mode, Orders(*orders))
         if mode & Mode.CHUNK:
             star, stop = bool(mode & Mode.STAR), bool(mode & Mode.STOP)
-            results, errors, spent = _native.run_chunk(func, payload, star, record, stop)
+            patience = PATIENCE_NS if mode & Mode.PART else 0
+            results, errors, spent = _native.run_chunk(func, payload, star, record, stop, patience)
             return Outcome.CHUNK | spent << 8, (results, errors)
         if mode & Mode.KEYWORDS:
             return Outcome.VALUE, func(*payload[0], **payload[1])
