@@ -83,10 +83,12 @@ def describe(process: psutil.Process) -> str:
 
 
 def used_elsewhere(trace: str) -> bool:
-    """Whether this is an entry of /dev/shm that a program of somebody else has mapped: then it is not ours."""
+    """Whether this is an entry of /dev/shm that a program of somebody else made or has mapped: then it is not ours."""
     if not trace.startswith("/dev/shm/"):
         return False
     family = {os.getpid(), *(process.pid for process in psutil.Process().children(recursive=True))}
+    if trace.startswith("/dev/shm/joblib_memmapping_folder_"):  # a folder, named by its maker: nobody maps that
+        return int(trace.split("_")[3]) not in family
     for pid in set(psutil.pids()) - family:
         with contextlib.suppress(OSError):
             if trace in Path(f"/proc/{pid}/maps").read_text():
