@@ -75,6 +75,14 @@ def traces_but_processes() -> frozenset[str]:
     return frozenset(found)
 
 
+def end_parked() -> None:
+    """Workers that wait for the next pool are there on purpose, and their pool is gone: no test finds another's."""
+    if "allcores" in sys.modules:
+        import allcores.start
+
+        allcores.start.end_parked()
+
+
 def describe(process: psutil.Process) -> str:
     try:
         return f"process {process.pid} ({process.status()}): {' '.join(process.cmdline())}"
@@ -99,6 +107,7 @@ def used_elsewhere(trace: str) -> bool:
 def left_behind(before: Traces) -> list[str]:
     """What is there now and was not there before, one line each; gives it GRACE seconds to go."""
     deadline = time.monotonic() + GRACE
+    end_parked()
     started = child_processes() - before.processes
     if not started and traces_but_processes() <= before.others:
         return []
@@ -128,6 +137,7 @@ def warm() -> None:
     with allcores.Pool(1) as pool:
         pool.apply_async(int, callback=bool).get()
     allcores.Queue().put(None)
+    end_parked()
 
 
 @pytest.fixture(autouse=True)

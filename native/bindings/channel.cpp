@@ -299,6 +299,12 @@ void bind_channel(nb::module_& m) {
         return true;
     }, nb::arg("pid"), nb::arg("numbers"));
     m.def("is_given_up", [] { return core().seg.participant(core().seg.me).is_given_up(); });
+    // Between the jobs of two pools: it works for nobody, and waits outside of the segment.
+    m.def("rest", [](bool resting) {
+        Participant& p = core().seg.participant(core().seg.me);
+        for (auto* word : {&p.task, &p.crew, &p.given_up}) word->store(0);
+        core().seg.set_runnable(!resting);
+    }, nb::arg("resting"));
     m.def("set_task", [](u64 task) { core().seg.participant(core().seg.me).task.store(task); }, nb::arg("task"));
 }
 

@@ -19,7 +19,7 @@ from cloudpickle.cloudpickle import _class_setstate, _function_setstate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Pickler",)
+__all__ = ("Pickler", "forget")
 
 _MISSING = object()
 
@@ -45,6 +45,12 @@ class _Namespace(dict[str, Any]):
 
 def _namespace(key: tuple[int, int], first: dict[str, Any]) -> dict[str, Any]:
     return _arrived.setdefault(key, first)
+
+
+def forget() -> None:
+    """Begin anew: functions that arrive from now on share nothing with those that have arrived."""
+    for known in (_sent, _arrived, _delivered):
+        known.clear()
 
 
 def _set_state(func: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Any
 
-from allcores import _native, base, codec, cores, limits, process, seeds
+from allcores import _native, base, codec, cores, limits, process, seeds, warm
 
 __all__ = ("run_child",)
 
@@ -26,18 +26,31 @@ class _Parent:
 
 
 def run_child(mailbox_at: int, parent: int) -> int:
-    """Do the job in the mailbox at this offset, leave its outcome there, and return the exit code."""
-    mailbox = _native.Channel(offset=mailbox_at)
+    """Do the job in the mailbox at this offset, leave its outcome there, and return the exit code.
+
+    A pool's worker may then be kept for the job of another pool, and another, before it returns.
+    """
+    while True:
+        code, stays = _do_job(_native.Channel(offset=mailbox_at), parent)
+        if not stays:
+            return code
+        mailbox_at = warm.wait_for_job()
+        if not mailbox_at:
+            return code
+
+
+def _do_job(mailbox: _native.Channel, parent: int) -> tuple[int, bool]:
     _kind, _whole, surroundings = mailbox.receive()
     _settle_in(surroundings)  # first: the job's functions are imported by the parent's paths
     _kind, broken, me = mailbox.receive()
-    code = 1
+    code, stays = 1, False
     try:
         if broken:
             raise me
         base.become(me, _Parent(parent, surroundings["parent"]))
         mailbox.send(process.RETURNED, 0, me.run())
         code = 0
+        stays = warm.can_stay(me)
     except SystemExit as error:
         # That of a module which ends the program when it is imported is no end of this job: it has not begun.
         code = _exit_code(error) or (1 if broken else 0)
@@ -49,13 +62,14 @@ def run_child(mailbox_at: int, parent: int) -> int:
             print(f"Process {name}:\n{packed[2]}", end="", file=sys.stderr)
         mailbox.send(process.RAISED, 0, packed)
     finally:
-        threading._shutdown()  # type: ignore[attr-defined] # as the interpreter's own exit: join the threads
-        process.end_children()
+        if not stays:
+            threading._shutdown()  # type: ignore[attr-defined] # as the interpreter's own exit: join the threads
+            process.end_children()
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 with contextlib.suppress(OSError, ValueError):
                     stream.flush()
-    return code
+    return code, stays
 
 
 def _settle_in(surroundings: dict[str, Any]) -> None:
@@ -77,7 +91,8 @@ def _settle_in(surroundings: dict[str, Any]) -> None:
             # Whole lines, soon: pieces of lines would mix with those of others, and a block be lost with a killed
             # process.
             stream.reconfigure(line_buffering=True, write_through=False)
-    sys.stdin = open(os.devnull)  # noqa: SIM115 - for the life of the process
+    if getattr(sys.stdin, "name", None) != os.devnull:
+        sys.stdin = open(os.devnull)  # noqa: SIM115 - for the life of the process
     seeds.draw_own()  # or all children would draw the template's numbers
 
 

@@ -18,7 +18,7 @@ import os
 import sys
 from typing import Any
 
-__all__ = ("LastWords", "adopt", "keep")
+__all__ = ("LastWords", "adopt", "begin_anew", "keep")
 
 # The memory file's descriptor, in the template and in every child.
 FD = 5
@@ -69,6 +69,12 @@ class LastWords:
         except OSError:
             return ""
         return _told(written, crash)
+
+    def clear(self, number: int | None) -> None:
+        """The process that has this region begins anew: it has said nothing yet."""
+        self.release(number)
+        if number is not None:
+            self._taken.add(number)
 
 
 def _told(written: bytes, crash: bytes) -> str:
@@ -130,6 +136,9 @@ class _Tee(io.FileIO):
         self._file = _identity()
         self._last = b""
 
+    def begin_anew(self) -> None:
+        self._last = b""
+
     def write(self, data: Any, /) -> int:
         count = super().write(data)
         self.remember(bytes(memoryview(data)[:count]))
@@ -148,6 +157,13 @@ def _identity() -> tuple[int, int]:
     """Which file the descriptor is open on."""
     status = os.fstat(FD)
     return status.st_dev, status.st_ino
+
+
+def begin_anew() -> None:
+    """In a parked process: what it wrote in its last life is not its last words any more."""
+    raw = getattr(getattr(sys.__stderr__, "buffer", None), "raw", None)
+    if isinstance(raw, _Tee):
+        raw.begin_anew()
 
 
 def _stop_keeping() -> None:

@@ -16,7 +16,7 @@ from allcores import codec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("forward", "handle", "levels")
+__all__ = ("forget", "forward", "handle", "handlers", "levels")
 
 # Which loggers log what: of the root and of all that have a level of their own; and what `logging.disable` says.
 Levels = tuple[int, dict[str, int]]
@@ -56,6 +56,33 @@ def forward(like: Levels | None, name: str, send: Callable[[dict[str, Any]], obj
         install(sys.modules["logging"])
     else:
         sys.meta_path.insert(0, _Awaiting("logging", install))
+
+
+def forget() -> None:
+    """In a worker whose pool has ended: loggers have the levels that they have in a program that has set none."""
+    global _ours
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Awaiting)]
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return
+    if _ours is not None:
+        logging.root.removeHandler(_ours)
+        _ours = None
+    logging.disable(logging.NOTSET)
+    for logger in logging.root.manager.loggerDict.values():
+        if getattr(logger, "level", 0):
+            logger.setLevel(logging.NOTSET)
+    logging.root.setLevel(logging.WARNING)
+
+
+def handlers() -> list[Any]:
+    """Of the loggers of this process, whoever has added them."""
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return []
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    found = [each for logger in loggers for each in getattr(logger, "handlers", ())]
+    return [each for each in found if not isinstance(each, logging.NullHandler)]
 
 
 def handle(fields: dict[str, Any]) -> None:
@@ -134,7 +161,7 @@ def _leave_to_the_user(logging: Any) -> None:
         return
 
     def basicConfig(**how: Any) -> None:  # noqa: N802 - its name
-        if how:
+        if how and _ours is not None:
             logging.root.removeHandler(_ours)
         configure(**how)
 

@@ -33,6 +33,8 @@ class Process(BaseProcess):
 
     _crew = 0  # for a pool's worker: offset of the channel that is told of its death
     _place: Any = None  # likewise: what it has that the others have not (pool/places.py)
+    _shape = 0  # likewise: of its pool, if it may be one that another pool has left
+    _life = 0  # which of the lives of that pid is meant
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -69,9 +71,10 @@ class Process(BaseProcess):
         self._mailbox = _native.Channel(bound=2)  # two messages at most: these, and at the end the outcome
         self._mailbox.send(JOB, 0, _surroundings() | (self._place.surroundings() if self._place else {}))
         self._mailbox.send(JOB, 0, self)
-        request = start.StartRequest(self._mailbox.offset, self._crew)
+        request = start.StartRequest(self._mailbox.offset, self._crew, self._shape)
         try:
             self._pid, self._sentinel = request.run()
+            self._life = request.life
             self._template = start.template_pid()
             _children.add(self)
         except BaseException:
@@ -167,7 +170,7 @@ class Process(BaseProcess):
         self._check_started()
         if self._exitcode is None:
             assert self._pid is not None
-            start.send_signal(self._pid, signum)
+            start.send_signal(self._pid, signum, self._life)
 
     def close(self) -> None:
         """Let go of what the process holds here. Only after it has ended; afterwards it cannot be used.

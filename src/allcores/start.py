@@ -19,15 +19,17 @@ from allcores import _native, segment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("StartRequest", "send_signal", "stop_template", "template_pid")
+__all__ = ("StartRequest", "end_parked", "park", "send_signal", "stop_template", "template_pid")
 
 # File descriptors of the template and of every child: the segment, and the socket to the template.
 SEGMENT_FD, CONTROL_FD, FIRST_FREE_FD = 3, 4, 6  # 5: lastwords.py
 
-START, SIGNAL, FORKED = 1, 2, 3
-# Verb, running number, pid or count of descriptors, signal number or mailbox, pool or 0.
-REQUEST = struct.Struct("<BIiQQ")
+START, SIGNAL, FORKED, PARK, END_PARKED = 1, 2, 3, 4, 5
+# Verb, running number, pid or count of descriptors, signal number or mailbox or bytes, pool or 0, shape or 0. The
+# number of the START names that life of a process: one that is parked and begins anew is another, with the same pid.
+REQUEST = struct.Struct("<BIiQQQ")
 REPLY = struct.Struct("<Ii")  # number of the request, pid or -errno
+JOB = struct.Struct("<QQ")  # to a parked process: the offset of its next mailbox, 0: it is to end
 
 # The task number of a pool worker that has not begun: it is starting, or in its initializer.
 STARTING = (1 << 64) - 1
@@ -70,20 +72,22 @@ class StartRequest:
     Args:
         mailbox: offset of the channel with the child's job.
         crew: offset of the channel that its pool is told of its death by; 0 if it works for none.
+        shape: of the pool: a worker that a pool of the same shape has left will do. 0: only a new process will.
     """
 
-    def __init__(self, mailbox: int, crew: int = 0) -> None:
-        self._where = (mailbox, crew)
+    def __init__(self, mailbox: int, crew: int = 0, shape: int = 0) -> None:
+        self._where = (mailbox, crew, shape)
         self._number = 0
         self._socket: socket.socket | None = None
         self._sent: list[int] = []
         self._come: list[tuple[Any, ...]] = []
 
     def run(self) -> tuple[int, int]:
-        """Have the child forked. Blocks for that: a millisecond or two.
+        """Have the child forked. Blocks for that: a millisecond or two; a tenth of it for one that was parked.
 
         Returns:
-            The child's pid, and a file descriptor that becomes readable when it has ended and its death is settled.
+            The child's pid, and a file descriptor that becomes readable when it has ended and its death is settled; or
+            when it has parked itself, which is the end of this life.
 
         Raises:
             OSError: no process or file descriptor is to be had.
@@ -106,6 +110,11 @@ class StartRequest:
                 _forget_template()  # killed, and its children with it: a new one starts
         raise RuntimeError("the template process of this program has died, and with it all workers; start anew")
 
+    @property
+    def life(self) -> int:
+        """The number that names this life of the process that was started."""
+        return self._number
+
     def cancel(self) -> None:
         """After an exception: what was started, if anything was, ends."""
         with _link.lock, contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -115,19 +124,26 @@ class StartRequest:
                 _native.pin(self._where[0])
                 pid, fds = self._answer()
                 if pid > 0:
-                    send_signal(pid, signal.SIGKILL)
+                    send_signal(pid, signal.SIGKILL, self._number)
                 for fd in fds:
                     os.read(fd, 1)  # until it has ended
                     os.close(fd)
                 if fds or pid <= 0:
                     _native.unpin(self._where[0])
 
+    def end_parked(self, sock: socket.socket) -> None:
+        """Ask for the end of the parked instead, and wait for it."""
+        self._socket = sock
+        self._number = _next_number()
+        sock.send(REQUEST.pack(END_PARKED, self._number, 0, 0, 0, 0))
+        self._answer()
+
     def _send(self, sock: socket.socket) -> None:
         self._socket = sock
         self._sent.clear()
         self._come.clear()
         standard = [fd for fd in (1, 2) if _is_open(fd)]
-        self._number = next(_link.requests) & 0xFFFFFFFF
+        self._number = _next_number()
         request = REQUEST.pack(START, self._number, len(standard), *self._where)
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", standard))
         self._sent.extend(map(sock.sendmsg, ([request],), ([rights],)))
@@ -149,7 +165,7 @@ class StartRequest:
             for fd in fds:
                 os.close(fd)
             if pid > 0:
-                send_signal(pid, signal.SIGKILL)
+                send_signal(pid, signal.SIGKILL, number)
 
 
 _FDS_SPACE = socket.CMSG_SPACE(array.array("i", [0]).itemsize)
@@ -183,12 +199,43 @@ def _no_room(number: int) -> OSError:
     return OSError(number, f"{os.strerror(number)}: cannot start a process: {why}")
 
 
-def send_signal(pid: int, signum: int) -> None:
-    """Signal a child of the template, through it: it alone knows that the pid is still that child's."""
+def _next_number() -> int:
+    return next(_link.requests) & 0xFFFFFFFF
+
+
+def send_signal(pid: int, signum: int, life: int) -> None:
+    """Signal a child of the template, through it: it alone knows that the pid is still that child's, in that life."""
     with _link.lock:
         if _link.socket is not None:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                _link.socket.send(REQUEST.pack(SIGNAL, 0, pid, signum, 0))
+                _link.socket.send(REQUEST.pack(SIGNAL, life, pid, signum, 0, 0))
+
+
+def park(nbytes: int) -> tuple[int, list[int]]:
+    """In a worker whose pool has ended: wait for the job of the next one, asleep in a system call that nothing ends
+    but that; this process dies with the template.
+
+    Args:
+        nbytes: of memory that this process alone has.
+
+    Returns:
+        The offset of the mailbox with the job, and the caller's standard descriptors. 0: there is none, end.
+    """
+    assert _link.socket is not None
+    _link.socket.send(REQUEST.pack(PARK, 0, 0, nbytes, 0, 0))
+    message, fds, _flags, _address = socket.recv_fds(_link.socket, JOB.size, 2)
+    # Anything else answers a request that was broken off: what that has started is better found by this one's end.
+    return (JOB.unpack(message)[0] if len(message) == JOB.size else 0), fds
+
+
+def end_parked() -> None:
+    """End the workers that are parked for pools to come of this process, and wait until they have ended."""
+    with _link.lock:
+        if _link.socket is None or _link.owner != os.getpid():
+            return
+        request = StartRequest(0)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            request.end_parked(_link.socket)
 
 
 def adopt_link(control: int) -> None:
@@ -320,7 +367,7 @@ def _forked() -> None:
     _link.lock = threading.RLock()  # a thread that is not here may have held it
     if _link.socket is not None:
         with contextlib.suppress(OSError):
-            _link.socket.send(REQUEST.pack(FORKED, 0, os.getpid(), 0, 0), socket.MSG_DONTWAIT)
+            _link.socket.send(REQUEST.pack(FORKED, 0, os.getpid(), 0, 0, 0), socket.MSG_DONTWAIT)
 
 
 os.register_at_fork(after_in_child=_forked)

@@ -20,15 +20,19 @@ import os
 import select
 import signal
 import socket
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from allcores import _native, lastwords, limits
 from allcores.deaths import Death, OomWatch
+from allcores.lot import Lot
 from allcores.start import (
     CONTROL_FD,
     DIED,
+    END_PARKED,
     FIRST_FREE_FD,
     FORKED,
+    JOB,
+    PARK,
     REPLY,
     REQUEST,
     SEGMENT_FD,
@@ -43,23 +47,46 @@ if TYPE_CHECKING:
 
 __all__ = ("serve",)
 
-# With nothing to do for so long, the template imports what workers may need later.
+# With nothing to do for so many milliseconds, or after so many forks, the template imports what workers may need later:
+# the first starts are not kept waiting for what only some functions need, and of many each would import it.
 _IDLE_MS = 100
+_FORKS = 8
 
 
 class _Child:
     """A process that the template forked."""
 
-    def __init__(
-        self, pid: int, parent: int, crew: int, control: socket.socket, sentinel: int, words: int | None
-    ) -> None:
+    def __init__(self, pid: int, parent: int, job: _Job, control: socket.socket, words: int | None) -> None:
         self.pid = pid
         self.parent = parent
-        self.crew = crew
+        self.shape = job.shape
         self.control = control
-        self.sentinel = sentinel
         self.words = words  # its region of the last words
         self.pidfd = os.pidfd_open(pid)
+        self.sentinel: int | None = None
+
+    def begin(self, job: _Job, sentinel: int) -> None:
+        """A life begins: it works for this job, and whoever asked for it reads from the other end of the sentinel."""
+        self.life, self.crew, self.sentinel = job.asked, job.crew, sentinel
+
+    def tell(self, death: Death) -> None:
+        """The end of a life, to whoever asked for it."""
+        self.life = self.crew = 0
+        if self.sentinel is not None:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self.sentinel, death.packed())
+            os.close(self.sentinel)
+            self.sentinel = None
+
+
+class _Job(NamedTuple):
+    """What a START asks for."""
+
+    asked: int
+    mailbox: int
+    crew: int
+    shape: int
+    standard: list[int]
 
 
 class _Template:
@@ -67,6 +94,8 @@ class _Template:
         self.main_pid = main_pid
         self.control = socket.socket(fileno=CONTROL_FD)
         self.children: dict[int, _Child] = {}
+        self.forks = 0
+        self.lot: Lot[_Child] = Lot()
         self.words = lastwords.LastWords()
         self.oom = OomWatch()
         self.poller = select.poll()
@@ -84,16 +113,18 @@ class _Template:
     def run(self) -> NoReturn:
         idle_ms: int | None = _IDLE_MS
         while True:
-            ready = self.poller.poll(idle_ms)
+            ready = self.poller.poll(self.lot.patience_ms() if idle_ms is None else idle_ms)
             if not ready:
-                # The first starts are not kept waiting for what only some functions need.
+                for child in self.lot.overdue():
+                    os.kill(child.pid, signal.SIGKILL)
+            if idle_ms is not None and (not ready or self.forks >= _FORKS):
                 with contextlib.suppress(OSError, ImportError):  # no descriptor free: then each worker does it
                     import allcores.byvalue  # noqa: F401 - once here instead of once in every worker
 
                 idle_ms = None
-            for fd, _events in ready:
-                action = self.actions.get(fd)
-                if action is not None:
+            # What one of them ends, another may open under the same number: the event was none of that.
+            for fd, action in [(fd, self.actions[fd]) for fd, _events in ready]:
+                if self.actions.get(fd) is action:
                     action()
             for pid in _native.dead_pids(all=False):
                 if pid not in self.children:  # forked by the user; nobody's status to report
@@ -107,50 +138,101 @@ class _Template:
         if not request:
             self.client_gone(sock, client)
             return
-        verb, asked, number, argument, crew = REQUEST.unpack(request)
-        if verb == FORKED:
-            self.watch_fork(number)
-            return
-        if verb == SIGNAL:
-            if number in self.children:
-                os.kill(number, argument)
-            return
+        verb, asked, number, argument, crew, shape = REQUEST.unpack(request)
         try:
-            if verb == START and len(fds) < number:
-                raise OSError(errno.EMFILE, "no descriptor is free to receive the caller's with")
-            self.start(sock, client, asked, argument, crew, fds)
-        except OSError as error:
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                sock.send(REPLY.pack(asked, -(error.errno or 1)))
+            self.do(sock, client, verb, asked, number, argument, _Job(asked, argument, crew, shape, fds))
         finally:
             for fd in fds:
                 os.close(fd)
 
-    def start(self, sock: socket.socket, client: int, asked: int, mailbox: int, crew: int, standard: list[int]) -> None:
-        """Fork a child. Should anything fail, nothing of it stays."""
+    def do(
+        self, sock: socket.socket, client: int, verb: int, asked: int, number: int, argument: int, job: _Job
+    ) -> None:
+        if verb == START:
+            self.serve_start(sock, client, number, job)
+        elif verb == SIGNAL:
+            child = self.children.get(number)
+            if child is not None and child.life == asked:
+                os.kill(number, argument)
+        elif verb == FORKED:
+            self.watch_fork(number)
+        elif verb == PARK:
+            self.park(self.children[client], argument)
+        elif verb == END_PARKED:
+            self.end_parked(self.lot.all_of(client))
+            _reply(sock, asked, 0)
+
+    def serve_start(self, sock: socket.socket, client: int, standard: int, job: _Job) -> None:
+        while True:
+            try:
+                if len(job.standard) < standard:
+                    raise OSError(errno.EMFILE, "no descriptor is free to receive the caller's with")
+                self.start(sock, client, job)
+                return
+            except OSError as error:
+                if not self.end_parked(self.lot.all_of()):  # else what they had may be enough
+                    _reply(sock, job.asked, -(error.errno or 1))
+                    return
+
+    def start(self, sock: socket.socket, client: int, job: _Job) -> None:
+        """Wake a parked worker or fork a child. Should anything fail, nothing of it stays."""
         self.oom.look()
         with contextlib.ExitStack() as anyhow, contextlib.ExitStack() as failed:
             sentinel_read, sentinel_write = os.pipe()
             anyhow.callback(os.close, sentinel_read)
             failed.callback(os.close, sentinel_write)
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            anyhow.callback(theirs.close)
-            failed.callback(ours.close)
+            child = self.wake(client, job) if job.shape else None
+            if child is None:
+                child = self.fork(client, job, failed)
+            child.begin(job, sentinel_write)
+            failed.pop_all()
+            _reply(sock, job.asked, child.pid, sentinel_read)
+
+    def fork(self, client: int, job: _Job, failed: contextlib.ExitStack) -> _Child:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        failed.callback(ours.close)
+        with theirs:
             words = self.words.reserve()
             failed.callback(self.words.release, words)
             template = os.getpid()
             pid = os.fork()
             if pid == 0:
-                _become_child(template, client, mailbox, theirs, standard, words)
+                _become_child(template, client, job, theirs, words)
             failed.callback(_unmake, pid)
-            theirs.close()  # before the next descriptor is wanted
-            child = _Child(pid, client, crew, ours, sentinel_write, words)
-            failed.pop_all()
-            self.children[pid] = child
-            self.watch(child.pidfd, lambda: self.settle(child))
-            self.listen(ours, pid)
+        # `theirs` is closed before the next descriptor is wanted.
+        child = _Child(pid, client, job, ours, words)
+        self.children[pid] = child
+        self.forks += 1
+        self.watch(child.pidfd, lambda: self.settle(child))
+        self.listen(ours, pid)
+        return child
+
+    def wake(self, client: int, job: _Job) -> _Child | None:
+        """Hand the job to a parked worker. None: there is none, or it has just been killed, which `settle` hears of."""
+        child = self.lot.take(client, job.shape)
+        if child is not None:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                socket.send_fds(sock, [REPLY.pack(asked, pid)], [sentinel_read])
+                socket.send_fds(child.control, [JOB.pack(job.mailbox, 0)], job.standard)
+                return child
+        return None
+
+    def park(self, child: _Child, nbytes: int) -> None:
+        """A worker has done all that its pool wanted, and offers to wait for another."""
+        if not self.lot.add(child, nbytes):
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                child.control.send(JOB.pack(0, 0))
+            return
+        self.kill_children_of(child.pid)  # which it has parked
+        self.words.clear(child.words)
+        child.tell(Death(child.pid, 0))
+
+    def end_parked(self, children: list[_Child]) -> bool:
+        """End them, and wait until they have. False if there is nobody."""
+        for child in children:
+            os.kill(child.pid, signal.SIGKILL)
+        for child in children:
+            self.settle(child)
+        return bool(children)
 
     def settle(self, child: _Child) -> None:
         """A child has died: repair what it left in the segment, end its own children, then say so."""
@@ -165,14 +247,13 @@ class _Template:
             _native.report_death(crew=child.crew, task=STARTING, item=0, body=tuple(death), died=DIED)
         os.waitpid(child.pid, 0)
         del self.children[child.pid]
+        self.lot.discard(child)
         self.kill_children_of(child.pid)
         self.forget(child.pidfd)
         self.forget(child.control.fileno())
         os.close(child.pidfd)
         child.control.close()
-        with contextlib.suppress(BrokenPipeError):
-            os.write(child.sentinel, death.packed())
-        os.close(child.sentinel)
+        child.tell(death)
 
     def watch_fork(self, pid: int) -> None:
         """A fork of the user's: nobody's status to report, but what it leaves in the segment is settled (by `run`)."""
@@ -237,10 +318,17 @@ def serve(main_pid: int, with_numpy: bool, take_over: bool) -> NoReturn:
         with limits.restrained():
             import numpy as np  # noqa: F401 - for the children
         limits.learn()
+    import resource  # noqa: F401 - likewise
+
     import allcores.child
-    import allcores.pool.worker  # noqa: F401 - likewise
+    import allcores.pool.worker  # noqa: F401
 
     template.run()
+
+
+def _reply(sock: socket.socket, asked: int, pid: int, *fds: int) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        socket.send_fds(sock, [REPLY.pack(asked, pid)], fds)
 
 
 def _unmake(pid: int) -> None:
@@ -251,14 +339,12 @@ def _unmake(pid: int) -> None:
     os.waitpid(pid, 0)
 
 
-def _become_child(
-    template: int, parent: int, mailbox: int, control: socket.socket, standard: list[int], words: int | None
-) -> NoReturn:
+def _become_child(template: int, parent: int, job: _Job, control: socket.socket, words: int | None) -> NoReturn:
     """In the fork: keep nothing of the template but its modules, then do the job in the mailbox."""
     code = 1
     try:
         _native.die_with(template)
-        for fd, target in zip(standard, (1, 2), strict=False):
+        for fd, target in zip(job.standard, (1, 2), strict=False):
             os.dup2(fd, target)
         os.dup2(control.fileno(), CONTROL_FD, inheritable=False)
         control.detach()
@@ -274,6 +360,6 @@ def _become_child(
         signal.signal(signal.SIGINT, signal.default_int_handler)
         from allcores.child import run_child
 
-        code = run_child(mailbox, parent)
+        code = run_child(job.mailbox, parent)
     finally:
         os._exit(code)

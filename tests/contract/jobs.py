@@ -223,3 +223,27 @@ offset = 100
 
 def with_a_global(x: int) -> int:
     return x + offset
+
+
+def count_run(what: tuple[Any, int]) -> int:
+    """Say in an array that this item was run, and return it."""
+    runs, i = what
+    runs.add(i, 1)
+    return i
+
+
+_hoard: list[bytearray] = []
+
+
+def hoard(nbytes: int) -> tuple[int, int]:
+    """Keep so much memory, each page of it touched. In which process, and how many times it has done so."""
+    _hoard.append(bytearray(b"x") * nbytes)
+    return os.getpid(), len(_hoard)
+
+
+def together(task: tuple[Any, Any]) -> int:
+    """Do the job in as many workers as the barrier has parties, each once. In which process."""
+    barrier, job = task
+    barrier.wait(30)
+    job()
+    return os.getpid()

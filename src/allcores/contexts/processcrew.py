@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from allcores import _native, process, start
 from allcores.contexts.stored import StoredFunctions
@@ -39,6 +39,7 @@ class ProcessCrew:
         # Without an initializer, workers that die when they start are killed from outside: that may happen often.
         self.patience = n if plan.initializer is not None else max(100, n)
         self._tasks, self._answers, self._news = Queue(), Queue(), Queue()
+        self._shape = plan.shape
         self._output = Output(plan.forward_output == "named") if plan.forward_output else None
         if self._output is not None:
             plan = plan._replace(forward_output=self._output.how)
@@ -47,12 +48,13 @@ class ProcessCrew:
         self._functions = StoredFunctions()
         self._workers: dict[int, process.Process] = {}
         self._lock = threading.RLock()  # of the workers
+        self._missing = 0  # workers that have ended for want of work
         self._over = False
         self._keeper: threading.Thread | None = None
         # Bound once: a frame less for each task.
         self.learn = self._functions.learn
         self.forget = self._functions.forget
-        self.send = self._tasks.send_task
+        self.send = self._tasks.send_task if plan.idle_timeout is None else self._send_and_see
         self.receive_into = self._answers.receive_into
         try:
             for _ in range(n):
@@ -69,7 +71,7 @@ class ProcessCrew:
         taken = {each._place for each in self._workers.values()}
         place = next(place for place in self._places if place not in taken)
         made = process.Process(target=worker.serve, args=(*self._how, place), daemon=True)
-        made._crew, made._place = self._news.offset, place
+        made._crew, made._place, made._shape = self._news.offset, place, self._shape
         made.name = f"PoolWorker-{made.name.rpartition('-')[2]}"
         made.start()
         assert made.pid is not None
@@ -88,11 +90,40 @@ class ProcessCrew:
             if not self._over:
                 self._start()
 
+    def _send_and_see(self, task: int, call: int, payload: Any, /) -> None:
+        """Send, and have the keeper start workers again if some are missing.
+
+        The keeper, after each piece of news, first says how many are missing, and then looks whether there are tasks:
+        so one of the two sees what the other did. News that is still there will have it look after this task was sent.
+        """
+        self._tasks.send_task(task, call, payload)
+        if self._missing and self._news.empty():
+            self._news.send(0, Outcome.WANTED, None)
+
+    def retire(self, pid: int) -> None:
+        """A worker has ended for want of work: it is missing until there is some."""
+        if self._output is not None:
+            self._output.ended(pid)
+        with self._lock:
+            gone = self._workers.pop(pid, None)
+            if gone is not None:
+                gone.join()
+                gone.close()
+                self._missing += 1
+
+    def grow(self) -> None:
+        """Start workers that are missing, as many as there are tasks that nobody has taken."""
+        with self._lock:
+            for _ in range(min(self._missing, self._tasks.qsize())):
+                if not self._over:
+                    self._start()
+                    self._missing -= 1
+
     def give_up(self, tasks: list[int]) -> list[int]:
         dropped: list[int] = self._tasks.drop(tasks)
-        for pid in list(self._workers):
+        for pid, each in list(self._workers.items()):
             if _native.give_up_task(pid, tasks):
-                start.send_signal(pid, signal.SIGINT)
+                start.send_signal(pid, signal.SIGINT, each._life)
         return dropped
 
     def wake(self) -> None:
@@ -150,6 +181,10 @@ def _keep(crew: ProcessCrew, engine_ref: weakref.ref[Engine]) -> None:
                 crew.replace(body)
             elif outcome == Outcome.DIED:
                 crew.replace(body[0])
+            elif outcome == Outcome.IDLE:
+                crew.retire(body)
+            if crew._missing:
+                crew.grow()
         except Exception as error:  # noqa: BLE001 - no process or descriptor to be had
             if not crew._workers:
                 engine.break_("no worker is left, and none can be started", error)
@@ -157,5 +192,6 @@ def _keep(crew: ProcessCrew, engine_ref: weakref.ref[Engine]) -> None:
             # What a worker said last appears before its error. And who printed while this message was on its way has
             # sent none of his own.
             engine.post_news((0, Outcome.OUTPUT, None))
-        engine.post_news((number, info, body))
+        if outcome != Outcome.WANTED:
+            engine.post_news((number, info, body))
         del engine

@@ -60,10 +60,12 @@ class Outcome:
     DIED = 3  # the worker died in this task (0: in none); body is its Death as a tuple
     STARTED = 4  # a worker is ready; body is its pid
     BROKEN = 5  # the initializer raised; body is the error, packed
-    RETIRED = 6  # a worker has ended after maxtasksperchild tasks; body is its pid
+    RETIRED = 6  # a worker has ended, since it has done its part: another is to be started; body is its pid
     WAKE = 7  # nothing: look whether what you wait for is there
     STOPPED = 8  # a worker has ended as it was told
     OUTPUT = 9  # a worker has printed or logged something: see output.py
+    IDLE = 10  # a worker has ended, since there was no work for it; body is its pid
+    WANTED = 11  # there may be work for those again
 
 
 class Known:

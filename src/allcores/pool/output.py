@@ -195,6 +195,12 @@ class Voice:
             self._open.clear()
             self._channel.send(0, os.getpid() << 8 | _TASK_DONE, None)
 
+    def fall_silent(self) -> None:
+        """The worker's pool has ended: what is printed and logged from now on stays here."""
+        for stream in self._streams:
+            stream.give_place()
+        logs.forget()
+
 
 class _Lines(io.BufferedIOBase):
     """The binary stream under a worker's ``sys.stdout`` or ``sys.stderr``: flushed at each end of a line by that."""
@@ -214,12 +220,20 @@ class _Lines(io.BufferedIOBase):
         if before is None:
             return False
         before.flush()
+        self._before = before
         self.remember = getattr(getattr(before.buffer, "raw", before.buffer), "remember", None)
         text = io.TextIOWrapper(self, "utf-8", before.errors, "\n", line_buffering=True, write_through=True)
         text.mode = "w"  # type: ignore[misc] # as the interpreter sets it
         setattr(sys, attribute, text)
         setattr(sys, f"__{attribute}__", text)
         return True
+
+    def give_place(self) -> None:
+        """The stream that was there before is there again, unless the user's is."""
+        attribute = self.name.strip("<>")
+        for name in (attribute, f"__{attribute}__"):
+            if getattr(getattr(sys, name), "buffer", None) is self:
+                setattr(sys, name, self._before)
 
     def write(self, data: Any, /) -> int:
         self._voice.said = True  # though it is only sent at the end of the line, or of the task

@@ -33,6 +33,19 @@ class PoolOptions(TypedDict, total=False):
     call that did it. ``"named"``: each line begins with the worker's name. False: both stay in the workers, whose
     streams write to the descriptors 1 and 2, as C code and other programs always do. No effect where workers are no
     processes."""
+    max_memory: int | None
+    """Replace a worker, between two tasks, that has more bytes of memory for itself than this; what is in shared memory
+    does not count. No effect where workers are not processes."""
+    idle_timeout: float | None
+    """Let a worker that has had no task for so many seconds end, down to none; they are started again when there is
+    work. No effect where workers are not processes."""
+    reuse: bool
+    """Whether workers may be those of an earlier pool with the same arguments that has ended well, and may be kept for
+    a later one: for 30 s at most, and if their memory is small. They have the environment, the working directory and
+    the paths of now, import modules of yours anew, and remember nothing of the jobs before but what those have changed
+    inside of installed packages (``numpy.seterr``, a registry). A worker that has threads, children or open files left
+    over, or another handler of a signal, is not kept; nor is one with an initializer or a device. False: fresh ones,
+    which end with the pool. No effect where workers are not processes."""
 
 
 class Plan(NamedTuple):
@@ -47,6 +60,9 @@ class Plan(NamedTuple):
     devices: Any = None  # checked: None, or a tuple
     oversubscribe: bool = False
     forward_output: Any = True  # for a worker: how, if it is to
+    reuse: bool = True
+    max_memory: int | None = None
+    idle_timeout: float | None = None
 
     def checked(self) -> Self:
         """Itself, after refusing what makes no sense."""
@@ -60,8 +76,12 @@ class Plan(NamedTuple):
         threads = self.threads_per_worker
         if threads is not None:
             _check_count("threads_per_worker", threads, "the threads of native libraries", "leave it out for its share")
-        if not isinstance(self.oversubscribe, bool):
-            raise TypeError(f"oversubscribe must be True or False, not {self.oversubscribe!r}")
+        if self.max_memory is not None:
+            _check_count("max_memory", self.max_memory, "bytes", "leave it out for no limit")
+        _check_seconds("idle_timeout", self.idle_timeout)
+        for name in ("oversubscribe", "reuse"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
         share = None if self.oversubscribe else cores.share()
         if self.forward_output not in (True, False, "named"):
             raise ValueError(f"forward_output must be True, False or 'named', not {self.forward_output!r}")
@@ -70,6 +90,14 @@ class Plan(NamedTuple):
             affinity=check_affinity(self.affinity),
             devices=check_devices(self.devices),
         )
+
+    @property
+    def shape(self) -> int:
+        """The same number for pools whose workers may take each other's place, in this process; 0: they may not."""
+        # What an initializer has made of a worker is not known here, nor which device it uses.
+        if not self.reuse or self.initializer is not None or self.devices is not None:
+            return 0
+        return hash(repr(self)) & (1 << 63) - 1 | 1
 
 
 def make_plan(options: Mapping[str, Any], *args: Any) -> Plan:
@@ -86,3 +114,12 @@ def _check_count(name: str, value: Any, what: str, cure: str) -> None:
         raise TypeError(f"{name} must be an int, {what}, not {value!r}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, not {value}; {cure}")
+
+
+def _check_seconds(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number of seconds or None, not {value!r}")
+    if not value > 0:  # nan neither
+        raise ValueError(f"{name} must be above 0 seconds, not {value}; leave it out for no limit")

@@ -6,11 +6,12 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, codec
+from allcores import _native, codec, warm
 from allcores.base import current_process
 from allcores.pool import state
 from allcores.pool.crew import Mode, Outcome, run_task
 from allcores.pool.output import speak
+from allcores.pool.retirement import Retirement, retirement_of
 from allcores.sharing import registry
 from allcores.start import STARTING
 
@@ -44,11 +45,13 @@ def serve(
     plan: Plan,
     place: Place,
 ) -> None:
-    """Work until a STOP comes, or for the tasks of one worker. What becomes of the worker goes to ``news``."""
+    """Work until a STOP comes, or one worker's part is done. What becomes of the worker goes to ``news``."""
     signal.signal(signal.SIGINT, _interrupt)
     _native.set_crew(news.offset)
     _native.set_task(STARTING)
     state.begin(place.number)
+    if plan.shape:
+        warm.begin()
     how = plan.forward_output
     voice = speak(how, current_process().name, lambda: _nudge(news)) if how else None
     if plan.initializer is not None:
@@ -58,9 +61,16 @@ def serve(
             _end(news, Outcome.BROKEN, codec.pack_error(error))
             return
     news.send(STARTING, Outcome.STARTED, os.getpid(), _native.ANSWERS_TASK)
-    stopped = _work(tasks, answers, plan.maxtasksperchild or 0, voice)
+    retirement = retirement_of(plan)
+    why = _work(tasks, answers, plan.idle_timeout, retirement, voice)
+    if retirement is not None:
+        retirement.close()
     tasks.break_promise()
-    _end(news, Outcome.STOPPED if stopped else Outcome.RETIRED, os.getpid())
+    _end(news, why, os.getpid())
+    if why == Outcome.STOPPED and plan.shape:
+        if voice is not None:
+            voice.fall_silent()
+        warm.stay()
 
 
 def _nudge(news: Queue) -> None:
@@ -98,16 +108,19 @@ def _end(news: Queue, outcome: int, body: Any) -> None:
     _native.set_crew(_native.ENDED_WELL)
 
 
-def _work(tasks: Queue, answers: Queue, most: int, voice: Voice | None) -> bool:
-    """Do tasks; true if told to stop."""
+def _work(
+    tasks: Queue, answers: Queue, patience: float | None, retirement: Retirement | None, voice: Voice | None
+) -> int:
+    """Do tasks. Why no more: STOPPED, RETIRED, or IDLE when none has come for ``patience`` seconds."""
     functions = _Functions()
-    done = 0
-    while not most or done < most:
-        task, call, payload = tasks.receive()
+    while True:
+        received = tasks.receive(patience)
+        if received is None:
+            return Outcome.IDLE
+        task, call, payload = received
         key = (call & _CALL) >> 8
         if key == STOP:
-            return True
-        done += 1
+            return Outcome.STOPPED
         try:
             if call > _CALL:
                 raise payload
@@ -125,7 +138,8 @@ def _work(tasks: Queue, answers: Queue, most: int, voice: Voice | None) -> bool:
         _answer(answers, task, *answer)
         del payload, answer  # what they hold is not needed while this worker waits
         registry.sweep()
-    return False
+        if retirement is not None and retirement.is_due():
+            return Outcome.RETIRED
 
 
 class _Functions(dict[int, "Callable[..., Any]"]):

@@ -24,7 +24,7 @@ from allcores.sharing.layout import Records
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ("Entry", "hold_original", "is_shared", "register", "sweep")
+__all__ = ("Entry", "forget", "hold_original", "is_shared", "register", "sweep")
 
 # References to an object that only its entry keeps: that one, and the argument of getrefcount.
 _ALONE = 2
@@ -188,6 +188,14 @@ def _let_go(offset: int, entry: Entry) -> None:
     del obj
     if entry.ref is not None and entry.ref() is not None:
         _doubtful.append(entry)
+
+
+def forget() -> None:
+    """Let go of all that is kept for the next time: this process has no next time."""
+    for offset, entry in list(_kept.items()):
+        entry.is_wanted_here(False)
+        _let_go(offset, entry)
+    _doubtful.clear()
 
 
 def _look() -> None:
