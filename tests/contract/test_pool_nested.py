@@ -1,0 +1,179 @@
+"""Pools in pools: any mix of contexts, at any depth; all together keep no more cores busy than there are."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import allcores
+from allcores import cores, start
+from allcores.pool.plan import PoolOptions
+
+from . import jobs
+from .kit import PATIENCE, Context, Handle
+
+CORES = 4
+
+
+@pytest.fixture(autouse=True)
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cores.OVERRIDE, str(CORES))
+
+
+def tree_of_squares(names: tuple[str, ...], workers: int, x: int) -> Any:
+    """A pool in each task of a pool, as deep as there are names of contexts."""
+    if not names:
+        return jobs.square(x)
+    with allcores.get_context(names[0]).Pool(workers, oversubscribe=True) as pool:
+        return pool.starmap(tree_of_squares, [(names[1:], workers, x + i) for i in range(2)], chunksize=1)
+
+
+@pytest.mark.parametrize("inner", list(itertools.product(allcores.get_all_contexts(), repeat=2)), ids="-".join)
+def test_any_mix_of_contexts(mp: Context, inner: tuple[str, str]) -> None:
+    assert tree_of_squares((mp.name, *inner), 1, 1) == [[[1, 4], [4, 9]], [[4, 9], [9, 16]]]
+
+
+def test_every_worker_waits_for_an_inner_map(mp: Context) -> None:
+    """Three deep, as many workers as tasks: nobody is left at any level who could do the work of another."""
+    assert tree_of_squares((mp.name,) * 3, 2, 0) == tree_of_squares(("serial",) * 3, 1, 0)
+
+
+def sizes(names: tuple[str, ...], asked: int | None) -> list[int]:
+    """How many workers pools have that are made in each other's workers."""
+    if not names:
+        return []
+    with allcores.get_context(names[0]).Pool(asked) as pool:
+        return [pool._crew.size, *pool.apply(sizes, (names[1:], asked))]
+
+
+@pytest.mark.needs("parallel")
+@pytest.mark.parametrize("inner", ["thread", "process"])
+def test_by_default_a_pool_has_the_share_of_its_maker(mp: Context, inner: str) -> None:
+    with mp.Pool(2) as pool:
+        assert pool.apply(sizes, ((inner, mp.name), None)) == [2, 1]
+    with mp.Pool(1) as pool:
+        assert pool.apply(sizes, ((inner, mp.name), None)) == [4, 1]
+    with mp.Pool(3) as pool:
+        assert pool.apply(sizes, ((inner, mp.name), None)) == [1, 1]
+
+
+@pytest.mark.needs("parallel")
+def test_who_asks_for_more_gets_the_share(mp: Context) -> None:
+    with mp.Pool(2) as pool:
+        assert pool.apply(sizes, ((mp.name, mp.name), 3)) == [2, 1]
+        assert pool.apply(sizes, ((mp.name, mp.name), 1)) == [1, 1]
+
+
+def size_of(name: str, asked: int | None, options: PoolOptions) -> int:
+    with allcores.get_context(name).Pool(asked, **options) as pool:
+        size: int = pool._crew.size
+        return size
+
+
+def test_oversubscribe(mp: Context) -> None:
+    with mp.Pool(2) as pool:
+        assert pool.apply(size_of, (mp.name, 5, {"oversubscribe": True})) == 5
+
+
+def test_the_program_itself_gets_what_it_asks_for(mp: Context) -> None:
+    assert size_of(mp.name, CORES + 3, {}) == CORES + 3
+    assert size_of(mp.name, None, {}) == CORES
+
+
+def test_a_process_of_the_program_has_all_cores(mp: Context) -> None:
+    process = mp.Process(target=size_of, args=(mp.name, None, {}))
+    process.start()
+    assert process.result(PATIENCE) == CORES
+
+
+def size_in_a_child(kind: str, name: str) -> int:
+    child = getattr(allcores.get_context(name), kind)(target=size_of, args=(name, 9, {}))
+    child.start()
+    size: int = child.result(PATIENCE)
+    return size
+
+
+@pytest.mark.needs("parallel")
+@pytest.mark.parametrize("kind", ["Process", "Thread"])
+def test_what_a_worker_starts_has_the_workers_share(mp: Context, kind: str) -> None:
+    with mp.Pool(2) as pool:
+        assert pool.apply(size_in_a_child, (kind, mp.name)) == 2
+
+
+@pytest.mark.needs("parallel")
+def test_the_count_of_cores_is_the_same_everywhere(mp: Context) -> None:
+    with mp.Pool(2) as pool:
+        assert pool.apply(allcores.cpu_count) == allcores.cpu_count() == CORES
+
+
+@pytest.mark.needs("kills")
+def test_whoever_replaces_a_worker_has_its_share(mp: Context) -> None:
+    with mp.Pool(2) as pool:
+        for _ in range(3):
+            with pytest.raises(allcores.WorkerDied):
+                pool.apply(jobs.die_by_signal)
+        assert pool.starmap(size_of, [(mp.name, None, {})] * 4, chunksize=1) == [2] * 4
+
+
+def inner_pids_then_die(pids: Handle) -> None:
+    pool = allcores.Pool(2)
+    pids.put([pool.apply(jobs.pid_of), *(each.pid for each in allcores.active_children())])
+    jobs.die_by_signal()
+
+
+@pytest.mark.needs("kills")
+def test_a_worker_that_dies_takes_its_inner_workers_along(mp: Context) -> None:
+    pids = mp.Queue()
+    with mp.Pool(1) as pool:
+        with pytest.raises(allcores.WorkerDied):
+            pool.apply(inner_pids_then_die, (pids,))
+        inner = pids.get(timeout=PATIENCE)
+        assert pool.apply(sizes, ((mp.name,), None)) == [CORES]
+    for pid in set(inner):  # its end has been settled before anybody heard of the worker's
+        assert not Path(f"/proc/{pid}/stat").exists()
+
+
+def multiply(_: object) -> int:
+    a = np.ones((400, 400))
+    for _i in range(6):
+        a = (a @ a) / 400
+    return os.getpid()
+
+
+def multiply_in_inner(_: object) -> set[int]:
+    with allcores.Pool(CORES) as inner:
+        found = set(inner.map(multiply, range(8), chunksize=1))
+    return found | {multiply(0)}
+
+
+def running_threads() -> int:
+    """Threads of all workers that run or could."""
+    template = start.template_pid()
+    children = Path(f"/proc/{template}/task/{template}/children").read_text().split()
+    return sum(state == "R" for pid in children for state in states(pid))
+
+
+def states(pid: str) -> Iterator[str]:
+    try:
+        for file in Path(f"/proc/{pid}/task").glob("*/stat"):
+            yield file.read_text().rpartition(")")[2].split()[0]
+    except OSError:  # ended meanwhile
+        return
+
+
+@pytest.mark.needs("kills")
+def test_all_together_stay_within_the_cores(mp: Context) -> None:
+    """Each of two workers asks for four, each of which would have a thread of BLAS for every core."""
+    parents = 2
+    with mp.Pool(parents) as pool:
+        result = pool.map_async(multiply_in_inner, range(4), chunksize=1)
+        found = []
+        while not result.ready():
+            found.append(running_threads())
+        assert all(len(pids) == 3 for pids in result.get(PATIENCE))  # two inner workers and their parent
+    assert max(found) > 1
+    assert max(found) <= CORES + parents
