@@ -2,6 +2,7 @@
 // Over its size by the list of methods, which says nothing that could stand elsewhere.
 #include "arguments.hpp"
 #include "counted.hpp"
+#include "workers.hpp"
 
 namespace allcores::bindings {
 
@@ -51,12 +52,15 @@ public:
         m.a = a;
         m.b = b;
         m.flags = flags;
+        sent_ += bytes_of(m);
+        if ((flags & kAnswersTask) != 0) note_task_ended(a);  // before the pool can know of it
         put_message(m, kNever);
     }
 
     nb::object receive(nb::handle timeout) {
         Message m;
         if (!take_message(m, deadline_for(true, timeout))) return nb::none();
+        note_received(m);
         return unpack(m);
     }
 
@@ -76,6 +80,7 @@ public:
     bool receive_into(nb::handle inbox, nb::handle timeout) {
         Message m;
         if (!take_message(m, deadline_for(true, timeout))) return false;
+        note_received(m);
         if (PyList_Append(inbox.ptr(), unpack(m).ptr()) != 0) throw nb::python_error();
         return true;
     }
@@ -126,6 +131,7 @@ public:
         if (channel().counts == 0) raise_python(PyExc_TypeError, "this queue does not count: make a JoinableQueue");
         return {c.seg, c.arena, channel()};
     }
+    nb::tuple traffic() const { return nb::make_tuple(sent_, received_, static_cast<double>(waited_) * 1e-9); }
     void close() { closed_ = true; }
     bool closed() const { return closed_; }
     u64 offset() const { return held_.offset(); }
@@ -180,11 +186,27 @@ private:
     bool take_message(Message& m, i64 deadline) {
         if (channel().counts != 0) return wait_to_take(counted(), channel(), m, deadline);
         auto v = view();
-        return wait_python(channel().items, deadline, [&] { return v.try_take(m); }, [&] { return v.has_item(); });
+        i64 began = 0;  // of the wait, if there is one
+        const auto attempt = [&] {
+            if (v.try_take(m)) return true;
+            if (began == 0) began = coarse_now_ns();
+            return false;
+        };
+        const bool taken = wait_python(channel().items, deadline, attempt, [&] { return v.has_item(); });
+        if (began != 0) waited_ += coarse_now_ns() - began;
+        return taken;
+    }
+
+    void note_received(const Message& m) {
+        received_ += bytes_of(m);
+        if ((m.flags & kIsTask) != 0) note_task_begun();
     }
 
     Held held_;
     bool closed_ = false;
+    // By this handle, in messages of pools.
+    u64 sent_ = 0, received_ = 0;
+    i64 waited_ = 0;  // nanoseconds for something to take
 };
 
 PyChannel& self_of(PyObject* self) { return *ready<PyChannel>(self); }
@@ -276,6 +298,7 @@ void bind_channel(nb::module_& m) {
         .def("full", &PyChannel::full)
         .def("qsize", &PyChannel::length)
         .def("close", &PyChannel::close)
+        .def("traffic", &PyChannel::traffic)
         .def("_task_done", [](const PyChannel& c) { task_done(c.counted()); })
         .def("_join", [](const PyChannel& c) { join(c.counted(), c.channel()); })
         .def("_recover", [](const PyChannel& c) { return recover_items(c.counted()); })

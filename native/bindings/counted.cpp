@@ -64,15 +64,17 @@ nb::list lost_by_whom(CountedView& v) {
 
 }  // namespace
 
-void weigh(Message& m) {
+u64 bytes_of(const Message& m) {
     u64 bytes = m.size;
     if (m.root != 0) {
         Root& root = root_of(core().arena, m.root);
         bytes = root.pickle_bytes;
         for (u32 i = 0; i < root.buffers; ++i) bytes += root.buffer()[i].bytes;
     }
-    m.a = std::max<u64>(bytes, 1);
+    return std::max<u64>(bytes, 1);
 }
+
+void weigh(Message& m) { m.a = bytes_of(m); }
 
 bool wait_to_put(CountedView v, Channel& c, const Message& m, i64 deadline, Sent& sent) {
     return wait_inside(v, c.room, deadline, [&] { return v.may_put(m); },

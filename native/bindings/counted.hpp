@@ -5,7 +5,10 @@
 
 namespace allcores::bindings {
 
-// Notes in the message how many bytes it takes.
+// How many bytes the message takes, and at least 1.
+u64 bytes_of(const Message& m);
+
+// Notes that in the message.
 void weigh(Message& m);
 
 // False: the deadline came. `sent` is never full otherwise.

@@ -323,6 +323,7 @@ NB_MODULE(_native, m) {
     bind_statistics(m);
     bind_pipe(m);
     bind_several(m);
+    bind_workers(m);
 }
 
 }  // namespace allcores::bindings

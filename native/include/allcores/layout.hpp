@@ -23,7 +23,7 @@ inline constexpr std::size_t kCacheLine = 128;
 
 inline constexpr u64 kMagic = 0x5345524f434c4c41;  // "ALLCORES" in memory
 // Raised by every change of layout: a process of another version refuses to attach.
-inline constexpr u32 kLayoutVersion = 5;
+inline constexpr u32 kLayoutVersion = 6;
 
 inline constexpr u32 kMaxParticipants = 1024;
 inline constexpr u32 kMaxWaiters = 4096;

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "done.hpp"
 #include "futex.hpp"
 
 namespace allcores {
@@ -61,6 +62,7 @@ struct alignas(kCacheLine) Participant {
     std::atomic<u64> crew;           // channel to report its death to; 0: none
     std::atomic<u64> given_up;       // the task that nobody waits for any more: its worker may leave it
     std::atomic<u32> item;           // which item of that task
+    Done done;
 
     bool is_given_up() const {
         const u64 given = given_up.load(std::memory_order_relaxed);
@@ -216,6 +218,7 @@ inline bool join_segment(Segment& seg) {
         p.crew.store(0);
         p.item.store(0);
         p.given_up.store(0);
+        p.done.clear();
         p.supervised.store(0);
         p.is_template.store(0);
         p.name.set("");
