@@ -40,10 +40,12 @@ class Shared(Protocol):
 
 
 class _Sending(threading.local):
-    """The shared objects met while this thread pickles; None outside, where nobody would keep them."""
+    """While this thread pickles: the shared objects that it met; None outside, where nobody would keep them."""
 
     handles: list[Shared] | None = None
     pinned: bool = False
+    # Who sends may have another way for arrays that are not in shared memory.
+    arrays: Callable[[Any], Any] | None = None
 
 
 sending = _Sending()
@@ -127,6 +129,8 @@ def _array(array: Any) -> Any:
         return NotImplemented
     memory = None if array.base is None else memory_under(array)
     if memory is None:
+        if sending.arrays is not None and (reduced := sending.arrays(array)) is not NotImplemented:
+            return reduced
         # NumPy has no buffers of dates, and what it makes of a read-only array arrives read-only.
         ours = (
             array.flags.forc and (array.dtype.kind in "mM" or not array.flags.writeable) and not array.dtype.hasobject
@@ -138,6 +142,10 @@ def _array(array: Any) -> Any:
     if type(memory) is _native.Memory:
         return _array_on_memory, (*_memory(memory)[1], how)
     return array_on, (memory, how)
+
+
+def _memmap(array: Any) -> Any:
+    return NotImplemented if sending.arrays is None else sending.arrays(array)
 
 
 def _view(array: Any) -> Any:
@@ -268,6 +276,7 @@ _BY_TYPE: dict[str, Callable[[Any], Any]] = {
     "ndarray": _array,
     "recarray": _view,
     "matrix": _view,
+    "memmap": _memmap,
     "Memory": _memory,
     "memoryview": _memoryview,
     "TypedStorage": _torch_storage,

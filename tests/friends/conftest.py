@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def no_kept_workers() -> Iterator[None]:
-    """Ends the workers that the backend keeps for the next call, before the test is looked at for what it left."""
+@pytest.fixture(scope="module")
+def kept_workers() -> Iterator[None]:
+    """Two workers of the joblib backend for all tests of a module: what takes their time is what the workers import."""
+    joblib = pytest.importorskip("joblib")
+    from allcores.integrations import joblib as backend
+
+    with joblib.parallel_config(backend="allcores"):
+        joblib.Parallel(n_jobs=2)(joblib.delayed(abs)(i) for i in range(2))
     yield
-    import sys
-
-    if "allcores.integrations.joblib" in sys.modules:
-        from allcores.integrations import joblib
-
-        joblib.shutdown()
+    backend.shutdown()

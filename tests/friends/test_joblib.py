@@ -1,9 +1,6 @@
-"""The joblib backend: the meaning that joblib gives to every argument, and what becomes of failures."""
+"""The joblib backend: the meaning that joblib gives to every argument."""
 
 import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from operator import neg
@@ -20,32 +17,13 @@ from allcores.integrations import joblib as backend  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
-def ours() -> Iterator[None]:
+def ours(kept_workers: None) -> Iterator[None]:
     with parallel_config(backend="allcores"):
         yield
 
 
 def pid_of(_: int) -> int:
     return os.getpid()
-
-
-def fail_at(x: int, bad: int) -> int:
-    if x == bad:
-        raise KeyError(x)
-    return x
-
-
-def die(x: int) -> None:
-    if x == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def wait_for(event: Any) -> bool:
-    return bool(event.wait(50))
-
-
-def inner(n_jobs: int | None) -> tuple[int, list[int]]:
-    return os.getpid(), Parallel(n_jobs=n_jobs)(delayed(pid_of)(i) for i in range(4))
 
 
 @pytest.mark.parametrize("return_as", ["list", "generator", "generator_unordered"])
@@ -83,79 +61,6 @@ def test_n_jobs_is_counted_as_joblib_does() -> None:
     assert Parallel(n_jobs=None)(delayed(pid_of)(i) for i in range(2)) == [os.getpid()] * 2
 
 
-def test_workers_are_kept_for_the_next_call() -> None:
-    first = set(Parallel(n_jobs=2, batch_size=1)(delayed(pid_of)(i) for i in range(20)))
-    again = set(Parallel(n_jobs=2, batch_size=1)(delayed(pid_of)(i) for i in range(20)))
-    assert len(first | again) <= 2
-    assert os.getpid() not in first
-    with Parallel(n_jobs=3) as parallel:
-        third = set(parallel(delayed(pid_of)(i) for i in range(20)))
-        third |= set(parallel(delayed(pid_of)(i) for i in range(20)))
-    assert len(third) <= 3
-    assert not third & first
-
-
-def test_an_error_is_itself_with_its_traceback_and_call() -> None:
-    with pytest.raises(KeyError) as raised:
-        Parallel(n_jobs=2, batch_size=3)(delayed(fail_at)(i, bad=4) for i in range(20))
-    assert raised.value.args == (4,)
-    assert raised.value.__notes__ == ["call 4 of this Parallel: fail_at(4, bad=4)"]
-    assert "raise KeyError(x)" in str(raised.value.__cause__)
-    assert Parallel(n_jobs=2)(delayed(neg)(i) for i in range(4)) == [0, -1, -2, -3]
-
-
-@pytest.mark.parametrize("return_as", ["list", "generator", "generator_unordered"])
-def test_an_error_is_told_before_slow_calls_are_done(return_as: str) -> None:
-    never = mp.Event()
-    with pytest.raises(KeyError):
-        list(
-            Parallel(n_jobs=2, return_as=return_as)(
-                delayed(f)(*args) for f, args in [(wait_for, (never,)), (fail_at, (1, 1))]
-            )
-        )
-
-
-def test_an_error_of_the_input_is_raised() -> None:
-    def calls() -> Iterator[Any]:
-        for i in range(9):
-            yield delayed(neg)(i)
-        raise RuntimeError("the input")
-
-    with pytest.raises(RuntimeError, match="the input"):
-        Parallel(n_jobs=2)(calls())
-
-
-@pytest.mark.parametrize("return_as", ["list", "generator", "generator_unordered"])
-def test_what_cannot_travel_is_an_error_there(return_as: str) -> None:
-    args = [*range(20), threading.Lock()]
-    with pytest.raises(mp.UnpicklableError, match="lock"):
-        list(Parallel(n_jobs=2, return_as=return_as)(delayed(str)(x) for x in args))
-
-
-@pytest.mark.parametrize("return_as", ["list", "generator", "generator_unordered"])
-def test_a_worker_that_dies_is_an_error_that_names_the_call(return_as: str) -> None:
-    with pytest.raises(mp.WorkerDied, match=r"call 1 of this Parallel: die\(1\)"):
-        list(Parallel(n_jobs=2, return_as=return_as, batch_size=1)(delayed(die)(i) for i in range(9)))
-    assert Parallel(n_jobs=2)(delayed(neg)(i) for i in range(2)) == [0, -1]
-
-
-def test_a_call_that_takes_too_long_is_ended() -> None:
-    import multiprocessing
-
-    never = mp.Event()
-    with pytest.raises(multiprocessing.TimeoutError, match=r"timeout=0\.1 s"):
-        Parallel(n_jobs=2, timeout=0.1)(delayed(wait_for)(never) for _ in range(2))
-    assert len(set(Parallel(n_jobs=2)(delayed(pid_of)(i) for i in range(9)))) <= 2
-
-
-def test_a_generator_that_is_dropped_ends_its_calls() -> None:
-    never = mp.Event()
-    results = Parallel(n_jobs=2, return_as="generator")(delayed(wait_for)(never) for _ in range(2))
-    with pytest.warns(UserWarning, match="2 tasks which were still being processed"):
-        del results
-    assert Parallel(n_jobs=2)(delayed(neg)(i) for i in range(2)) == [0, -1]
-
-
 def test_two_calls_at_a_time() -> None:
     slow = Parallel(n_jobs=2, return_as="generator")(delayed(neg)(i) for i in range(50))
     assert next(slow) == 0
@@ -177,65 +82,3 @@ def test_threads_share_the_workers() -> None:
         thread.join()
     assert all(len(out) == 5 for out in outs)
     assert len({pid for out in outs for pids in out for pid in pids}) <= 2
-
-
-@pytest.mark.parametrize(("cores", "expected"), [(2, 1), (4, 2)])
-def test_inside_a_worker_there_is_its_share_of_the_cores(
-    cores: int, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ALLCORES_CPU_COUNT", str(cores))
-    for pid, pids in Parallel(n_jobs=2)(delayed(inner)(n) for n in (-1, 8)):
-        assert len(set(pids)) <= expected
-        assert (pid in pids) == (expected == 1)
-
-
-def test_inside_a_pool_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALLCORES_CPU_COUNT", "4")
-    with mp.Pool(2) as pool:
-        for pid, pids in pool.map(_parallel_in_a_worker, range(2)):
-            assert pid not in pids
-            assert len(pids) == 4
-
-
-def _parallel_in_a_worker(_: int) -> tuple[int, list[int]]:
-    from allcores.integrations import joblib as registers  # noqa: F401
-
-    with parallel_config(backend="allcores"):
-        return inner(2)
-
-
-def test_ctrl_c_ends_the_call_and_its_workers() -> None:
-    started, never = mp.Event(), mp.Event()
-    threading.Thread(target=_interrupt_after, args=(started,)).start()
-    with pytest.raises(KeyboardInterrupt):
-        Parallel(n_jobs=2)(delayed(_start_and_wait)(started, never) for _ in range(2))
-    assert Parallel(n_jobs=2)(delayed(neg)(i) for i in range(2)) == [0, -1]
-
-
-def _interrupt_after(started: Any) -> None:
-    started.wait(50)
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-
-def _start_and_wait(started: Any, never: Any) -> None:
-    started.set()
-    never.wait(50)
-
-
-def test_the_program_can_end_with_workers_kept() -> None:
-    code = (
-        "import joblib, allcores.integrations.joblib, os\n"
-        "with joblib.parallel_config(backend='allcores'):\n"
-        "    print(*joblib.Parallel(n_jobs=2)(joblib.delayed(os.getpid)() for _ in range(2)))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=True)
-    assert done.stderr == ""
-    for pid in done.stdout.split():
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(pid), 0)
-
-
-def test_without_joblib_one_clear_sentence() -> None:
-    code = "import sys; sys.modules['joblib'] = None\nimport allcores.integrations.joblib"
-    failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
-    assert 'needs joblib: pip install "allcores[joblib]"' in failed.stderr.splitlines()[-1]

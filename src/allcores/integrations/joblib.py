@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from allcores import codec, cores
 from allcores.context import get_context
+from allcores.integrations.arrays import SentOnce
 from allcores.integrations.kept import KeptPools
 from allcores.pool.options import NO_OPTIONS
 from allcores.pool.results import AsyncResult
@@ -40,6 +41,8 @@ __all__ = ("AllcoresBackend", "run_batch", "shutdown")
 # Seconds of work that a batch is to be, for each worker: joblib spends a tenth of a millisecond on a batch, in one
 # thread for all workers. More would leave workers idle at the end.
 _AIM = 0.005
+# A batch is so many times as long as it takes to send it: that has to look at all of a large array each time.
+_LEAST_WORK = 10
 # A batch is at most so many times as large as the one before: the first may have been quick by chance.
 _GROWTH = 8
 
@@ -101,13 +104,15 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
     def __init__(self, nesting_level: int | None = None, inner_max_num_threads: int | None = None) -> None:
         super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
         self.parallel: Any = None
+        self._arrays = SentOnce(None)
         self._begin()
 
     def _begin(self) -> None:
         self._pool: Pool | None = None
-        self._out: set[AsyncResult] = set()
+        self._out: dict[int, AsyncResult] = {}  # by its first call
         self._failure: BaseException | None = None
-        self._size, self._seconds = 1, 0.0  # of a batch, in calls; of a call, as measured
+        self._size = 1  # of a batch, in calls
+        self._seconds = self._sending = 0.0  # of a call; to send a batch
 
     def __reduce__(self) -> Any:
         return AllcoresBackend, (self.nesting_level, self.inner_max_num_threads)
@@ -124,8 +129,17 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
             return max(cores.room() + 1 + n_jobs, 1)
         return min(n_jobs, cores.share() or n_jobs)
 
-    def configure(self, n_jobs: int = 1, parallel: Any = None, **_of_loky: Any) -> int:
-        """Make ready for one Parallel. While this backend still serves another, that one gets one of its own."""
+    def configure(
+        self, n_jobs: int = 1, parallel: Any = None, max_nbytes: int | None = None, mmap_mode: Any = "r", **_: Any
+    ) -> int:
+        """Make ready for one Parallel. While this backend still serves another, that one gets one of its own.
+
+        Args:
+            n_jobs: as joblib has it.
+            parallel: the one to serve.
+            max_nbytes: arrays of so many bytes and more are sent once; None: none is.
+            mmap_mode: None means that none is, too. Otherwise each call has a copy of its own to write to.
+        """
         n_jobs = self.effective_n_jobs(n_jobs)
         if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
@@ -133,11 +147,13 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
             raise FallbackToBackend(AllcoresBackend(self.nesting_level, self.inner_max_num_threads))
         self.parallel = parallel
         self._n_jobs = n_jobs
+        self._arrays = SentOnce(None if mmap_mode is None else max_nbytes)
         self.supports_retrieve_callback = not parallel.return_ordered
         return n_jobs
 
     def get_nested_backend(self) -> tuple[Any, None]:
         """Inside a worker: this one again, with the worker's share of the cores. One core means serial."""
+        self._arrays.input_was_read()  # joblib asks for each batch that it makes of new input
         return AllcoresBackend((self.nesting_level or 0) + 1, self.inner_max_num_threads), None
 
     # Batches out.
@@ -145,7 +161,8 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
     def compute_batch_size(self) -> int:
         """As many calls as take a few milliseconds, by the time that they took in the workers."""
         if self._seconds > 0:
-            ideal = max(int(_AIM * self._n_jobs / self._seconds), 1)
+            aim = self._n_jobs * max(_AIM, _LEAST_WORK * self._sending)
+            ideal = max(int(aim / self._seconds), 1)
             self._size = min(ideal, self._size * _GROWTH)
         return self._size
 
@@ -157,25 +174,29 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
             self._pool = _pools.acquire((self._n_jobs, self.inner_max_num_threads))
         pool, engine = self._pool, self._pool._engine
         known = pool._learn(run_batch, NO_OPTIONS)
+        n = len(calls)  # joblib keeps the job until its result is asked for, and so whatever `settled` has
 
         def settled(value: Any) -> None:
-            self._out.discard(job)
+            self._out.pop(first, None)
             if isinstance(value, BaseException):
                 self._failure = value
                 if self.supports_retrieve_callback:
                     callback(value)
                 return
-            self._measure(len(calls), value[1])
+            self._measure(n, value[1])
             callback(value)
 
         job = AsyncResult(engine, known, _Batch(calls, first), (settled, settled))
-        self._out.add(job)
+        self._out[first] = job
+        start = time.perf_counter()
         try:
-            engine.submit(job, known.call, (calls, (func._backend, func._n_jobs), first))
+            with self._arrays:
+                engine.submit(job, known.call, (calls, (func._backend, func._n_jobs), first))
         except BaseException as error:
             engine.fail_later(job, error)
             if not isinstance(error, Exception):
                 raise
+        self._sending = time.perf_counter() - start
         if self.parallel.return_generator:
             engine.drive(job)  # whoever takes the results need not be waiting for them
         return job
@@ -209,14 +230,19 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
         """End what runs. The next call gets fresh workers, unless others use these."""
         pool = self._pool
         if pool is not None and not _pools.spoil(pool):
-            for job in list(self._out):
+            for job in list(self._out.values()):
                 pool._engine.give_up(job)
         self._release()
 
     def terminate(self) -> None:
         """The Parallel is done. Its workers are kept."""
         self._release()
+        self._arrays.clear()
         self.parallel = None
+
+    def stop_call(self) -> None:
+        """A call of the Parallel is done. What it sent is not needed any more."""
+        self._arrays.clear()
 
     def _release(self) -> None:
         pool = self._pool

@@ -15,7 +15,7 @@ from allcores.reducers import memory_under
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Repeats", "repeats_in")
+__all__ = ("Repeats", "private", "repeats_in", "store")
 
 # A mapping costs some tens of microseconds, a copy of so many bytes as well.
 _LEAST = 256 << 10
@@ -71,14 +71,19 @@ class Repeats:
     def _store(self, array: Any) -> tuple[_native.Memory, tuple[Any, ...]]:
         stored = self._stored.get(id(array))
         if stored is None:
-            import numpy as np
-
-            memory: Any = _native.Memory(array.nbytes, zeroed=False)
-            order: Any = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
-            copy: Any = np.ndarray(array.shape, array.dtype, memory, order=order)
-            copy[...] = array
-            stored = self._stored[id(array)] = memory, (array.shape, array.dtype, order)
+            stored = self._stored[id(array)] = store(array)
         return stored
+
+
+def store(array: Any) -> tuple[_native.Memory, tuple[Any, ...]]:
+    """A copy of an array in shared memory, and how it lies there: what ``private`` takes, in any process."""
+    import numpy as np
+
+    memory: Any = _native.Memory(array.nbytes, zeroed=False)
+    order: Any = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+    copy: Any = np.ndarray(array.shape, array.dtype, memory, order=order)
+    copy[...] = array
+    return memory, (array.shape, array.dtype, order)
 
 
 class _Stands:
@@ -88,10 +93,11 @@ class _Stands:
         self._memory, self._how = memory, how
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _private, (self._memory, self._how)
+        return private, (self._memory, self._how)
 
 
-def _private(memory: _native.Memory, how: tuple[Any, ...]) -> Any:
+def private(memory: _native.Memory, how: tuple[Any, ...]) -> Any:
+    """The array that was stored, to write to: only the pages that are written to are copied then."""
     import numpy as np
 
     shape, dtype, order = how
