@@ -45,6 +45,8 @@ EXAMPLES: list[Exception] = [
     errors.ConsumerDied([(17, "Process-3", 2), (18, "", 1)]),
     errors.DeadlockError([(17, "A", 17, "Lock-1", "a.py:1", "b.py:2"), (18, "B", 19, "Lock-2", "", "")]),
     errors.InitializerFailed("the initializer raised"),
+    errors.ExecutorWorkerDied(17, -9, None, "'item'"),
+    errors.ExecutorBroken("the initializer raised"),
     errors.PoolTerminated("too late"),
     errors.RemoteTraceback("Traceback ..."),
     errors.TimeoutError("not in time"),
@@ -68,11 +70,14 @@ def test_every_error_has_an_example() -> None:
 
 
 def test_parents_are_what_existing_code_catches() -> None:
+    import concurrent.futures.process
     import multiprocessing
 
     assert issubclass(allcores.TimeoutError, multiprocessing.TimeoutError)
     assert issubclass(allcores.TimeoutError, TimeoutError)
     assert issubclass(allcores.BufferTooShort, multiprocessing.BufferTooShort)
+    for error in (allcores.ExecutorWorkerDied, allcores.ExecutorBroken):
+        assert issubclass(error, concurrent.futures.process.BrokenProcessPool)
     with pytest.raises(queue.Empty):
         allcores.Queue().get_nowait()
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from allcores.base import BaseProcess
+    from allcores.pool.executor import Executor as ExecutorType
     from allcores.pool.plan import Plan, PoolOptions
     from allcores.pool.pool import Pool as PoolType
 
@@ -60,6 +61,31 @@ class Context:
 
         n = cores.room() if processes is None else processes
         return Pool(self._crew(make_plan(options, n, initializer, initargs, maxtasksperchild)))
+
+    def Executor(  # noqa: N802
+        self,
+        max_workers: int | None = None,
+        mp_context: Any = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        **options: Unpack[PoolOptions],
+    ) -> ExecutorType:
+        """Make a ``concurrent.futures.Executor`` over a pool of its own; see ``allcores.pool.executor.Executor``.
+
+        Args:
+            max_workers: as ``processes`` of ``Pool``.
+            mp_context: another context of allcores to be used instead; those of ``multiprocessing`` change nothing.
+            initializer: called in each worker before its first task.
+            initargs: its arguments, a tuple.
+            max_tasks_per_child: as ``maxtasksperchild`` of ``Pool``.
+            options: see ``PoolOptions``.
+        """
+        from allcores.pool.executor import make_executor
+
+        life = initializer, initargs, max_tasks_per_child
+        return make_executor(self, max_workers, mp_context, life, options)
 
     def _crew(self, plan: Plan) -> Any:
         raise NotImplementedError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import builtins
@@ -27,6 +27,8 @@ __all__ = (
     "BufferTooShort",
     "ConsumerDied",
     "DeadlockError",
+    "ExecutorBroken",
+    "ExecutorWorkerDied",
     "InitializerFailed",
     "LostItems",
     "NotSupported",
@@ -41,18 +43,35 @@ __all__ = (
 )
 
 
-def __getattr__(name: str) -> type[Exception]:
-    # The parent classes cost the import of multiprocessing, which nothing else here needs.
-    if name not in ("TimeoutError", "BufferTooShort"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import builtins
-    import multiprocessing
+# Parents that cost the import of multiprocessing, which nothing else here needs: module and name of each, and what the
+# class is for.
+_LAZY = {
+    "TimeoutError": (
+        ("multiprocessing TimeoutError", "builtins TimeoutError"),
+        "A result was not there in time. Nothing is cancelled: the work goes on.",
+    ),
+    "BufferTooShort": (
+        ("multiprocessing BufferTooShort",),
+        "What was received does not fit into the buffer; the bytes are ``args[0]``.",
+    ),
+    "ExecutorWorkerDied": (
+        ("allcores.errors WorkerDied", "concurrent.futures.process BrokenProcessPool"),
+        "``WorkerDied`` as a future raises it. The executor goes on with a fresh worker.",
+    ),
+    "ExecutorBroken": (
+        ("allcores.errors InitializerFailed", "concurrent.futures.process BrokenProcessPool"),
+        "``InitializerFailed`` as an executor and its futures raise it.",
+    ),
+}
 
-    parents: tuple[type[Exception], ...] = (multiprocessing.BufferTooShort,)
-    doc = "What was received does not fit into the buffer; the bytes are ``args[0]``."
-    if name == "TimeoutError":
-        parents = (multiprocessing.TimeoutError, builtins.TimeoutError)
-        doc = "A result was not there in time. Nothing is cancelled: the work goes on."
+
+def __getattr__(name: str) -> type[Exception]:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    named, doc = _LAZY[name]
+    parents = tuple(getattr(importlib.import_module(m), n) for m, n in (each.split() for each in named))
     # Of two threads that ask first, one makes the class.
     found: type[Exception] = globals().setdefault(name, type(name, parents, {"__doc__": doc, "__module__": __name__}))
     return found
@@ -285,6 +304,24 @@ class PoolTerminated(RuntimeError):
     """The pool was terminated before this result was there."""
 
 
+def as_broken(error: BaseException) -> BaseException:
+    """The error as ``concurrent.futures`` knows it: caught by ``except BrokenProcessPool`` where it means that."""
+    made: BaseException
+    if type(error) is WorkerDied:
+        from allcores.errors import ExecutorWorkerDied
+
+        fields: Any = error.__reduce__()[1]
+        made = ExecutorWorkerDied(*fields)
+    elif type(error) is InitializerFailed:
+        from allcores.errors import ExecutorBroken
+
+        made = ExecutorBroken(*error.args)
+    else:
+        return error
+    made.__cause__ = error.__cause__
+    return made
+
+
 class RemoteTraceback(Exception):
     """The traceback of an error where it happened, as text; the ``__cause__`` of the error here."""
 
@@ -294,3 +331,13 @@ class RemoteTraceback(Exception):
 
     def __str__(self) -> str:
         return f'\n"""\n{self.text}"""'
+
+
+if TYPE_CHECKING:
+    from concurrent.futures import process
+
+    class ExecutorWorkerDied(WorkerDied, process.BrokenProcessPool):
+        """``WorkerDied`` as a future raises it. The executor goes on with a fresh worker."""
+
+    class ExecutorBroken(InitializerFailed, process.BrokenProcessPool):
+        """``InitializerFailed`` as an executor and its futures raise it."""

@@ -118,6 +118,11 @@ class ProcessCrew:
                 if not self._over:
                     self._start()
                     self._missing -= 1
+    def drop(self, tasks: list[int]) -> list[int]:
+        return self._tasks.drop(tasks)
+
+    def is_running(self, task: int) -> bool:
+        return False
 
     def give_up(self, tasks: list[int]) -> list[int]:
         dropped: list[int] = self._tasks.drop(tasks)

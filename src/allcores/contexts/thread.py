@@ -239,6 +239,7 @@ class _Crew(LocalCrew):
         self.size = plan.processes
         self._tasks: queue.SimpleQueue[tuple[int, Callable[..., Any], int, Any] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
+        self._waiting: dict[int, bool] = {}  # the tasks that are in the queue: whoever takes one out of here has it
         self._aborted = False
         self._threads = [
             threading.Thread(target=self._serve, args=(plan, place), name=f"PoolWorker-{place.number + 1}", daemon=True)
@@ -266,10 +267,20 @@ class _Crew(LocalCrew):
                 return
         while (task := self._tasks.get()) is not None and not self._aborted:
             number, func, mode, payload = task
-            self._answers.put((number, *run_task(func, mode, payload)))
+            if self._waiting.pop(number, False):
+                self._answers.put((number, *run_task(func, mode, payload)))
 
     def send(self, task: int, call: int, payload: Any, /) -> None:
+        self._waiting[task] = True
         self._tasks.put((task, self._functions[call >> 8], call & 0xFF, payload))
+
+    def drop(self, tasks: list[int], /) -> list[int]:
+        return [task for task in tasks if self._waiting.pop(task, False)]
+
+    give_up = drop  # a thread cannot be interrupted
+
+    def is_running(self, task: int, /) -> bool:
+        return task not in self._waiting
 
     def receive_into(self, inbox: list[tuple[int, int, Any]], timeout: float | None = None, /) -> bool:
         try:

@@ -114,6 +114,14 @@ class Crew(Protocol):
         """Nobody waits for these any more: those that no worker has taken are dropped and named, others interrupted."""
         ...
 
+    def drop(self, tasks: list[int], /) -> list[int]:
+        """Take back those of the tasks that no worker has taken, and name them: they will not run."""
+        ...
+
+    def is_running(self, task: int, /) -> bool:
+        """Whether a worker is at the task."""
+        ...
+
     def wake(self) -> None:
         """Make a blocked ``receive`` return, with WAKE."""
         ...
@@ -170,6 +178,14 @@ class LocalCrew:
     def give_up(self, _tasks: list[int], /) -> list[int]:
         """Nothing to do: a thread cannot be interrupted."""
         return []
+
+    def drop(self, _tasks: list[int], /) -> list[int]:
+        """None: each has run."""
+        return []
+
+    def is_running(self, _task: int, /) -> bool:
+        """No: each has run."""
+        return False
 
     def begin(self, engine: weakref.ref[Engine]) -> None:
         """Nothing to do: nobody dies here without the program."""

@@ -68,8 +68,8 @@ class Engine:
         _engines.add(self)
         crew.begin(weakref.ref(self))
 
-    def submit(self, task: Any, call: int, payload: Any) -> None:
-        """Send a task; ``task`` gets its answer by ``succeed``, ``fail``, ``chunk_done`` or ``died``."""
+    def submit(self, task: Any, call: int, payload: Any) -> int:
+        """Send a task; ``task`` gets its answer by ``succeed``, ``fail``, ``chunk_done`` or ``died``. Its number."""
         number = next(self._count)
         if not number % _BETWEEN_LOOKS and 0 not in self._seat:
             self._take_in()
@@ -81,6 +81,7 @@ class Engine:
         except BaseException:
             self._tasks.pop(number, None)
             raise
+        return number
 
     def fail_later(self, task: Any, error: BaseException) -> None:
         """A task that could not be sent fails as if its answer had come: in its turn, not in the middle of feeding."""
@@ -91,11 +92,19 @@ class Engine:
     def give_up(self, job: Any) -> None:
         """Ctrl-C broke off the call that made the job, and nobody else can ask for it: its workers become free."""
         job.given_up = True
-        mine = [n for n, task in list(self._tasks.items()) if task is job or getattr(task, "job", None) is job]
-        for number in self.crew.give_up(mine):
+        for number in self.crew.give_up(self.numbers_of(job)):
             task = self._tasks.pop(number, None)
             if task is not None:
                 task.fail(PoolTerminated("the call was interrupted"))
+
+    def numbers_of(self, job: Any) -> list[int]:
+        """The tasks of a job that have no answer yet."""
+        return [n for n, task in list(self._tasks.items()) if task is job or getattr(task, "job", None) is job]
+
+    def take_back(self, numbers: list[int]) -> list[Any]:
+        """Those of the tasks that no worker has begun: they never run, and nothing else will settle them."""
+        found = [self._tasks.pop(number, None) for number in self.crew.drop(numbers)]
+        return [task for task in found if task is not None]
 
     def later(self, action: Callable[[], object]) -> None:
         """Have something of the user's run outside the seat."""

@@ -28,8 +28,10 @@ class IMapIterator(Chunked):
     ahead of the consumer, however long the input.
     """
 
-    def __init__(self, engine: Engine, known: Known, chunks: Chunker, ordered: bool, options: Options) -> None:
-        super().__init__(engine, known, chunks, False, options)
+    def __init__(
+        self, engine: Engine, known: Known, chunks: Chunker, ordered: bool, options: Options, star: bool = False
+    ) -> None:
+        super().__init__(engine, known, chunks, star, options)
         self._ordered = ordered
         self._waiting: dict[int, tuple[list[Any], dict[int, BaseException], ChunkTask]] = {}
         self._last: int | None = None  # the chunk that was taken last; it may still be among the waiting

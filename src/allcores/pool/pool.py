@@ -17,6 +17,7 @@ from allcores.pool.engine import Engine
 from allcores.pool.imap import IMapIterator
 from allcores.pool.options import NO_OPTIONS, CallOptions, IMapOptions, MapOptions, Options, check_options
 from allcores.pool.results import AsyncResult, MapResult, RetriedResult
+from allcores.pool.submitting import Submitting
 from allcores.sharing.share import share
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ __all__ = ("Pool",)
 _open_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
-class Pool:
+class Pool(Submitting):
     """Workers that run calls of any function: ``map``, ``apply_async`` and their kin, as ``multiprocessing.Pool``.
 
     Tasks are taken by whichever worker is free; chunks are sized by the time that items have taken. A worker that
@@ -311,10 +312,16 @@ class Pool:
         return result
 
     def _imap(
-        self, func: Callable[..., Any], items: Iterable[Any], size: int | None, ordered: bool, options: Options
+        self,
+        func: Callable[..., Any],
+        items: Iterable[Any],
+        size: int | None,
+        ordered: bool,
+        options: Options,
+        kind: Callable[..., IMapIterator] = IMapIterator,
     ) -> IMapIterator | Accompanied:
         chunks = self._chunks(list(items) if isinstance(items, list) else items, size, _MOST_OF_IMAP)
-        results = IMapIterator(self._engine, self._learn(func, options), chunks, ordered, options).begin()
+        results = kind(self._engine, self._learn(func, options), chunks, ordered, options).begin()
         self._imaps.add(results)
         if results.beside is None:
             return results

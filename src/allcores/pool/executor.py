@@ -1,0 +1,330 @@
+"""Executor: the interface of ``concurrent.futures`` over a pool of any context."""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Sized
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+
+from allcores import codec
+from allcores.context import Context
+from allcores.errors import UnpicklableError, as_broken
+from allcores.pool.crew import Mode
+from allcores.pool.futures import CarefulCall, Future
+from allcores.pool.imap import IMapIterator
+from allcores.pool.options import NO_OPTIONS, CallOptions, IMapOptions, MapOptions, Options, check_options
+from allcores.pool.pool import (
+    Pool,  # not for its name alone: what ends pools at exit must come after what ends executors
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from allcores.pool.chunked import ChunkTask
+    from allcores.pool.chunking import Chunker
+    from allcores.pool.crew import Known
+    from allcores.pool.engine import Engine
+
+__all__ = ("Executor", "MapIterator", "make_executor", "submit")
+
+T = TypeVar("T")
+
+
+def submit(
+    pool: Pool, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options = NO_OPTIONS
+) -> Future[T]:
+    """The future of a call. What cannot travel is its error, as the standard has it."""
+    engine = pool._engine
+    try:
+        known = pool._learn(fn, options)
+    except UnpicklableError as error:
+        future: Future[T] = Future(engine)
+        future.watch(fn, error)
+        future.fail(error)
+        return future
+    call, payload = (known.call | Mode.KEYWORDS, (args, kwargs)) if kwargs else (known.call, args)
+    task: Any
+    if options is NO_OPTIONS:
+        task = future = Future(engine, known, args)
+    else:
+        task = careful = CarefulCall(engine, known, args)
+        future = careful.future
+        call, payload = careful.sent_as(call, payload, options)
+    try:
+        future._number = engine.submit(task, call, payload)
+    except Exception as error:  # noqa: BLE001 - an argument that cannot travel; or the pool has just broken
+        task.abandon(error)
+    except BaseException:
+        task.drop()
+        raise
+    return future
+
+
+class Executor(concurrent.futures.Executor):
+    """A ``concurrent.futures.Executor``: what runs with ``ProcessPoolExecutor`` runs with this.
+
+    A worker that dies fails the one call that it was running, and the executor goes on: the error is a ``WorkerDied``
+    and a ``BrokenProcessPool``. At the end of the program, and when it is dropped, what was submitted is finished
+    first, as the standard has it; not after Ctrl-C. Functions may be lambdas and closures.
+    """
+
+    def __init__(self, pool: Pool, **options: Unpack[MapOptions]) -> None:
+        self._pool = pool
+        self._given: dict[str, Any] = dict(options)
+        self._for_map = check_options("executor", MapOptions, options)
+        of_calls = {name: value for name, value in options.items() if name in CallOptions.__annotations__}
+        self._for_submit = check_options("submit", CallOptions, of_calls)
+        self._max_workers = pool._crew.size  # by this name dask and others look for it
+        self._owner: Executor | None = None
+
+    @property
+    def pool(self) -> Pool:
+        """The pool that does the work."""
+        return self._pool
+
+    def with_options(self, **options: Unpack[MapOptions]) -> Executor:
+        """The same workers, and calls with these options: ``executor.with_options(timeout=5, retries=2).submit(f, x)``.
+
+        Its ``shutdown`` is that of this executor. Options: see ``MapOptions``; ``submit`` takes no notice of those that
+        only make sense for ``map``.
+        """
+        given: Any = {**self._given, **options}
+        other = Executor(self._pool, **given)
+        other._owner = self._owner or self
+        return other
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Have ``fn(*args, **kwargs)`` called in a worker. Does not block.
+
+        Raises:
+            RuntimeError: after ``shutdown``.
+            BrokenProcessPool: the initializer failed.
+        """
+        self._check_open()
+        return submit(self._pool, fn, args, kwargs, self._for_submit)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """``map(fn, *iterables)`` over the workers: an iterator of the results, in order.
+
+        An input of known length is read and sent at its own pace, whether or not the results are asked for; one of
+        unknown length only so far as results are, and the rest of it at ``shutdown``. Closing the iterator, or an error
+        in it, ends the work: what has not begun never runs.
+
+        Args:
+            fn: a function of as many arguments as there are iterables.
+            iterables: their items; the shortest one decides.
+            timeout: seconds from now on; a result that is not there by then raises ``TimeoutError``.
+            chunksize: items per task; by default as many as take about a millisecond, by measured time.
+            buffersize: the input is read at most so many items ahead of the results that were taken, whatever its
+                length.
+        """
+        self._check_open()
+        end = None if timeout is None else time.monotonic() + timeout
+        given = self._given if buffersize is None else {**self._given, "buffersize": buffersize}
+        options = check_options("map", IMapOptions, given)
+        star = len(iterables) != 1
+        items: Iterable[Any] = zip(*iterables, strict=False) if star else iterables[0]
+        sized = all(isinstance(each, Sized) for each in iterables)
+        if star and sized:
+            items = list(items)
+        kind = partial(MapIterator, star=star, eager=sized and buffersize is None)
+        results: Any = self._pool._imap(fn, items, chunksize, True, options, kind)
+        return _results(results, end)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls. Those that were submitted are finished, and then the workers end.
+
+        Args:
+            wait: return when that is so. Else at once, and it goes on in the background.
+            cancel_futures: calls that no worker has begun are cancelled.
+        """
+        pool = self._pool
+        if pool._pid != os.getpid():
+            return
+        pool.close()
+        if cancel_futures:
+            for results in list(pool._imaps):
+                if isinstance(results, MapIterator):
+                    results.cancel()
+            engine = pool._engine
+            queued = [n for n, task in list(engine._tasks.items()) if isinstance(task, Future | CarefulCall)]
+            for task in engine.take_back(queued):
+                task.drop()
+        if wait:
+            pool.join()
+        else:
+            _end_in_background(pool)
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        """Finish, as the standard does; after Ctrl-C end at once."""
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self._pool.terminate()
+        self.shutdown()
+
+    def __repr__(self) -> str:
+        return f"<Executor of {self._pool!r}>"
+
+    def _check_open(self) -> None:
+        if self._pool._closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if self._pool._engine.broken is not None:
+            raise as_broken(self._pool._engine.broken)
+
+
+class MapIterator(IMapIterator):
+    """The results of ``Executor.map``: all of them come, asked for or not, unless they are cancelled.
+
+    Args:
+        eager: the input is sent at its own pace, and results wait to be asked for. Else it goes with the consumer.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        known: Known,
+        chunks: Chunker,
+        ordered: bool,
+        options: Options,
+        star: bool = False,
+        eager: bool = False,
+    ) -> None:
+        super().__init__(engine, known, chunks, ordered, options, star)
+        self._eager = eager
+
+    def begin(self) -> Self:
+        self.engine.maps.add(self)  # keeps it when the generator is dropped
+        super().begin()
+        if self._eager:
+            self.engine.drive(_Sent(self))
+        return self
+
+    def ahead(self) -> int:
+        return 0 if self._eager else super().ahead()
+
+    def chunk_done(self, task: ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
+        super().chunk_done(task, results, errors)
+        if self._eager or self.exhausted:
+            self.engine.later(self.proceed)
+
+    def fed(self) -> None:
+        if self.exhausted and not self.pending:
+            self.engine.maps.discard(self)
+            self.engine.tell()
+
+    def abandon(self, error: BaseException) -> None:
+        super().abandon(error)
+        self.engine.maps.discard(self)
+
+    def cancel(self) -> None:
+        """What has not begun never runs; who asks for more gets ``CancelledError``."""
+        self.given_up = True
+        if self in self.engine.maps:
+            self.abandon(concurrent.futures.CancelledError())
+            self.pending.difference_update(self.engine.take_back(self.engine.numbers_of(self)))
+            self.engine.tell()
+
+
+class _Sent:
+    """Ready when all of a map's input is done."""
+
+    def __init__(self, results: MapIterator) -> None:
+        self._results = results
+
+    @property
+    def ready_(self) -> bool:
+        return self._results not in self._results.engine.maps
+
+
+def _results(results: MapIterator, end: float | None) -> Iterator[Any]:
+    """A generator, as the standard's: a map whose results nobody has begun to ask for is done all the same."""
+    try:
+        while True:
+            try:
+                result = results.next(None if end is None else max(end - time.monotonic(), 0))
+            except StopIteration:
+                return
+            yield result
+            del result
+    finally:
+        results.cancel()
+
+
+# The end of executors: as the standard has it, after what was submitted to them.
+
+_own: weakref.WeakSet[Executor] = weakref.WeakSet()
+_ending: set[threading.Thread] = set()
+
+
+def make_executor(
+    context: Context, workers: Any, mp_context: Any, life: tuple[Any, Any, Any], options: Any
+) -> Executor:
+    """What ``Context.Executor`` makes: one whose pool nobody else has, and that ends with it."""
+    if isinstance(mp_context, Context):
+        context = mp_context
+    elif mp_context is not None and not hasattr(mp_context, "get_start_method"):
+        raise TypeError(f"mp_context must be a context, as get_context() gives it, not {codec.short_repr(mp_context)}")
+    if isinstance(workers, int) and workers < 1:
+        raise ValueError(f"max_workers must be at least 1, not {workers}; leave it out for one per usable core")
+    most = life[2]
+    if most is not None and (not isinstance(most, int) or most < 1):
+        kind = ValueError if isinstance(most, int) else TypeError
+        raise kind(f"max_tasks_per_child must be an int of at least 1 or None, not {most!r}")
+    pool = context.Pool(workers, *life, **options)
+    executor = Executor(pool)
+    _own.add(executor)
+    weakref.finalize(executor, _dropped, pool).atexit = False
+    return executor
+
+
+def _dropped(pool: Pool) -> None:
+    if pool._closed or pool._pid != os.getpid():
+        return
+    pool.close()
+    if pool._engine.idle():
+        pool.terminate()
+    else:
+        _end_in_background(pool)
+
+
+def _end_in_background(pool: Pool) -> None:
+    def end() -> None:
+        try:
+            pool.join()
+        finally:
+            _ending.discard(thread)
+
+    thread = threading.Thread(target=end, name="allcores-executor-end", daemon=True)
+    _ending.add(thread)
+    thread.start()
+
+
+@atexit.register
+def _at_exit() -> None:
+    if getattr(sys, "last_type", None) is KeyboardInterrupt:  # then the pools are terminated
+        return
+    for executor in list(_own):
+        executor.shutdown()
+    for thread in list(_ending):
+        thread.join()
+
+
+def _after_fork() -> None:
+    _own.clear()
+    _ending.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

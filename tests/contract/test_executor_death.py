@@ -1,0 +1,136 @@
+"""Executor: a worker that dies fails its one call, in the words of concurrent.futures; ends of programs."""
+
+import concurrent.futures
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+
+import allcores
+
+from . import jobs
+from .kit import PATIENCE, Context
+
+
+@pytest.mark.needs("kills")
+def test_a_death_is_a_broken_process_pool_and_a_worker_died(mp: Context) -> None:
+    with mp.Executor(1) as executor:
+        for each in (executor, executor.with_options(retries=1)):
+            victim, other = each.submit(jobs.die_by_signal), each.submit(jobs.square, 3)
+            with pytest.raises(BrokenProcessPool, match="SIGKILL") as caught:
+                victim.result(PATIENCE)
+            assert isinstance(caught.value, allcores.WorkerDied)
+            assert caught.value.exitcode == -signal.SIGKILL
+            assert other.result(PATIENCE) == 9
+
+
+@pytest.mark.needs("kills")
+def test_a_nested_death_is_the_inner_pool_s(mp: Context) -> None:
+    def inner() -> None:
+        with allcores.Pool(1) as pool:
+            pool.apply(jobs.die_by_signal)
+
+    with mp.Executor(1) as executor:
+        error = executor.submit(inner).exception(PATIENCE)
+        assert isinstance(error, allcores.WorkerDied)
+        assert not isinstance(error, BrokenProcessPool)
+
+
+@pytest.mark.needs("kills")
+def test_a_death_tells_who_waits(mp: Context) -> None:
+    told = threading.Event()
+    with mp.Executor(2) as executor:
+        futures = [executor.submit(jobs.square_or_die, i, 3) for i in range(6)]
+        futures[3].add_done_callback(lambda _: told.set())
+        assert set(concurrent.futures.as_completed(futures, PATIENCE)) == set(futures)
+        assert told.wait(PATIENCE)
+        assert [f.exception() is None for f in futures] == [i != 3 for i in range(6)]
+
+
+@pytest.mark.needs("parallel")
+def test_a_terminated_pool_ends_its_futures(mp: Context) -> None:
+    gate = mp.Event()
+    executor = mp.Executor(1)
+    futures = [executor.submit(jobs.wait_for, gate) for _ in range(3)]
+    told = threading.Event()
+    futures[2].add_done_callback(lambda _: told.set())
+    executor.pool.terminate()
+    gate.set()
+    for future in futures:
+        assert isinstance(future.exception(PATIENCE), allcores.PoolTerminated)
+    assert told.wait(PATIENCE)
+
+
+@pytest.mark.needs("kills")
+def test_ctrl_c_in_the_block_ends_it(mp: Context) -> None:
+    gate = mp.Event()
+    executor = mp.Executor(1)
+    future = executor.submit(jobs.wait_for, gate)
+    with pytest.raises(KeyboardInterrupt), executor:
+        raise KeyboardInterrupt
+    assert isinstance(future.exception(), allcores.PoolTerminated)
+
+
+@pytest.mark.needs("kills")
+def test_in_a_fork_it_is_the_parent_s(mp: Context) -> None:
+    with mp.Executor(1) as executor:
+        future = executor.submit(jobs.square, 3)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                for ask in (future.result, lambda: executor.submit(jobs.square, 3)):
+                    try:
+                        ask()
+                    except RuntimeError:
+                        code = 0
+                    else:
+                        code = 2
+                        break
+                executor.shutdown()
+                gc.collect()
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert future.result(PATIENCE) == 9
+
+
+ENDS = {
+    "open": "",
+    "dropped": "del executor",
+    "shut down without waiting": "executor.shutdown(wait=False)",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_the_end_of_the_program_waits_for_what_was_submitted(mp: Context, end: str) -> None:
+    code = f"""
+import allcores, time
+executor = allcores.get_context({mp.name!r}).Executor(2)
+def job(x):
+    time.sleep(0.05)
+    return x
+for i in range(4):
+    executor.submit(job, i).add_done_callback(lambda f: print("done %d" % f.result() + chr(10), end="", flush=True))
+{ENDS[end]}
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert run.stderr == ""
+    assert sorted(run.stdout.split()) == sorted(["done", "0", "done", "1", "done", "2", "done", "3"])
+
+
+@pytest.mark.needs("kills")
+def test_ctrl_c_at_the_end_of_the_program_waits_for_nothing(mp: Context) -> None:
+    code = f"""
+import allcores, os, signal, time
+executor = allcores.get_context({mp.name!r}).Executor(1)
+future = executor.submit(time.sleep, 1000)
+raise KeyboardInterrupt
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert "KeyboardInterrupt" in run.stderr
