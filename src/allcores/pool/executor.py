@@ -142,8 +142,7 @@ class Executor(concurrent.futures.Executor):
         if star and sized:
             items = list(items)
         kind = partial(MapIterator, star=star, eager=sized and buffersize is None)
-        results: Any = self._pool._imap(fn, items, chunksize, True, options, kind)
-        return _results(results, end)
+        return _results(self._pool._begin_imap(kind, fn, items, chunksize, True, options), end)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls. Those that were submitted are finished, and then the workers end.
@@ -232,6 +231,7 @@ class MapIterator(IMapIterator):
     def cancel(self) -> None:
         """What has not begun never runs; who asks for more gets ``CancelledError``."""
         self.given_up = True
+        self.part()
         if self in self.engine.maps:
             self.abandon(concurrent.futures.CancelledError())
             self.pending.difference_update(self.engine.take_back(self.engine.numbers_of(self)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from allcores import codec
 from allcores.base import check_call
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from allcores.pool.crew import Crew, Known
 
 __all__ = ("Pool",)
+
+T = TypeVar("T", bound=IMapIterator)
 
 _open_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
@@ -312,20 +314,24 @@ class Pool(Submitting):
         return result
 
     def _imap(
+        self, func: Callable[..., Any], items: Iterable[Any], size: int | None, ordered: bool, options: Options
+    ) -> IMapIterator | Accompanied:
+        results = self._begin_imap(IMapIterator, func, items, size, ordered, options)
+        return results if results.beside is None else Accompanied(results)
+
+    def _begin_imap(
         self,
+        kind: Callable[..., T],
         func: Callable[..., Any],
         items: Iterable[Any],
         size: int | None,
         ordered: bool,
         options: Options,
-        kind: Callable[..., IMapIterator] = IMapIterator,
-    ) -> IMapIterator | Accompanied:
+    ) -> T:
         chunks = self._chunks(list(items) if isinstance(items, list) else items, size, _MOST_OF_IMAP)
         results = kind(self._engine, self._learn(func, options), chunks, ordered, options).begin()
         self._imaps.add(results)
-        if results.beside is None:
-            return results
-        return Accompanied(results)
+        return results
 
     def _chunks(self, items: Iterable[Any], size: int | None, most: int) -> Chunker:
         if self._closed:
