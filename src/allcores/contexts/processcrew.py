@@ -118,6 +118,7 @@ class ProcessCrew:
                 if not self._over:
                     self._start()
                     self._missing -= 1
+
     def drop(self, tasks: list[int]) -> list[int]:
         return self._tasks.drop(tasks)
 
