@@ -48,6 +48,8 @@ EXAMPLES: list[Exception] = [
     errors.ExecutorWorkerDied(17, -9, None, "'item'"),
     errors.ExecutorBroken("the initializer raised"),
     errors.PoolTerminated("too late"),
+    errors.CheckpointError("run.db", "is damaged"),
+    errors.CheckpointMismatch("run.db", "the function is another one now"),
     errors.RemoteTraceback("Traceback ..."),
     errors.TimeoutError("not in time"),
     errors.BufferTooShort(b"the bytes"),

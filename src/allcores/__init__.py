@@ -18,6 +18,8 @@ _LAZY = {
     **dict.fromkeys(
         (
             "BufferTooShort",
+            "CheckpointError",
+            "CheckpointMismatch",
             "ConsumerDied",
             "DeadlockError",
             "ExecutorBroken",

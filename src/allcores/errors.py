@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = (
     "BlockedThread",
     "BufferTooShort",
+    "CheckpointError",
+    "CheckpointMismatch",
     "ConsumerDied",
     "DeadlockError",
     "ExecutorBroken",
@@ -298,6 +300,36 @@ class DeadlockError(RuntimeError):
 
 class InitializerFailed(RuntimeError):
     """The pool's initializer raised, or its workers keep dying in it: the pool cannot work. The error is the cause."""
+
+
+class CheckpointError(RuntimeError):
+    """The file of a call with ``checkpoint=`` cannot be used: in use, damaged, no checkpoint, or not to be written.
+
+    Attributes:
+        path: the file.
+        why: what is wrong with it.
+    """
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path = path
+        self.why = why
+        super().__init__(self._describe())
+
+    def _describe(self) -> str:
+        return f"the checkpoint {self.path!r} {self.why}"
+
+    def __reduce__(self) -> tuple[type[CheckpointError], tuple[str, str]]:
+        return type(self), (self.path, self.why)
+
+
+class CheckpointMismatch(CheckpointError):
+    """The file of a call with ``checkpoint=`` has the results of another call: function or items have changed."""
+
+    def _describe(self) -> str:
+        return (
+            f"the checkpoint {self.path!r} has the results of another call: {self.why}; go back to what it was, give "
+            "another name, or remove the file to begin anew"
+        )
 
 
 class PoolTerminated(RuntimeError):

@@ -32,6 +32,7 @@ class ProcessCrew:
 
     local = False
     alone = True
+    immediate = False
 
     def __init__(self, plan: Plan) -> None:
         self.size = n = plan.processes

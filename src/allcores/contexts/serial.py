@@ -231,6 +231,8 @@ class SerialContext(Context):
 class _Crew(LocalCrew):
     """Nobody but the caller: a task is run when it is submitted, its answer waits to be received."""
 
+    immediate = True
+
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
         self.size = plan.processes

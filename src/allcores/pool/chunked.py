@@ -24,7 +24,7 @@ __all__ = ("ChunkTask", "Chunked")
 class ChunkTask:
     """One chunk on its way, and which items of the input it is."""
 
-    __slots__ = ("deaths", "items", "job", "parts", "start", "taken", "told")
+    __slots__ = ("deaths", "found", "handed", "items", "job", "parts", "start", "taken", "told")
 
     def __init__(self, job: Chunked, start: int, items: list[Any], deaths: int = 0) -> None:
         self.job = job
@@ -32,7 +32,8 @@ class ChunkTask:
         self.items = items
         self.deaths = deaths  # in its only item
         self.taken = False  # its results have been asked for
-        self.told = False  # to what goes along with the job
+        self.told = self.handed = False  # to what goes along with the job, and by it
+        self.found: list[Any] | None = None  # its results, of an earlier run
         self.parts: list[ChunkTask] | None = None  # into which it was cut, and that are not sent yet
 
     def chunk_done(self, results: list[Any], errors: list[tuple[int, BaseException]], ns: int) -> None:
@@ -44,7 +45,11 @@ class ChunkTask:
             self._give_back(done)
         for i, error in errors:
             self._note(i, error)
-        self._finish(results, dict(errors))
+        self._finish(results, dict(errors), ns)
+
+    def succeed(self, results: list[Any]) -> None:
+        """Its results were known, no worker has seen it."""
+        self._finish(results, {})
 
     def _give_back(self, done: int) -> None:
         """Its items were slower than those before: what the worker has not begun is cut anew."""
@@ -90,9 +95,13 @@ class ChunkTask:
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
 
-    def _finish(self, results: list[Any], errors: dict[int, BaseException]) -> None:
-        if self.job.beside is not None:
-            self.job.beside.finished(self, len(results), len(errors))
+    def _finish(self, results: list[Any], errors: dict[int, BaseException], ns: int = 0) -> None:
+        beside = self.job.beside
+        if beside is None or not beside.finished(self, results, errors, ns):
+            self.hand_over(results, errors)
+
+    def hand_over(self, results: list[Any], errors: dict[int, BaseException]) -> None:
+        """To the job, and so to whoever waits. Can be done twice."""
         self.job.chunk_done(self, results, errors)
         self.job.pending.discard(self)
 
@@ -130,12 +139,15 @@ class Chunked:
     at a time.
     """
 
+    lazy = False  # fed as results are asked for
+
     def __init__(self, engine: Engine, known: Known, chunks: Chunker, star: bool, options: Options) -> None:
         self.engine = engine
         self.options = options
         self.call = known.call | Mode.CHUNK | (Mode.STAR if star else 0) | (Mode.ORDERS if options.travels else 0)
         if chunks.fixed is None:
             self.call |= Mode.PART
+        self._func = known.func
         self.chunks = chunks
         self.repeats = None if engine.crew.local else repeats_in(chunks.sequence)
         self.beside: Beside | None = None
@@ -151,23 +163,29 @@ class Chunked:
 
     def accompany(self) -> None:
         """Have what was asked for go along. Before the first chunk is sent."""
-        if self.options.progress is not False:
+        if self.options.progress is not False or self.options.checkpoint is not None:
             from allcores.pool.beside import Beside
 
-            self.beside = Beside(self)
+            self.beside = Beside(self, self._func, bool(self.call & Mode.STAR))
 
-    def part(self) -> None:
-        """What goes along ends. Not under the seat. Can be called twice."""
-        if self.beside is not None:
-            self.beside.close()
+    def part(self) -> bool:
+        """What goes along ends. False: not yet, another thread is at it; then it proceeds. Not under the seat."""
+        if self.beside is None:
+            return True
+        self.beside.close()
+        return self.beside.closed
 
     def part_soon(self) -> None:
-        """Likewise, from anywhere."""
+        """Likewise, from anywhere, and nobody asks for more."""
         if self.beside is not None:
+            self.exhausted = True
             self.engine.outside(self.beside.close)
 
     def send(self, task: ChunkTask) -> None:
         try:
+            if task.found is not None:
+                self.engine.succeed_later(task, task.found)
+                return
             payload: Any = task.items if self.repeats is None else self.repeats.replace(task.items)
             if self.call & Mode.ORDERS:
                 payload = self.options.orders(task.start), payload
@@ -203,17 +221,22 @@ class Chunked:
                 if task is None:
                     return
                 self.send(task)
+                if self.beside is not None:
+                    self.beside.sent()
         except BaseException as error:  # the caller's iterator raised: after the results before it
             self._input_error, self.exhausted = error, True
             if is_ctrl_c(error):
                 raise
 
     def _from_input(self) -> ChunkTask | None:
-        chunk = None if self.exhausted else self.chunks.next()
+        if self.exhausted:
+            return None
+        chunk = self.chunks.next() if self.beside is None else self.beside.next(self.chunks)
         if chunk is None:
             self.exhausted = True
             return None
-        task = ChunkTask(self, *chunk)
+        task = ChunkTask(self, *chunk[:2])
+        task.found = chunk[2] if len(chunk) > 2 else None
         self.pending.add(task)
         return task
 
@@ -229,6 +252,12 @@ class Chunked:
             self.rests.remove(rest)
             self.pending.discard(rest)
         return task
+
+    def fail_input(self, error: BaseException) -> None:
+        """No more of the input: it fails, after the results before it."""
+        if self._input_error is None:
+            self._input_error = error
+        self.exhausted = True
 
     def ahead(self) -> int:
         """Chunks that are done and not asked for."""

@@ -80,9 +80,19 @@ class Chunker:
             return self._size
         return min(self._size, max(1, ((self._left or 0) + beside) // (2 * self._workers)))
 
-    def next(self) -> tuple[int, list[Any]] | None:
-        """The index of its first item, and the next chunk; None at the end of the input."""
-        size = self.size()
+    @property
+    def position(self) -> int:
+        """Index of the item that comes next."""
+        return self._next
+
+    def next(self, most: int | None = None, exactly: int | None = None) -> tuple[int, list[Any]] | None:
+        """The index of its first item, and the next chunk; None at the end of the input.
+
+        Args:
+            most: no more items than this.
+            exactly: so many, whatever their time was; fewer only where the input ends or raises.
+        """
+        size = exactly or (self.size() if most is None else min(self.size(), most))
         start = self._next
         chunk = self._pull(size) if self.sequence is None else list(self.sequence[start : start + size])
         if not chunk:

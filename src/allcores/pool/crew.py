@@ -89,6 +89,8 @@ class Crew(Protocol):
     patience: int
     # Whether a task has the generators of random numbers of its process for itself.
     alone: bool
+    # Whether a task is done when it has been sent.
+    immediate: bool
 
     def learn(self, func: Callable[..., Any]) -> Known:
         """Make the function known to the workers. Raises UnpicklableError where it cannot travel."""
@@ -149,6 +151,7 @@ class LocalCrew:
     local = True
     patience = 0
     alone = True
+    immediate = False
 
     def __init__(self, plan: Plan) -> None:
         if plan.devices is not None:

@@ -72,7 +72,7 @@ class Engine:
         """Send a task; ``task`` gets its answer by ``succeed``, ``fail``, ``chunk_done`` or ``died``. Its number."""
         number = next(self._count)
         if not number % _BETWEEN_LOOKS and 0 not in self._seat:
-            self._take_in()
+            self.take_in()
         self._tasks[number] = task
         try:
             if self.broken is not None:
@@ -88,6 +88,12 @@ class Engine:
         number = next(self._count)
         self._tasks[number] = task
         self.post((number, Outcome.ERROR, error), packed=False)
+
+    def succeed_later(self, task: Any, value: Any) -> None:
+        """A task that need not be sent, since its answer is known."""
+        number = next(self._count)
+        self._tasks[number] = task
+        self.post((number, Outcome.VALUE, value))
 
     def give_up(self, job: Any) -> None:
         """Ctrl-C broke off the call that made the job, and nobody else can ask for it: its workers become free."""
@@ -117,7 +123,7 @@ class Engine:
         else:
             action()
 
-    def _take_in(self) -> None:
+    def take_in(self) -> None:
         """Take in what has come. Callbacks are for who waits: the caller may hold a lock that they want."""
         me = threading.get_ident()
         try:
@@ -231,7 +237,7 @@ class Engine:
         """Likewise, from a thread that must run nothing of the user's: what there is of that, a driver does."""
         self._inbox.append(message)
         self.crew.wake()
-        self._take_in()
+        self.take_in()
         if self._later or self._told != self._shown:
             self.drive(Later(self))
 
@@ -334,6 +340,11 @@ class Engine:
                 driver = threading.Thread(target=self._drive, name="allcores-pool-driver", daemon=True)
                 driver.start()
                 self._driver = driver
+
+    def drive_once(self, job: Waitable) -> None:
+        """Likewise, of a job that is named again and again."""
+        if job not in self._background:
+            self.drive(job)
 
     def _drive(self) -> None:
         while True:

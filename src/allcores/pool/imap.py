@@ -28,6 +28,8 @@ class IMapIterator(Chunked):
     ahead of the consumer, however long the input.
     """
 
+    lazy = True
+
     def __init__(
         self, engine: Engine, known: Known, chunks: Chunker, ordered: bool, options: Options, star: bool = False
     ) -> None:

@@ -228,7 +228,8 @@ class MapResult(AsyncResult, Chunked):
         if not self.exhausted or self.pending:
             return
         self.repeats = None
-        self.part()
+        if not self.part():
+            return
         if not self._forgotten:
             self._forgotten = True
             self.engine.crew.forget(self._known)
