@@ -46,6 +46,9 @@ _LEAST_WORK = 10
 # A batch is at most so many times as large as the one before: the first may have been quick by chance.
 _GROWTH = 8
 
+# Seconds after which workers that nobody uses end; as long as joblib's own.
+_IDLE = 300.0
+
 Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
 
 
@@ -264,7 +267,7 @@ class _Turn:
 
 def _make(shape: tuple[int, int | None]) -> Pool:
     n_jobs, threads = shape
-    return get_context().Pool(n_jobs, threads_per_worker=threads)
+    return get_context().Pool(n_jobs, threads_per_worker=threads, idle_timeout=_IDLE)
 
 
 _pools = KeptPools(_make)

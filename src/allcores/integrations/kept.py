@@ -38,7 +38,9 @@ class KeptPools:
                 self._drop(pool)
                 pool = None
             if pool is None:
-                self._end_idle()
+                for idle in self._take_idle():
+                    idle.close()
+                    idle.join()  # its workers may serve the next pool of theirs
                 pool = self._pools[shape] = self._make(shape)
             self._users[id(pool)] = self._users.get(id(pool), 0) + 1
             return pool
@@ -64,15 +66,16 @@ class KeptPools:
     def shutdown(self) -> None:
         """End the workers of all pools that are idle."""
         with self._lock:
-            self._end_idle()
+            for pool in self._take_idle():
+                pool.terminate()
 
     def _drop(self, pool: Pool) -> None:
         for shape, kept in list(self._pools.items()):
             if kept is pool:
                 del self._pools[shape]
 
-    def _end_idle(self) -> None:
-        for shape, pool in list(self._pools.items()):
-            if id(pool) not in self._users:
-                del self._pools[shape]
-                pool.terminate()
+    def _take_idle(self) -> list[Pool]:
+        idle = {shape: pool for shape, pool in self._pools.items() if id(pool) not in self._users}
+        for shape in idle:
+            del self._pools[shape]
+        return list(idle.values())
