@@ -73,6 +73,10 @@ CASES = (
     Case("value_alone", "Value locked `+= 1` against `v += 1`, one process; each", "value", 100_000, "ns"),
     Case("value_two", "Value locked `+= 1` against `v += 1`, two processes; each", "value", 100_000, "ns"),
     Case("array_set", "Array item set", "array", 100_000, "ns"),
+    Case("parallel_call", "`joblib.Parallel(n_jobs=2)` of one call, workers hot", "parallel", 100, "ms"),
+    Case("parallel_many", "`joblib.Parallel(n_jobs=2)` of 10,000 no-ops; each", "parallel", 10_000, "µs"),
+    Case("grid_search", "`GridSearchCV(n_jobs=2)` of logistic regressions; each candidate", "parallel", 40, "ms"),
+    Case("forest", "`RandomForestClassifier(n_jobs=2).fit`; each tree", "parallel", 40, "ms"),
 )
 
 _POOL = "Pool(2): create, map two, leave: forkserver / spawn (warm template may be used)"
@@ -116,6 +120,8 @@ ROWS = (
     Row("value_alone", _VALUE, 4.0),
     Row("value_two", _VALUE, 3.0),
     Row("array_set", "Array item set", 4.0),
+    Row("parallel_call", "`Parallel(n_jobs=2)` single-call latency", 1e-3, absolute=True, baseline="joblib"),
+    *(Row(case, "", baseline="joblib") for case in ("parallel_many", "grid_search", "forest")),
 )
 
 

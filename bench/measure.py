@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from bench import work
+from bench import measure_joblib, work
 from bench.peers import create
 
 # Repeats inside one sample where one takes only milliseconds, their median being the sample; and the seconds
@@ -360,4 +360,5 @@ MEASURES: dict[str, Callable[[Any, int], float | Beside]] = {
     "value_alone": value_alone,
     "value_two": value_two,
     "array_set": statement("array", "x[3] = 7"),
+    **measure_joblib.MEASURES,
 }

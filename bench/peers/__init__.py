@@ -79,6 +79,7 @@ PEERS = (
     _standard("spawn"),
     Peer("concurrent.futures", "concurrent.futures", "futures:Standard", sizes=_FEWER, note=_ONE_BY_ONE),
     Peer("joblib", "joblib", "joblib:Joblib", "joblib", note=_KEPT),
+    Peer("joblib (threading)", "joblib", "joblib:Joblib", "joblib", arguments=("threading",), only=("parallel",)),
     Peer("loky", "loky", "futures:Loky", "loky", sizes=_FEWER, note=_ONE_BY_ONE),
     Peer("mpire", "mpire", "mpire:Mpire", "mpire"),
     Peer("pebble", "pebble", "pebble:Pebble", "pebble", sizes=_FEWER, note=_ONE_BY_ONE),

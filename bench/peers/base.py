@@ -14,6 +14,7 @@ A peer offers an operation by having its method; a missing one is not an error:
     lock(), array()
     shared_array(length), shared_part(array, start, stop)      float64 that all processes see, and a part of it
     ends                                                       the function of `bench.work` that looks at such a thing
+    parallel()                  context manager: joblib's backend within it
     value(), adder              a shared int, and the function of `bench.work` that adds to it safely
 """
 

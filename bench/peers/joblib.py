@@ -12,8 +12,9 @@ from bench.peers.base import Implementation
 class Joblib(Implementation):
     """`Parallel(n_jobs=2)`; kept open by `with` where the workers are to be hot."""
 
-    def __init__(self) -> None:
+    def __init__(self, backend: str = "loky") -> None:
         self.joblib = import_module("joblib")
+        self.backend = backend
         self.noop = self.joblib.delayed(work.noop)
 
     def classic(self, size: int) -> int:
@@ -34,6 +35,10 @@ class Joblib(Implementation):
 
     def map(self, parallel: Any, count: int) -> list[Any]:
         return list(parallel(self.noop(i) for i in range(count)))
+
+    def parallel(self) -> AbstractContextManager[Any]:
+        config: AbstractContextManager[Any] = self.joblib.parallel_config(backend=self.backend)
+        return config
 
     array_workers = workers
 

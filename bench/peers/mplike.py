@@ -103,6 +103,11 @@ class Allcores(MpLike):
     adder = staticmethod(work.add_atomic)
     ends = staticmethod(work.ends_of_shared)
 
+    def parallel(self) -> AbstractContextManager[Any]:
+        import_module("allcores.integrations.joblib")
+        config: AbstractContextManager[Any] = import_module("joblib").parallel_config(backend="allcores")
+        return config
+
     def shared_array(self, length: int) -> Any:
         array = self.mp.SharedArray(length)
         array[0], array[-1] = 1.0, 2.0
