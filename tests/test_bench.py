@@ -101,7 +101,8 @@ GROUPS = {
     "shared": "^shared_",
     "locks": "^lock|^value|^array",
     "joblib": "^parallel",
-    "scikit-learn on joblib": "^grid|^forest",
+    "grid search on joblib": "^grid",
+    "forest on joblib": "^forest",
 }
 
 
