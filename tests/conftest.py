@@ -27,6 +27,9 @@ GRACE = 5.0
 GIVE_UP = 100.0
 PR_SET_CHILD_SUBREAPER = 36
 
+# What this process imports in the course of its tests is not to bring a new template, with a descriptor of its own.
+os.environ["ALLCORES_PRELOAD"] = "0"
+
 stderr_key = pytest.StashKey[int]()
 
 

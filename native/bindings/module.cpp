@@ -324,6 +324,7 @@ NB_MODULE(_native, m) {
     bind_pipe(m);
     bind_several(m);
     bind_workers(m);
+    bind_title(m);
 }
 
 }  // namespace allcores::bindings

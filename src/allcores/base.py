@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from allcores import _native, codec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ("BaseProcess", "check_call", "current_process", "here", "parent_process", "running")
+__all__ = ("BaseProcess", "check_call", "current_process", "here", "parent_process", "running", "titled")
 
 # Of each thread: the Thread object of ours that runs in it, as ``thread``.
 running = threading.local()
@@ -156,6 +157,13 @@ def become(process: BaseProcess, parent: Any) -> None:
     process.__dict__.update(_pid=os.getpid(), _mailbox=None, _sentinel=None, _reaping=threading.Lock(), _outcome=None)
     _current, _parent = process, parent
     _native.set_name(process.name)
+    _native.set_title(titled(process.name))
+
+
+def titled(name: str) -> str:
+    """What ``ps`` is to show for a process of this name: whose it is, too. ``top`` shows the first 15 letters."""
+    script = os.path.basename(sys.argv[0]) if sys.argv else ""
+    return f"{name} of {script}" if script not in ("", "-c") else f"{name} of python"
 
 
 def current_process() -> Any:

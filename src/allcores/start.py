@@ -10,19 +10,16 @@ import os
 import signal
 import socket
 import struct
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 from allcores import _native, segment
+from allcores.spawn import READY, first_word, spawn_template
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ("StartRequest", "end_parked", "park", "send_signal", "stop_template", "template_pid")
-
-# File descriptors of the template and of every child: the segment, and the socket to the template.
-SEGMENT_FD, CONTROL_FD, FIRST_FREE_FD = 3, 4, 6  # 5: lastwords.py
 
 START, SIGNAL, FORKED, PARK, END_PARKED = 1, 2, 3, 4, 5
 # Verb, running number, pid or count of descriptors, signal number or mailbox or bytes, pool or 0, shape or 0. The
@@ -46,6 +43,7 @@ class _Link:
         self.pid: int | None = None
         self.owner = os.getpid()
         self.requests = itertools.count(1)
+        self.has_forked = False  # by the user: those count on this template to hear of their death
         self.lost = False  # a template was killed: the next one settles what it left
 
 
@@ -131,12 +129,12 @@ class StartRequest:
                 if fds or pid <= 0:
                     _native.unpin(self._where[0])
 
-    def end_parked(self, sock: socket.socket) -> None:
-        """Ask for the end of the parked instead, and wait for it."""
+    def end_parked(self, sock: socket.socket) -> int:
+        """Ask for the end of the parked instead, and wait for it. How many processes of any kind are left."""
         self._socket = sock
         self._number = _next_number()
         sock.send(REQUEST.pack(END_PARKED, self._number, 0, 0, 0, 0))
-        self._answer()
+        return self._answer()[0]
 
     def _send(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -261,6 +259,38 @@ def _forget_template() -> None:
     _link.lost = True
 
 
+def renew(names: list[str], deadline: float) -> frozenset[str] | None:
+    """Have a template in the place of this one that has imported these modules. The parked end.
+
+    Args:
+        names: of modules.
+        deadline: on the monotonic clock: if it is not ready by then, this template stays.
+
+    Returns:
+        The packages that are not to be tried again; nothing if all is well. None: not now, it has children.
+    """
+    with _link.lock:
+        if _link.socket is None or _link.pid is None or _link.owner != os.getpid() or _link.has_forked:
+            return None
+        if StartRequest(0).end_parked(_link.socket):
+            return None
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            pid = spawn_template(theirs.fileno(), _link.lost, names)
+        told = b""
+        try:
+            told = first_word(ours, deadline)
+            if told == READY:
+                # Ctrl-C between any two: one of them is this program's template, and the other is ended.
+                ours, pid, _link.socket, _link.pid = _link.socket, _link.pid, ours, pid
+        finally:
+            ours.close()
+            if pid != _link.pid:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+        return frozenset() if told == READY else frozenset(told.decode().split() or names)
+
+
 def _is_open(fd: int) -> bool:
     try:
         os.fstat(fd)
@@ -280,46 +310,11 @@ def _connected() -> socket.socket:
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
-                _link.pid = _spawn_template(theirs.fileno())
+                _link.pid = spawn_template(theirs.fileno(), _link.lost)
         except OSError as error:
             raise _no_room(error.errno or 0) from error
         _link.socket = ours
     return _link.socket
-
-
-def _spawn_template(control: int) -> int:
-    code = (
-        f"import sys; sys.path[:] = {sys.path!r}; "
-        f"from allcores.template import serve; serve({os.getpid()}, {'numpy' in sys.modules!r}, {_link.lost!r})"
-    )
-    # Past the two it is given, the template inherits nothing that is not meant for everybody: Python's descriptors
-    # close on exec. Copies first: were the socket 3 itself, giving it the segment would close it.
-    high: list[int] = []
-    try:
-        high += [_high_copy(_native.segment_fd())]
-        high += [_high_copy(control)]
-        actions = [(os.POSIX_SPAWN_DUP2, high[0], SEGMENT_FD), (os.POSIX_SPAWN_DUP2, high[1], CONTROL_FD)]
-        argv = [sys.executable, *_interpreter_flags(), "-c", code]
-        # Ctrl-C goes to all processes of the terminal: held back until the template ignores it.
-        return os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions, setsigmask=[signal.SIGINT])
-    finally:
-        for fd in high:
-            os.close(fd)
-
-
-def _high_copy(fd: int) -> int:
-    import fcntl
-
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_FD)
-
-
-def _interpreter_flags() -> list[str]:
-    if not (sys.warnoptions or sys._xoptions or any(sys.flags)):
-        return []
-    from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
-
-    flags: list[str] = _args_from_interpreter_flags()
-    return flags
 
 
 def template_died(pid: int | None) -> None:
@@ -370,4 +365,8 @@ def _forked() -> None:
             _link.socket.send(REQUEST.pack(FORKED, 0, os.getpid(), 0, 0, 0), socket.MSG_DONTWAIT)
 
 
-os.register_at_fork(after_in_child=_forked)
+def _has_forked() -> None:
+    _link.has_forked = True
+
+
+os.register_at_fork(after_in_parent=_has_forked, after_in_child=_forked)

@@ -25,17 +25,15 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from allcores import _native, lastwords, limits
 from allcores.deaths import Death, OomWatch
 from allcores.lot import Lot
+from allcores.spawn import CONTROL_FD, FIRST_FREE_FD, SEGMENT_FD
 from allcores.start import (
-    CONTROL_FD,
     DIED,
     END_PARKED,
-    FIRST_FREE_FD,
     FORKED,
     JOB,
     PARK,
     REPLY,
     REQUEST,
-    SEGMENT_FD,
     SIGNAL,
     START,
     STARTING,
@@ -160,7 +158,7 @@ class _Template:
             self.park(self.children[client], argument)
         elif verb == END_PARKED:
             self.end_parked(self.lot.all_of(client))
-            _reply(sock, asked, 0)
+            _reply(sock, asked, len(self.children))
 
     def serve_start(self, sock: socket.socket, client: int, standard: int, job: _Job) -> None:
         while True:
@@ -291,19 +289,25 @@ class _Template:
         os._exit(0)
 
 
-def serve(main_pid: int, with_numpy: bool, take_over: bool) -> NoReturn:
+def serve(main_pid: int, with_numpy: bool, take_over: bool, names: list[str]) -> NoReturn:
     """Be the template of the process ``main_pid``. Never returns.
 
     Args:
         main_pid: whose end is the template's own, and of all that it has forked.
         with_numpy: import NumPy, once here instead of once in every worker.
         take_over: a template before this one was killed, and its children with it: settle their deaths.
+        names: modules to import, likewise, and to say when they are there.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     os.closerange(lastwords.FD, os.sysconf("SC_OPEN_MAX"))
     for fd in (SEGMENT_FD, CONTROL_FD):
         os.set_inheritable(fd, False)
+    _native.set_title("allcores-template")
+    if names:
+        from allcores.imported import import_all
+
+        import_all(CONTROL_FD, names)
     _native.attach(fd=SEGMENT_FD, worker=False)
     if take_over:
         for pid in _native.dead_pids(all=True):

@@ -138,6 +138,7 @@ def wait_for_job() -> int:
         os.dup2(nothing, target)
     os.close(nothing)
     lastwords.begin_anew()
+    _native.set_title(base.titled("allcores-parked"))
     _native.rest(True)
     mailbox, fds = start.park(private_bytes())
     _native.rest(False)

@@ -7,7 +7,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, process, start
+from allcores import _native, preload, process, start
 from allcores.contexts.stored import StoredFunctions
 from allcores.pool import worker
 from allcores.pool.crew import Outcome
@@ -39,6 +39,7 @@ class ProcessCrew:
         self._pid = os.getpid()
         # Without an initializer, workers that die when they start are killed from outside: that may happen often.
         self.patience = n if plan.initializer is not None else max(100, n)
+        self.in_parts = plan.max_memory is not None
         self._tasks, self._answers, self._news = Queue(), Queue(), Queue()
         self._shape = plan.shape
         self._output = Output(plan.forward_output == "named") if plan.forward_output else None
@@ -57,6 +58,7 @@ class ProcessCrew:
         self.forget = self._functions.forget
         self.send = self._tasks.send_task if plan.idle_timeout is None else self._send_and_see
         self.receive_into = self._answers.receive_into
+        preload.prepare()
         try:
             for _ in range(n):
                 self._start()

@@ -145,7 +145,7 @@ class Chunked:
         self.engine = engine
         self.options = options
         self.call = known.call | Mode.CHUNK | (Mode.STAR if star else 0) | (Mode.ORDERS if options.travels else 0)
-        if chunks.fixed is None:
+        if chunks.fixed is None or engine.crew.in_parts:
             self.call |= Mode.PART
         self._func = known.func
         self.chunks = chunks

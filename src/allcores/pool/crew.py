@@ -87,6 +87,9 @@ class Crew(Protocol):
     local: bool
     # So many workers in succession may die before one has begun; the next means that it is no accident.
     patience: int
+    # Whether a worker may have to leave in the middle of a chunk, of any size: then it ends it early, and its rest is
+    # cut anew.
+    in_parts: bool
     # Whether a task has the generators of random numbers of its process for itself.
     alone: bool
     # Whether a task is done when it has been sent.
@@ -150,6 +153,7 @@ class LocalCrew:
 
     local = True
     patience = 0
+    in_parts = False
     alone = True
     immediate = False
 

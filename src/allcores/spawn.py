@@ -1,0 +1,79 @@
+"""How the template process is spawned: a fresh interpreter with two descriptors, and nothing else of this process."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from allcores import _native
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+__all__ = ("CONTROL_FD", "FIRST_FREE_FD", "READY", "SEGMENT_FD", "first_word", "spawn_template")
+
+# File descriptors of the template and of every child: the segment, and the socket to the template.
+SEGMENT_FD, CONTROL_FD, FIRST_FREE_FD = 3, 4, 6  # 5: lastwords.py
+
+# What a template says that has imported all that it was to; else the packages that it cannot be forked with.
+READY = b"ready"
+_MOST = 4096
+
+
+def spawn_template(control: int, take_over: bool, names: Sequence[str] = ()) -> int:
+    """Start a template, which imports while this process goes on. Its pid.
+
+    Args:
+        control: its end of the socket between it and this process.
+        take_over: it settles what a template before it has left.
+        names: modules that it is to import before it says READY; without any, it says nothing.
+    """
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}; from allcores.template import serve; "
+        f"serve({os.getpid()}, {'numpy' in sys.modules!r}, {take_over!r}, {list(names)!r})"
+    )
+    # Past the two it is given, the template inherits nothing that is not meant for everybody: Python's descriptors
+    # close on exec. Copies first: were the socket 3 itself, giving it the segment would close it.
+    high: list[int] = []
+    try:
+        high += [_high_copy(_native.segment_fd())]
+        high += [_high_copy(control)]
+        actions = [(os.POSIX_SPAWN_DUP2, high[0], SEGMENT_FD), (os.POSIX_SPAWN_DUP2, high[1], CONTROL_FD)]
+        argv = [sys.executable, *_interpreter_flags(), "-c", code]
+        # Ctrl-C goes to all processes of the terminal: held back until the template ignores it.
+        return os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions, setsigmask=[signal.SIGINT])
+    finally:
+        for fd in high:
+            os.close(fd)
+
+
+def _high_copy(fd: int) -> int:
+    import fcntl
+
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_FD)
+
+
+def _interpreter_flags() -> list[str]:
+    if not (sys.warnoptions or sys._xoptions or any(sys.flags)):
+        return []
+    from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
+
+    flags: list[str] = _args_from_interpreter_flags()
+    return flags
+
+
+def first_word(sock: socket.socket, deadline: float) -> bytes:
+    """What a template says before it serves; nothing if it ended, or has not spoken by the deadline."""
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    if not poller.poll(max(deadline - time.monotonic(), 0) * 1000):
+        return b""
+    try:
+        return sock.recv(_MOST)
+    except ConnectionResetError:
+        return b""

@@ -1,0 +1,38 @@
+"""What `ps` and `top` show for the processes of a program."""
+
+import os
+import sys
+
+import psutil
+import pytest
+
+from allcores import start
+
+from . import jobs
+from .kit import Context
+
+
+@pytest.mark.needs("kills")
+def test_who_is_who(mp: Context) -> None:
+    script = os.path.basename(sys.argv[0])
+    process = mp.Process(target=mp.Event().wait, name="a friend")
+    process.start()
+    template = psutil.Process(start.template_pid())
+    with mp.Pool(2) as pool:
+        pool.map(jobs.together, [(mp.Barrier(2), int)] * 2, chunksize=1)
+        shown = {title(child) for child in template.children()}
+        names = {worker.name for worker in mp.active_children()}
+    assert shown == {f"{name} of {script}" for name in names}
+    assert len(names) == 3
+    assert title(template) == "allcores-template"
+    process.kill()
+    process.join()
+    assert [title(child) for child in template.children()] == [f"allcores-parked of {script}"] * 2
+
+
+def title(process: psutil.Process) -> str:
+    with open(f"/proc/{process.pid}/comm") as f:
+        short = f.read().rstrip("\n")
+    whole = " ".join(process.cmdline()).rstrip()
+    assert whole.encode()[:15].decode(errors="ignore").startswith(short)
+    return whole
