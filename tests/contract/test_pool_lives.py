@@ -38,10 +38,11 @@ def test_the_results_are_the_same(mp: Context, how: dict[str, Any]) -> None:
 
 
 @pytest.mark.needs("kills")
-def test_a_worker_above_max_memory_is_replaced_between_tasks(mp: Context) -> None:
-    """Each item keeps 32 MiB: after the third or fourth, a fresh worker has the next."""
+@pytest.mark.parametrize("chunksize", [1, 12])
+def test_a_worker_above_max_memory_is_replaced_between_items(mp: Context, chunksize: int) -> None:
+    """Each item keeps 32 MiB: after the third or fourth, a fresh worker has the next, or the rest of the chunk."""
     with mp.Pool(1, max_memory=128 * MIB) as pool:
-        done = pool.map(jobs.hoard, [32 * MIB] * 12, chunksize=1)
+        done = pool.map(jobs.hoard, [32 * MIB] * 12, chunksize=chunksize)
     times = Counter(pid for pid, _ in done)
     assert len(times) > 2
     assert max(times.values()) <= 4
