@@ -7,6 +7,8 @@ from allcores import start
 
 start.prepare()
 
+import sys
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from allcores import connection, process
@@ -44,8 +46,23 @@ class ProcessContext(Context):
     def _crew(self, plan: Plan) -> ProcessCrew:
         return ProcessCrew(plan)
 
+    @property  # type: ignore[misc] # read-only, which for object is not
+    def __class__(self) -> type:
+        """What ``isinstance`` asks beside the type: a context of ``multiprocessing`` too, where anybody knows of those.
+
+        torch's ``DataLoader(multiprocessing_context=...)`` takes no other. To inherit would be to import them always.
+        """
+        return _of_both() if "multiprocessing.context" in sys.modules else type(self)
+
     def current_process(self) -> Any:
         return current_process()
 
     def active_children(self) -> list[Any]:
         return list(process.active_children())
+
+
+@cache
+def _of_both() -> type:
+    """A class for ``isinstance`` to find both in; nothing is one of it."""
+    theirs = sys.modules["multiprocessing.context"].BaseContext
+    return type(ProcessContext.__name__, (ProcessContext, theirs), {"__module__": __name__})

@@ -29,6 +29,11 @@ class Submitting:
 
         return executor.submit(self, fn, args, kwargs)  # type: ignore[arg-type] # Pool inherits this
 
+    @property
+    def _max_workers(self) -> int:
+        """By this name dask asks an executor how many calls to send at a time."""
+        return self._crew.size  # type: ignore[attr-defined,no-any-return] # Pool inherits this
+
     def executor(self, **options: Unpack[MapOptions]) -> Executor:
         """The pool as a ``concurrent.futures.Executor``, whose calls have these options.
 
