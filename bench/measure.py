@@ -343,7 +343,6 @@ MEASURES: dict[str, Callable[[Any, int], float | Beside]] = {
     "apply_async": hot("apply_async"),
     "imap": hot("imap"),
     "map": hot("map", REPEATS),
-    "map_shown": hot("map_shown"),
     "queue_pingpong": queue_pingpong,
     "queue_ints": queue_ints,
     "queue_arrays_warm": queue_arrays(warm=True),

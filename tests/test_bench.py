@@ -93,7 +93,7 @@ def test_only_the_file_of_a_peer_imports_its_library() -> None:
 
 GROUPS = {
     "programs": "classic|pool_(warm|cold)",
-    "tasks": "^(apply|apply_async|imap|map|map_shown)$",
+    "tasks": "^(apply|apply_async|imap|map)$",
     "small": "^queue_(ping|ints)|^dicts",
     "arrays": "^queue_arrays",
     "memory": "^queue_peak",

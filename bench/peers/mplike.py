@@ -50,10 +50,6 @@ class MpLike(WithProcesses):
     def map(self, pool: Any, count: int) -> list[Any]:
         return list(pool.map(work.noop, range(count)))
 
-    def map_shown(self, pool: Any, count: int) -> list[Any]:
-        # The recipe that is found everywhere; with the chunk size that it leaves at 1.
-        return list(import_module("tqdm").tqdm(pool.imap(work.noop, range(count)), total=count))
-
     array_workers = workers
 
     def map_arrays(self, pool: Any, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
@@ -106,9 +102,6 @@ class Allcores(MpLike):
     module = "allcores"
     adder = staticmethod(work.add_atomic)
     ends = staticmethod(work.ends_of_shared)
-
-    def map_shown(self, pool: Any, count: int) -> list[Any]:
-        return list(pool.map(work.noop, range(count), progress=True))
 
     def parallel(self) -> AbstractContextManager[Any]:
         import_module("allcores.integrations.joblib")

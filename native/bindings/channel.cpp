@@ -46,15 +46,20 @@ public:
         return decode(m);
     }
 
-    void send(u64 a, u64 b, nb::handle object, u8 flags) {
+    // How many bytes of blocks the message takes, of a task; 0 if it fits into its cell.
+    u64 send(u64 a, u64 b, nb::handle object, u8 flags) {
         Message m;
         encode(object, m);
+        const bool heavy = flags == kIsTask && m.root != 0;
+        if (heavy) weigh(m);
+        const u64 bytes = heavy ? m.a : 0;
         m.a = a;
         m.b = b;
         m.flags = flags;
         sent_ += bytes_of(m);
         if ((flags & kAnswersTask) != 0) note_task_ended(a);  // before the pool can know of it
         put_message(m, kNever);
+        return bytes;
     }
 
     nb::object receive(nb::handle timeout) {
@@ -234,8 +239,8 @@ PyObject* channel_send(PyObject* self, PyObject* const* args, Py_ssize_t n, u64 
     if (n < 3 || n > 4) PyErr_SetString(PyExc_TypeError, "send() takes two numbers, an object, and flags");
     if (PyErr_Occurred() != nullptr) return nullptr;
     return as_slot([&] {
-        self_of(self).send(a, b, args[2], static_cast<u8>(flags));
-        return Py_NewRef(Py_None);
+        const u64 bytes = self_of(self).send(a, b, args[2], static_cast<u8>(flags));
+        return bytes == 0 ? Py_NewRef(Py_None) : PyLong_FromUnsignedLongLong(bytes);
     }, nullptr);
 }
 PyObject* channel_send_any(PyObject* self, PyObject* const* args, Py_ssize_t n) { return channel_send(self, args, n, 0); }

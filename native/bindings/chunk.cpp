@@ -66,7 +66,7 @@ nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record, b
     const i64 spent = now_ns() - start;
     if (me != nullptr) {
         me->item.store(kAnswering, std::memory_order_relaxed);
-        add(me->done.items, static_cast<u64>(n) - 1);  // its answer counts one
+        add(me->done.items, static_cast<u64>(PyList_GET_SIZE(results.ptr())) - 1);  // its answer counts one
     }
     STEP("task.computed");
     return nb::make_tuple(results, errors, spent);

@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 
     from allcores.reducers import Shared
 
-__all__ = ("blame", "describe", "dumps_kept", "dumps_message", "handle_of", "pack_error", "short_repr", "unpack_error")
+__all__ = (
+    "blame",
+    "describe",
+    "dumps_kept",
+    "dumps_message",
+    "handle_of",
+    "pack_error",
+    "short_repr",
+    "unpack_error",
+    "why_not",
+)
 
 # Smaller buffers cost more as a block of their own than as a copy inside the pickle.
 LEAST_BUFFER = 4096
@@ -126,6 +136,34 @@ def blame(obj: object, path: str = "") -> str:
         obj: the object.
         path: where it is itself, in what cannot be pickled as a whole.
     """
+    below, part = _part_to_blame(obj)
+    return f" (the part to blame: {path}{below}, {short_repr(part)})" if path or below else ""
+
+
+def why_not(obj: object, what: str) -> UnpicklableError | None:
+    """The error that says which part of an object cannot travel; None if all of it can.
+
+    Args:
+        obj: the object.
+        what: what it is to the user: ``item 3 of the input``.
+    """
+    try:
+        _dumps_with(obj, pinned=False, light=False)
+    except Exception as error:  # noqa: BLE001 - whatever its reducer raises
+        path, part = _part_to_blame(obj)
+        kind = type(part)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        why = UnpicklableError(
+            f"{what}{path and ': '}{path}: {name} cannot be sent to another process: {error}; it is {short_repr(part)}"
+        )
+        why.__cause__ = error
+        return why
+    return None
+
+
+def _part_to_blame(obj: object) -> tuple[str, object]:
+    """The path to the innermost part that cannot be pickled, and it."""
+    path = ""
     seen: set[int] = set()
     while id(obj) not in seen:
         seen.add(id(obj))
@@ -137,7 +175,7 @@ def blame(obj: object, path: str = "") -> str:
                 break
         else:
             break
-    return f" (the part to blame: {path}, {short_repr(obj)})" if path else ""
+    return path, obj
 
 
 def _parts(obj: object) -> list[tuple[str, object]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING, Any
 
 from allcores import codec
+from allcores.errors import UnpicklableError
 from allcores.pool.crew import Mode
 from allcores.pool.engine import is_ctrl_c
 from allcores.pool.repeated import repeats_in
+from allcores.pool.weight import weight_of
 
 if TYPE_CHECKING:
     from allcores.deaths import Death
@@ -24,17 +27,23 @@ __all__ = ("ChunkTask", "Chunked")
 class ChunkTask:
     """One chunk on its way, and which items of the input it is."""
 
-    __slots__ = ("deaths", "found", "handed", "items", "job", "parts", "start", "taken", "told")
+    __slots__ = ("deaths", "found", "handed", "items", "job", "nbytes", "parts", "start", "taken", "told")
 
     def __init__(self, job: Chunked, start: int, items: list[Any], deaths: int = 0) -> None:
         self.job = job
         self.start = start
         self.items = items
         self.deaths = deaths  # in its only item
+        self.nbytes = 0  # on its way, about; once it is done, of its results
         self.taken = False  # its results have been asked for
         self.told = self.handed = False  # to what goes along with the job, and by it
         self.found: list[Any] | None = None  # its results, of an earlier run
         self.parts: list[ChunkTask] | None = None  # into which it was cut, and that are not sent yet
+
+    def sent(self, nbytes: int) -> None:
+        """It is on its way, in so many bytes."""
+        self.nbytes = max(nbytes, self.nbytes)
+        self.job.chunks.weighed(len(self.items), nbytes)
 
     def chunk_done(self, results: list[Any], errors: list[tuple[int, BaseException]], ns: int) -> None:
         done = len(results)
@@ -59,6 +68,7 @@ class ChunkTask:
             if rest.items and rest not in self.job.rests:
                 self.job.pending.add(rest)
                 self.job.rests.append(rest)
+        self.items = self.items[:done]
 
     def fail(self, error: BaseException) -> None:
         """The chunk or its answer could not be carried: of several items one is to blame, so each goes alone."""
@@ -153,10 +163,9 @@ class Chunked:
         self.beside: Beside | None = None
         self.window = 2 * engine.crew.size + 1
         self.pending: set[ChunkTask] = set()
-        self.rests: list[
-            ChunkTask
-        ] = []  # of the pending those that are to be cut and sent, of chunks that took too long
+        self.rests: list[ChunkTask] = []  # of chunks that took too long: pending, to be cut and sent
         self.exhausted = self.given_up = False
+        self.unsendable = False  # the first item already
         self._input_error: BaseException | None = None
         self._feeder: dict[int, int] = {}  # at 0: the thread that feeds
         self._again = self._inside = False
@@ -191,9 +200,21 @@ class Chunked:
                 payload = self.options.orders(task.start), payload
             self.engine.submit(task, self.call, payload)
         except BaseException as error:  # an item that cannot travel
-            self.engine.fail_later(task, error)
+            self._refused(task, error)
             if is_ctrl_c(error):
                 raise
+
+    def _refused(self, task: ChunkTask, error: BaseException) -> None:
+        """It could not be sent. If that is the first item, none is tried: the work cannot be begun at all."""
+        first = task.start == 0 and self.chunks.position == len(task.items) and self.options.errors == "raise"
+        if isinstance(error, UnpicklableError) and (first or len(task.items) == 1):
+            why = codec.why_not(task.items[0], f"item {task.start} of the input")
+            error = error if why is None else why
+            if first and why is not None:
+                self._input_error, self.exhausted, self.unsendable = error, True, True
+                self.pending.discard(task)
+                return
+        self.engine.fail_later(task, error)
 
     def proceed(self) -> None:
         """Send what the window has room for. If another thread is at it, that one does."""
@@ -216,8 +237,8 @@ class Chunked:
             self.pending.difference_update(self.rests)
             self.rests.clear()
         try:
-            while self.ahead() + len(self.pending) - len(self.rests) < window:
-                task = self._from_rests() if self.rests else self._from_input()
+            while self.ahead() + len(self.pending) - len(self.rests) < window and self.is_light(window):
+                task = self._from_rests() if self.rests else self._from_input(window)
                 if task is None:
                     return
                 self.send(task)
@@ -228,8 +249,19 @@ class Chunked:
             if is_ctrl_c(error):
                 raise
 
-    def _from_input(self) -> ChunkTask | None:
+    def is_light(self, window: float) -> bool:
+        """Whether what is on its way, and what waits to be asked for, has bytes to spare for another chunk."""
+        most = self.options.max_bytes
+        if most is None or window == math.inf:
+            return True
+        there = sum(task.nbytes for task in list(self.pending)) + self.bytes_ahead()
+        return there + self.chunks.next_bytes() <= most or (len(self.pending) == len(self.rests) and self.is_short())
+
+    def _from_input(self, window: float) -> ChunkTask | None:
         if self.exhausted:
+            return None
+        most = self.chunks.allowed = None if window == math.inf else self.items_allowed()
+        if most is not None and most < self.chunks.size() and (most <= 0 or self.pending):
             return None
         chunk = self.chunks.next() if self.beside is None else self.beside.next(self.chunks)
         if chunk is None:
@@ -237,6 +269,8 @@ class Chunked:
             return None
         task = ChunkTask(self, *chunk[:2])
         task.found = chunk[2] if len(chunk) > 2 else None
+        if self.options.max_bytes is not None:
+            task.nbytes = weight_of(task.items)
         self.pending.add(task)
         return task
 
@@ -262,6 +296,18 @@ class Chunked:
     def ahead(self) -> int:
         """Chunks that are done and not asked for."""
         return 0
+
+    def bytes_ahead(self) -> int:
+        """The bytes of their results, about."""
+        return 0
+
+    def is_short(self) -> bool:
+        """Whether somebody waits for a result that is not there."""
+        return True
+
+    def items_allowed(self) -> int | None:
+        """How many items may be drawn now; None for any number."""
+        return None
 
     def fed(self) -> None:
         """Called after feeding: perhaps all is done."""

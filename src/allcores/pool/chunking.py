@@ -7,9 +7,13 @@ from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
 from allcores.pool.engine import is_ctrl_c
+from allcores.pool.options import NO_OPTIONS
+from allcores.pool.weight import weight_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from allcores.pool.options import Options
 
 __all__ = ("Chunker",)
 
@@ -17,6 +21,8 @@ __all__ = ("Chunker",)
 _AIM_NS = 1_000_000
 # One fast item says little about the next: sizes grow by steps.
 _GROWTH = 8
+# Without a limit of bytes: what a core copies in about the time that a chunk is to take, a few times over.
+_MOST_BYTES = 8 << 20
 
 
 class Chunker:
@@ -28,9 +34,12 @@ class Chunker:
             together.
         size: a fixed chunk size instead of the measured one.
         most: no chunk is larger.
+        options: of the call; ``max_bytes`` and ``buffersize`` make chunks smaller.
     """
 
-    def __init__(self, items: Iterable[Any], workers: int, size: int | None, most: int) -> None:
+    def __init__(
+        self, items: Iterable[Any], workers: int, size: int | None, most: int, options: Options = NO_OPTIONS
+    ) -> None:
         self.sequence = items if isinstance(items, list | tuple | range) else None
         self._items = iter(items)
         self.sized = isinstance(items, Sized)
@@ -39,23 +48,55 @@ class Chunker:
         self._workers = workers
         self.fixed = size
         self._most = most
+        # Where bytes or items on the way are limited, each worker is to have some of them.
+        self._weighs = options.max_bytes is not None
+        self._most_bytes = _MOST_BYTES if options.max_bytes is None else options.max_bytes // (workers + 1)
+        self._item_bytes = 0.0
+        self._buffered = options.buffersize
+        self._held: list[Any] = []  # drawn, and too heavy for the chunk that was cut then
         self._size = 1
         self._ns = self._items_of_ns = 0.0
-        self._next = 0
+        self.position = 0  # index of the item that comes next
+        self.allowed: int | None = None  # so many items may be drawn now
         self._error: BaseException | None = None
 
-    def _pull(self, size: int) -> list[Any]:
+    def _pull(self, size: int, light: bool) -> list[Any]:
         """The next items of the iterator. If it raises in the middle, what came before still counts; then the error."""
-        if self._error is not None:
+        if self._error is not None and not self._held:
             raise self._error
         chunk: list[Any] = []
         try:
-            chunk.extend(itertools.islice(self._items, size))
+            if light:
+                self._pull_light(chunk, size)
+            else:
+                chunk.extend(itertools.islice(itertools.chain(self._take_held(), self._items), size))
         except BaseException as error:
             if not chunk or is_ctrl_c(error):
                 raise
             self._error = error
         return chunk
+
+    def _pull_light(self, chunk: list[Any], size: int) -> None:
+        """Likewise, no more than may be on the way at a time, and no other beside one that is heavier than that."""
+        weight = 0
+        while len(chunk) < size:
+            if not self._held:
+                self._held.extend(itertools.islice(self._items, 1))
+            if not self._held:
+                return
+            weight += weight_of(self._held[0])
+            if chunk and weight > self._most_bytes:
+                return
+            chunk.append(self._held.pop())
+
+    def _take_held(self) -> Iterator[Any]:
+        while self._held:
+            yield self._held.pop()
+
+    @property
+    def drawn(self) -> int:
+        """How many items were drawn from the input."""
+        return self.position + len(self._held)
 
     def measured(self, items: int, ns: int) -> None:
         """Learn that a chunk of so many items took so many nanoseconds of a worker.
@@ -68,6 +109,14 @@ class Chunker:
         per_item = max(ns / items, self._ns / self._items_of_ns, 1)
         self._size = max(1, min(int(_AIM_NS / per_item), self._size * _GROWTH, self._most))
 
+    def next_bytes(self) -> float:
+        """About what the next chunk comes to: the part of a worker, or a single item that is more than that."""
+        return max(self._most_bytes, self._item_bytes, weight_of(self._held[0]) if self._held else 0)
+
+    def weighed(self, items: int, nbytes: int) -> None:
+        """Learn that a chunk of so many items took so many bytes on its way."""
+        self._item_bytes = max(nbytes / items, self._item_bytes / 2)
+
     def size(self, beside: int = 0) -> int:
         """How many items are to go into the next chunk.
 
@@ -76,14 +125,14 @@ class Chunker:
         """
         if self.fixed is not None:
             return self.fixed
+        size = self._size
+        if self._item_bytes * size > self._most_bytes:
+            size = max(1, int(self._most_bytes / self._item_bytes))
+        if self._buffered is not None:
+            size = min(size, max(1, self._buffered // (2 * self._workers)))
         if self._left is None and not beside:
-            return self._size
-        return min(self._size, max(1, ((self._left or 0) + beside) // (2 * self._workers)))
-
-    @property
-    def position(self) -> int:
-        """Index of the item that comes next."""
-        return self._next
+            return size
+        return min(size, max(1, ((self._left or 0) + beside) // (2 * self._workers)))
 
     def next(self, most: int | None = None, exactly: int | None = None) -> tuple[int, list[Any]] | None:
         """The index of its first item, and the next chunk; None at the end of the input.
@@ -92,12 +141,15 @@ class Chunker:
             most: no more items than this.
             exactly: so many, whatever their time was; fewer only where the input ends or raises.
         """
-        size = exactly or (self.size() if most is None else min(self.size(), most))
-        start = self._next
-        chunk = self._pull(size) if self.sequence is None else list(self.sequence[start : start + size])
+        size = exactly or min(limit for limit in (self.size(), most, self.allowed) if limit is not None)
+        start = self.position
+        if self.sequence is not None and not self._weighs:
+            chunk = list(self.sequence[start : start + size])
+        else:
+            chunk = self._pull(size, self._weighs and exactly is None and self.fixed is None)
         if not chunk:
             return None
-        self._next += len(chunk)
+        self.position += len(chunk)
         if self._left is not None:
             self._left = max(self._left - len(chunk), 0)
         return start, chunk

@@ -103,8 +103,11 @@ class Crew(Protocol):
         """One result of the function has come: the counterpart of one ``learn``."""
         ...
 
-    def send(self, task: int, call: int, payload: Any, /) -> None:
-        """Hand a task to whichever worker is free first. Never blocks for a worker."""
+    def send(self, task: int, call: int, payload: Any, /) -> int | None:
+        """Hand a task to whichever worker is free first. Never blocks for a worker.
+
+        Returns how many bytes it takes on its way; None if they are few.
+        """
         ...
 
     def begin(self, engine: weakref.ref[Engine]) -> None:

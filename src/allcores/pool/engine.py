@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from allcores import codec
 from allcores.deaths import Death
 from allcores.errors import InitializerFailed, PoolTerminated, UnpicklableError, WouldBlockForever
-from allcores.pool.crew import Outcome
+from allcores.pool.crew import Mode, Outcome
 from allcores.pool.unasked import Unasked
 from allcores.pool.waiting import Idle, Later, Posted, deadline_after, left_until
 from allcores.start import STARTING
@@ -77,7 +77,8 @@ class Engine:
         try:
             if self.broken is not None:
                 raise self.broken
-            self.crew.send(number, call, payload)
+            if (nbytes := self.crew.send(number, call, payload)) is not None and call & Mode.CHUNK:
+                task.sent(nbytes)
         except BaseException:
             self._tasks.pop(number, None)
             raise
@@ -371,8 +372,7 @@ class Engine:
 
 # In the info of a message: the body is an exception as it is.
 _UNPACKED = 1 << 61
-# Who only submits, and never waits, takes in what has come once in so many tasks: a look that finds nothing costs as
-# much as half a task, and what has come keeps its memory.
+# Who only submits takes in what has come, and keeps memory, once in so many tasks: a look costs half as much as a task.
 _BETWEEN_LOOKS = 256
 
 

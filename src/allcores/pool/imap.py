@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from allcores.errors import PoolTerminated
 from allcores.pool.chunked import Chunked, ChunkTask
 from allcores.pool.waiting import deadline_after, left_until
+from allcores.pool.weight import weight_of
 
 if TYPE_CHECKING:
     from allcores.pool.chunking import Chunker
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from allcores.pool.options import Options
 
 __all__ = ("IMapIterator",)
+
+# A late result lets others go so many items ahead of it, and about so many bytes of results.
+_FAR = 1024
+_FAR_BYTES = 32 << 20
 
 
 class IMapIterator(Chunked):
@@ -40,6 +45,10 @@ class IMapIterator(Chunked):
         self._next = 0  # index of the first item not yet in _current
         self._current: deque[Any] = deque()
         self._errors: dict[int, BaseException] = {}  # by how many of _current are left when it is its turn
+        self._refills = options.buffersize is not None  # with each result that is taken
+        self._taken = 0  # items whose results are or were in _current
+        self._result_bytes = 0  # of one, about
+        self._short = False  # somebody waits for a result that is not there
         self._one_at_a_time = threading.RLock()
         self.ready_ = False
         # Not at the last result: nobody need ask for that one. Its chunks keep it alive while they are out.
@@ -48,10 +57,30 @@ class IMapIterator(Chunked):
     def begin(self) -> Self:
         self.accompany()
         self.proceed()
+        if self.unsendable:
+            assert self._input_error is not None
+            self.part()
+            raise self._input_error
         return self
 
     def ahead(self) -> int:
+        """Where the result that is waited for is late, the others go on without it: further, and not without end."""
+        far = self.chunks.drawn - self._taken
+        if self._short and self._ordered and far < _FAR and far * self._result_bytes < _FAR_BYTES:
+            return 0
         return len(self._waiting)
+
+    def bytes_ahead(self) -> int:
+        """Of results that wait, and of those that are to come if they are like the last."""
+        waiting = sum(task.nbytes for _, _, task in list(self._waiting.values()))
+        return waiting + self._result_bytes * sum(len(task.items) for task in list(self.pending))
+
+    def is_short(self) -> bool:
+        return self._short or not self._waiting
+
+    def items_allowed(self) -> int | None:
+        most = self.options.buffersize
+        return None if most is None else most - (self.chunks.drawn - self._taken + len(self._current))
 
     def finish(self, whatever_length: bool) -> None:
         """The pool is closing: submit the rest now, or cut an input of unknown length, which may be endless."""
@@ -65,6 +94,9 @@ class IMapIterator(Chunked):
         self.engine.tell()
 
     def chunk_done(self, task: ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
+        self._result_bytes = weight_of(results[0])
+        task.nbytes = self._result_bytes * len(results)
+        self.chunks.weighed(len(results), task.nbytes)
         if not task.taken:  # else told twice
             self._waiting[task.start] = (results, errors, task)
         self.ready_ = True
@@ -81,10 +113,12 @@ class IMapIterator(Chunked):
             return False
         results, errors, task = self._waiting[start]
         current, errors = deque(results), {len(results) - i: e for i, e in errors.items()}
-        after = start + len(results)
+        after, taken = start + len(results), self._taken + len(results)
         self._current = current
         self._errors = errors
         self._next = after
+        self._taken = taken
+        self._short = False
         self._last = start
         task.taken = True
         self._waiting.pop(start, None)
@@ -106,6 +140,8 @@ class IMapIterator(Chunked):
                     return self._pop()
                 if self.exhausted and not self.pending:
                     self._end()
+                self._short = True
+                self.proceed()
                 if not self.engine.wait(self, left_until(deadline)):
                     from allcores.errors import TimeoutError
 
@@ -114,6 +150,8 @@ class IMapIterator(Chunked):
     def _pop(self) -> Any:
         error = self._errors.get(len(self._current))
         result = self._current.popleft()
+        if self._refills:
+            self.proceed()
         if isinstance(error, StopIteration):  # raised from here it would end the loop in silence
             raise RuntimeError("the job raised StopIteration") from error
         if error is not None:
@@ -131,7 +169,7 @@ class IMapIterator(Chunked):
 
     def __next__(self) -> Any:
         with self._one_at_a_time:
-            if self._current and not self._errors:
+            if self._current and not self._errors and not self._refills:
                 return self._current.popleft()
         return self.next()
 

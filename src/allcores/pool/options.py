@@ -41,9 +41,7 @@ class MapOptions(CallOptions, total=False):
     max_bytes: int | None
     """So many bytes of items on their way at a time, about; by default what the window of chunks comes to."""
     checkpoint: str | os.PathLike[str] | None
-    """A file that keeps what is done: the same call after a crash does only what is missing; items that failed run
-    again. CheckpointMismatch if function or items have changed, CheckpointError if the file is in use or damaged. Read
-    like pickles: only files of your own. What a crash loses is work of some 10 ms, besides what was running."""
+    """A file that keeps what is done: the same call after a crash does only what is missing."""
 
 
 class IMapOptions(MapOptions, total=False):

@@ -290,7 +290,7 @@ class Pool(Submitting):
         options: Options,
         callbacks: tuple[Any, Any] | None = None,
     ) -> MapResult:
-        chunks = self._chunks(items, size, _MOST_OF_MAP)
+        chunks = self._chunks(items, size, _MOST_OF_MAP, options)
         return MapResult(self._engine, self._learn(func, options), chunks, star, options, callbacks)
 
     def _map_async(
@@ -328,16 +328,16 @@ class Pool(Submitting):
         ordered: bool,
         options: Options,
     ) -> T:
-        chunks = self._chunks(list(items) if isinstance(items, list) else items, size, _MOST_OF_IMAP)
+        chunks = self._chunks(list(items) if isinstance(items, list) else items, size, _MOST_OF_IMAP, options)
         results = kind(self._engine, self._learn(func, options), chunks, ordered, options).begin()
         self._imaps.add(results)
         return results
 
-    def _chunks(self, items: Iterable[Any], size: int | None, most: int) -> Chunker:
+    def _chunks(self, items: Iterable[Any], size: int | None, most: int, options: Options) -> Chunker:
         if self._closed:
             self._check_open()
         _check_items(items, size)
-        return Chunker(items, self._crew.size, size, most)
+        return Chunker(items, self._crew.size, size, most, options)
 
 
 _SEED_IN_THREADS = (

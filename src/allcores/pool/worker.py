@@ -177,6 +177,7 @@ def _answer(answers: Queue, task: int, info: int, body: Any) -> None:
 def _answer_in_parts(answers: Queue, task: int, info: int, body: Any, error: Exception) -> None:
     """Of a chunk, only the results that cannot travel become errors."""
     if info & 0xFF != Outcome.CHUNK:
+        error = codec.why_not(body, "the result") or error
         answers.send(task, Outcome.ERROR, codec.pack_error(error), _native.ANSWERS_TASK)
         return
     results, errors = body
@@ -185,5 +186,5 @@ def _answer_in_parts(answers: Queue, task: int, info: int, body: Any, error: Exc
             codec.dumps_kept(result)
         except Exception as why:  # noqa: BLE001 - likewise
             results[i] = None
-            errors.append((i, codec.pack_error(why)))
+            errors.append((i, codec.pack_error(codec.why_not(result, "the result") or why)))
     answers.send(task, info, (results, errors), _native.ANSWERS_TASK)
