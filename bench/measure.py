@@ -91,6 +91,21 @@ def pool_warm(peer: Any, size: int) -> float:
     return median([seconds(peer.pool) for _ in range(size)])
 
 
+def pool_again(peer: Any, size: int) -> float:
+    """Like pool_warm, but who keeps workers for a later pool in a way of his own may do so."""
+    peer.again()
+    return median([seconds(peer.again) for _ in range(size)])
+
+
+def pool_recycled(peer: Any, size: int) -> float:
+    peer.pool()
+    start = perf_counter()
+    results = peer.recycling(size)
+    spent = perf_counter() - start
+    check(results, list(range(size)))
+    return spent / size
+
+
 def hot(method: str, repeats: int = 1) -> Callable[[Any, int], float]:
     """Tasks to two workers that are up: once small to warm, then `repeats` times in full."""
 
@@ -339,6 +354,8 @@ MEASURES: dict[str, Callable[[Any, int], float | Beside]] = {
     "classic_warm": classic_warm,
     "pool_warm": pool_warm,
     "pool_cold": pool_cold,
+    "pool_again": pool_again,
+    "pool_recycled": pool_recycled,
     "apply": hot("apply"),
     "apply_async": hot("apply_async"),
     "imap": hot("imap"),

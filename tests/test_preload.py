@@ -1,4 +1,4 @@
-"""Large packages that the program has imported: its template has them too, and whatever their import does is harmless."""
+"""Large packages of the program: its template imports them too, once, and whatever their import does is harmless."""
 
 import os
 import subprocess

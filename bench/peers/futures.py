@@ -24,6 +24,8 @@ class Standard(Implementation):
         with self.executor(max_workers=2) as executor:
             list(executor.map(work.noop, (1, 2)))
 
+    again = pool
+
     def workers(self) -> AbstractContextManager[Any]:
         executor: AbstractContextManager[Any] = self.executor(max_workers=2)
         return executor
@@ -56,6 +58,9 @@ class Loky(Standard):
 
     def classic(self, size: int) -> int:
         return sum(self.loky.get_reusable_executor(max_workers=2).map(work.classic, (size, size)))
+
+    def again(self) -> None:
+        list(self.loky.get_reusable_executor(max_workers=2).map(work.noop, (1, 2)))
 
     def workers(self) -> AbstractContextManager[Any]:
         return nullcontext(self.loky.get_reusable_executor(max_workers=2))

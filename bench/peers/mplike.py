@@ -33,6 +33,12 @@ class MpLike(WithProcesses):
         with self.mp.Pool(2) as pool:
             pool.map(work.noop, (1, 2))
 
+    again = pool
+
+    def recycling(self, count: int) -> list[Any]:
+        with self.mp.Pool(2, maxtasksperchild=5) as pool:
+            return list(pool.map(work.noop, range(count), chunksize=1))
+
     def workers(self) -> AbstractContextManager[Any]:
         pool: AbstractContextManager[Any] = self.mp.Pool(2)
         return pool
