@@ -325,6 +325,7 @@ def serve(main_pid: int, with_numpy: bool, take_over: bool, names: list[str]) ->
     import resource  # noqa: F401 - likewise
 
     import allcores.child
+    import allcores.pool.plan  # what comes with a worker's job
     import allcores.pool.worker  # noqa: F401
 
     template.run()
