@@ -20,6 +20,8 @@ RANK = {
     "byvalue": 1,
     "lastwords": 1,
     "seeds": 1,
+    "failure": 2,
+    "family": 1,
     "reducers": 2,
     "queuestate": 2,
     "arrayparts": 3,

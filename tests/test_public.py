@@ -52,6 +52,7 @@ EXAMPLES: list[Exception] = [
     errors.CheckpointMismatch("run.db", "the function is another one now"),
     errors.RemoteTraceback("Traceback ..."),
     errors.TimeoutError("not in time"),
+    errors.TaskTimeout(0.5, 0.6, 7, "'item'", 17, 2),
     errors.BufferTooShort(b"the bytes"),
 ]
 
@@ -77,6 +78,7 @@ def test_parents_are_what_existing_code_catches() -> None:
 
     assert issubclass(allcores.TimeoutError, multiprocessing.TimeoutError)
     assert issubclass(allcores.TimeoutError, TimeoutError)
+    assert issubclass(allcores.TaskTimeout, allcores.TimeoutError)
     assert issubclass(allcores.BufferTooShort, multiprocessing.BufferTooShort)
     for error in (allcores.ExecutorWorkerDied, allcores.ExecutorBroken):
         assert issubclass(error, concurrent.futures.process.BrokenProcessPool)

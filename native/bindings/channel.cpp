@@ -312,28 +312,6 @@ void bind_channel(nb::module_& m) {
         .def_prop_ro("max_bytes", &PyChannel::max_bytes)
         .def_prop_ro("closed", &PyChannel::closed)
         .def_prop_ro("offset", &PyChannel::offset);
-
-    // The pool worker's record in the segment: where its death is to be reported.
-    m.def("set_crew", [](u64 offset) { core().seg.participant(core().seg.me).crew.store(offset); }, nb::arg("offset"));
-    // Ctrl-C broke off the only call that waited for the task: true if the worker is at it, and now finds it given up.
-    m.def("give_up_task", [](u32 pid, const nb::list& numbers) {
-        const Segment& seg = core().seg;
-        const Slot slot = slot_of(seg, pid);
-        if (slot == 0) return false;
-        Participant& p = seg.participant(slot);
-        const u64 task = p.task.load();
-        if (PySequence_Contains(numbers.ptr(), nb::int_(task).ptr()) != 1) return false;
-        p.given_up.store(task);
-        return true;
-    }, nb::arg("pid"), nb::arg("numbers"));
-    m.def("is_given_up", [] { return core().seg.participant(core().seg.me).is_given_up(); });
-    // Between the jobs of two pools: it works for nobody, and waits outside of the segment.
-    m.def("rest", [](bool resting) {
-        Participant& p = core().seg.participant(core().seg.me);
-        for (auto* word : {&p.task, &p.crew, &p.given_up}) word->store(0);
-        core().seg.set_runnable(!resting);
-    }, nb::arg("resting"));
-    m.def("set_task", [](u64 task) { core().seg.participant(core().seg.me).task.store(task); }, nb::arg("task"));
 }
 
 }  // namespace allcores::bindings

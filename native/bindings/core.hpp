@@ -159,6 +159,7 @@ void bind_shared(nb::module_& m);
 void bind_memory(nb::module_& m);
 void bind_fields(nb::module_& m);
 void bind_chunk(nb::module_& m);
+void bind_record(nb::module_& m);
 void bind_statistics(nb::module_& m);
 void bind_pipe(nb::module_& m);
 void bind_several(nb::module_& m);

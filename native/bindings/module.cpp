@@ -320,6 +320,7 @@ NB_MODULE(_native, m) {
     bind_memory(m);
     bind_fields(m);
     bind_chunk(m);
+    bind_record(m);
     bind_statistics(m);
     bind_pipe(m);
     bind_several(m);

@@ -18,6 +18,26 @@ if TYPE_CHECKING:
     class TimeoutError(multiprocessing.TimeoutError, builtins.TimeoutError):
         """A result was not there in time. Nothing is cancelled: the work goes on."""
 
+    class TaskTimeout(TimeoutError):
+        """See ``failure.py``."""
+
+        timeout: float
+        index: int | None
+        item: str
+        pid: int | None
+        seconds: float
+        attempts: int
+
+        def __init__(
+            self,
+            timeout: float,
+            seconds: float,
+            index: int | None = None,
+            item: str = "",
+            pid: int | None = None,
+            attempts: int = 1,
+        ) -> None: ...
+
     class BufferTooShort(multiprocessing.BufferTooShort):
         """What was received does not fit into the buffer; the bytes are ``args[0]``."""
 
@@ -37,6 +57,7 @@ __all__ = (
     "OwnerDied",
     "PoolTerminated",
     "RemoteTraceback",
+    "TaskTimeout",
     "TimeoutError",
     "UnpicklableError",
     "UsageError",
@@ -52,6 +73,7 @@ _LAZY = {
         ("multiprocessing TimeoutError", "builtins TimeoutError"),
         "A result was not there in time. Nothing is cancelled: the work goes on.",
     ),
+    "TaskTimeout": (("allcores.failure _TaskTimeout", "allcores.errors TimeoutError"), ""),
     "BufferTooShort": (
         ("multiprocessing BufferTooShort",),
         "What was received does not fit into the buffer; the bytes are ``args[0]``.",
@@ -74,6 +96,7 @@ def __getattr__(name: str) -> type[Exception]:
 
     named, doc = _LAZY[name]
     parents = tuple(getattr(importlib.import_module(m), n) for m, n in (each.split() for each in named))
+    doc = doc or parents[0].__doc__
     # Of two threads that ask first, one makes the class.
     found: type[Exception] = globals().setdefault(name, type(name, parents, {"__doc__": doc, "__module__": __name__}))
     return found
@@ -143,7 +166,7 @@ class WorkerDied(RuntimeError):
         oom: whether it was probably the out-of-memory killer: its cgroup's count of victims rose.
         stderr: the last lines that it wrote to ``sys.stderr``, and of a crash (SIGSEGV and its kin) the Python
             traceback. Not what C code wrote to descriptor 2 by itself.
-        attempts: how many workers have died in this call: more than 1 with ``retries``.
+        attempts: how often it was tried: more than 1 with ``retries``.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ("StartRequest", "end_parked", "park", "send_signal", "stop_template", "template_pid")
 
-START, SIGNAL, FORKED, PARK, END_PARKED = 1, 2, 3, 4, 5
+START, SIGNAL, FORKED, PARK, END_PARKED, FAMILY = 1, 2, 3, 4, 5, 6
 # Verb, running number, pid or count of descriptors, signal number or mailbox or bytes, pool or 0, shape or 0. The
 # number of the START names that life of a process: one that is parked and begins anew is another, with the same pid.
 REQUEST = struct.Struct("<BIiQQQ")
@@ -234,6 +234,14 @@ def end_parked() -> None:
         request = StartRequest(0)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             request.end_parked(_link.socket)
+
+
+def end_family(pid: int, life: int) -> None:
+    """Kill a child of the template, and all processes that it has started: by it, and by whatever else they used."""
+    with _link.lock:
+        if _link.socket is not None:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                _link.socket.send(REQUEST.pack(FAMILY, life, pid, 0, 0, 0))
 
 
 def adopt_link(control: int) -> None:

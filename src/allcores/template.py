@@ -24,11 +24,13 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from allcores import _native, lastwords, limits
 from allcores.deaths import Death, OomWatch
+from allcores.family import end_family
 from allcores.lot import Lot
 from allcores.spawn import CONTROL_FD, FIRST_FREE_FD, SEGMENT_FD
 from allcores.start import (
     DIED,
     END_PARKED,
+    FAMILY,
     FORKED,
     JOB,
     PARK,
@@ -152,6 +154,8 @@ class _Template:
             child = self.children.get(number)
             if child is not None and child.life == asked:
                 os.kill(number, argument)
+        elif verb == FAMILY:
+            end_family(self.family_of(number, asked))
         elif verb == FORKED:
             self.watch_fork(number)
         elif verb == PARK:
@@ -265,6 +269,14 @@ class _Template:
                 os.close(pidfd)
 
             self.watch(pidfd, ended)
+
+    def family_of(self, pid: int, life: int) -> list[int]:
+        """The child, and those that it has started by the template, and those that they have."""
+        child = self.children.get(pid)
+        family = [pid] if child is not None and child.life == life else []
+        for each in family:
+            family += [child.pid for child in self.children.values() if child.parent == each]
+        return family
 
     def forget(self, fd: int) -> None:
         if self.actions.pop(fd, None) is not None:

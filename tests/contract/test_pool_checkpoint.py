@@ -144,8 +144,7 @@ def test_items_that_failed_run_again(mp: Context, method: str, file: Path) -> No
         return result
 
     with mp.Pool(2) as pool:
-        with pytest.raises(LookupError):
-            METHODS[method](pool, sometimes, range(N), checkpoint=file)
+        METHODS[method](pool, sometimes, range(N), checkpoint=file, errors="skip")
         first = job.items()
         broken.value = 0
         assert METHODS[method](pool, sometimes, range(N), checkpoint=file) == SQUARES

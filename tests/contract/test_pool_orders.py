@@ -10,10 +10,11 @@ from .kit import PATIENCE, Context
 SQUARES = [x * x for x in range(100)]
 
 
+OPTIONS: list[dict[str, Any]] = [{"timeout": PATIENCE}, {"timeout": PATIENCE, "retries": 1, "errors": "return"}]
+
+
 @pytest.mark.parametrize("chunksize", [None, 1, 7])
-@pytest.mark.parametrize(
-    "options", [{"seed": 3}, {"timeout": PATIENCE}, {"timeout": PATIENCE, "seed": 0, "retries": 1}]
-)
+@pytest.mark.parametrize("options", OPTIONS)
 def test_orders_on_every_method(mp: Context, options: dict[str, Any], chunksize: int | None) -> None:
     pool: Any
     with mp.Pool(2) as pool:
@@ -25,7 +26,7 @@ def test_orders_on_every_method(mp: Context, options: dict[str, Any], chunksize:
         assert pool.map_async(jobs.square, range(100), chunksize, **options).get(PATIENCE) == SQUARES
 
 
-@pytest.mark.parametrize("options", [{"seed": 3}, {"timeout": PATIENCE}])
+@pytest.mark.parametrize("options", [{"timeout": PATIENCE}, {"timeout": PATIENCE, "retries": 1}])
 def test_orders_of_single_calls(mp: Context, options: dict[str, Any]) -> None:
     with mp.Pool(2) as pool:
         assert pool.apply(jobs.power, (2, 3), **options) == 8

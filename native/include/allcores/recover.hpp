@@ -120,7 +120,7 @@ void recover(Segment& seg, Arena& arena, Slot dead, Report&& report, bool killed
     const Participant& p = seg.participant(dead);
     recover_roots(seg, arena, dead);
     arena.recover(dead);
-    report(LastWords{p.crew.load(), p.task.load(), p.item.load()});
+    report(LastWords{p.crew.load(), task_of(p.task.load()), p.item.load()});
     for_each_object(seg, arena, [&](Object& o, Kind kind) {
         // Of a pipe that lives, whoever holds it: a fork that is killed early may have come to hold the side alone.
         if (kind == Kind::pipe && is_held(o)) PipeView(seg, arena, reinterpret_cast<Pipe&>(o)).recover_sides(dead);

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "cell.hpp"
+#include "condemn.hpp"
 
 namespace allcores {
 
@@ -154,6 +155,9 @@ public:
                 finish_commit(cell, dead);
                 STEP("recover.commit_finished");
                 cell.word.store(CellWord::make(w.turn(), CellState::ready).raw);
+            } else if (w.owner() == dead && w.state() == CellState::reading && was_condemned_for(cell, dead)) {
+                // Nobody is to have it again: as if it had been taken in time. Its blocks are the dead one's own by then.
+                cell.word.store(CellWord::make(w.turn() + 1, CellState::free).raw);
             } else if (w.owner() == dead && w.state() == CellState::reading) {
                 put_back(cell, dead);
                 STEP("recover.put_back");
@@ -198,8 +202,9 @@ private:
         if ((cell.message.flags & kAnswersTask) == 0) return;
         u64 answered = cell.message.a;
         STEP("answer.committed");
-        seg_.participant(sender).task.compare_exchange_strong(answered, 0);
+        const bool cleared = seg_.participant(sender).task.compare_exchange_strong(answered, 0);
         STEP("answer.record_cleared");
+        if (!cleared && sender == seg_.me && answered == (cell.message.a | kCondemned)) await_death();
     }
 
     void copy_out(Cell& cell, Message& m, bool begins_task) {
@@ -218,6 +223,10 @@ private:
         hand_over_blocks(arena_, cell.message, dead);
         auto& task = seg_.participant(dead).task;
         if ((cell.message.flags & kIsTask) != 0 && task.load() == cell.message.a) task.store(0);
+    }
+
+    bool was_condemned_for(const Cell& cell, Slot dead) const {
+        return (cell.message.flags & kIsTask) != 0 && seg_.participant(dead).task.load() == (cell.message.a | kCondemned);
     }
 
     void lower_head(u64 p) {

@@ -57,12 +57,15 @@ struct alignas(kCacheLine) Participant {
     std::atomic<u32> is_template;    // runs nothing of the user's
     std::atomic<u32> uses;           // how many had the slot before: with the slot, the name of one process for ever
     Name name;                       // of the process, as the user knows it
-    // What a pool worker is at, for whoever has to report its death.
+    // What a pool worker is at, for whoever has to report its death, or to end it (condemn.hpp).
     alignas(kCacheLine) std::atomic<u64> task;   // the task it took and has not answered; 0: none
     std::atomic<u64> crew;           // channel to report its death to; 0: none
     std::atomic<u64> given_up;       // the task that nobody waits for any more: its worker may leave it
     std::atomic<u32> item;           // which item of that task
     Done done;
+    std::atomic<u64> run;            // of an item with a time limit (condemn.hpp): number:62 | TimedState
+    std::atomic<i64> began;          // when that item did, and when its time is over; of the item that `run` names
+    std::atomic<i64> until;
 
     bool is_given_up() const {
         const u64 given = given_up.load(std::memory_order_relaxed);
@@ -219,6 +222,7 @@ inline bool join_segment(Segment& seg) {
         p.item.store(0);
         p.given_up.store(0);
         p.done.clear();
+        p.run.store(0);
         p.supervised.store(0);
         p.is_template.store(0);
         p.name.set("");

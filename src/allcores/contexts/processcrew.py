@@ -11,6 +11,7 @@ from allcores import _native, preload, process, start
 from allcores.contexts.stored import StoredFunctions
 from allcores.pool import worker
 from allcores.pool.crew import Outcome
+from allcores.pool.expected import Expected
 from allcores.pool.output import Output
 from allcores.pool.places import places_of
 from allcores.queues import Queue
@@ -53,6 +54,8 @@ class ProcessCrew:
         self._missing = 0  # workers that have ended for want of work
         self._over = False
         self._keeper: threading.Thread | None = None
+        self._expected = Expected(self._look)
+        self._overdue: dict[int, tuple[int, float, float]] = {}  # by pid, who was ended for that: an Overdue
         # Bound once: a frame less for each task.
         self.learn = self._functions.learn
         self.forget = self._functions.forget
@@ -128,12 +131,36 @@ class ProcessCrew:
     def is_running(self, task: int) -> bool:
         return False
 
-    def give_up(self, tasks: list[int]) -> list[int]:
+    def give_up(self, tasks: list[int], interrupt: bool) -> list[int]:
         dropped: list[int] = self._tasks.drop(tasks)
         for pid, each in list(self._workers.items()):
-            if _native.give_up_task(pid, tasks):
+            if _native.give_up_task(pid, tasks) and interrupt:
                 start.send_signal(pid, signal.SIGINT, each._life)
         return dropped
+
+    def condemn(self, tasks: list[int]) -> list[int]:
+        ended = []
+        for pid, each in list(self._workers.items()) if tasks else ():
+            task = _native.condemn(pid, tasks)
+            if task:
+                start.end_family(pid, each._life)
+                ended.append(task)
+        return ended
+
+    def expect(self, task: int, timeout: float) -> None:
+        self._expected.add(task, timeout)
+
+    def _look(self) -> None:
+        self._news.send(0, Outcome.LOOK, None)
+
+    def end_overdue(self) -> float | None:
+        """End each worker whose item takes too long; the seconds until the next one does."""
+        workers = dict(self._workers)
+        condemned, seconds = _native.condemn_overdue(list(workers), self._news.offset)
+        for pid, _task, _item, limit, ran in condemned:
+            self._overdue[pid] = (pid, limit / 1e9, ran / 1e9)
+            start.end_family(pid, workers[pid]._life)
+        return seconds
 
     def wake(self) -> None:
         self._answers.send(0, Outcome.WAKE, None)
@@ -178,29 +205,43 @@ class ProcessCrew:
 
 
 def _keep(crew: ProcessCrew, engine_ref: weakref.ref[Engine]) -> None:
-    """The keeper: tells the engine of each event in a worker's life, and replaces who has ended."""
+    """The keeper: tells the engine of each event in a worker's life, replaces who has ended, ends who is overdue."""
+    seconds: float | None = None
     while True:
-        number, info, body = crew._news.receive()
+        message = crew._news.receive(seconds)
+        number, info, body = message or (0, Outcome.LOOK, None)
         outcome = info & 0xFF
         engine = engine_ref()
         if outcome == Outcome.WAKE or engine is None:
             return
-        try:
-            if outcome == Outcome.RETIRED:
-                crew.replace(body)
-            elif outcome == Outcome.DIED:
-                crew.replace(body[0])
-            elif outcome == Outcome.IDLE:
-                crew.retire(body)
-            if crew._missing:
-                crew.grow()
-        except Exception as error:  # noqa: BLE001 - no process or descriptor to be had
-            if not crew._workers:
-                engine.break_("no worker is left, and none can be started", error)
-        if crew._output is not None and (outcome in (Outcome.DIED, Outcome.BROKEN) or crew._output.waits()):
-            # What a worker said last appears before its error. And who printed while this message was on its way has
-            # sent none of his own.
-            engine.post_news((0, Outcome.OUTPUT, None))
-        if outcome != Outcome.WANTED:
-            engine.post_news((number, info, body))
+        if outcome != Outcome.LOOK:
+            info, body = _replace(crew, engine, info, body)
+            if crew._output is not None and (outcome in (Outcome.DIED, Outcome.BROKEN) or crew._output.waits()):
+                # What a worker said last appears before its error. And who printed while this message was on its way
+                # has sent none of his own.
+                engine.post_news((0, Outcome.OUTPUT, None))
+            if outcome != Outcome.WANTED:
+                engine.post_news((number, info, body))
+        if seconds is not None or outcome == Outcome.LOOK:
+            seconds = crew._expected.seconds(engine, crew.end_overdue())
         del engine
+
+
+def _replace(crew: ProcessCrew, engine: Engine, info: int, body: Any) -> tuple[int, Any]:
+    outcome = info & 0xFF
+    try:
+        if outcome == Outcome.RETIRED:
+            crew.replace(body)
+        elif outcome == Outcome.DIED:
+            crew.replace(body[0])
+            overdue = crew._overdue.pop(body[0], None)
+            if overdue is not None:
+                info, body = info & ~0xFF | Outcome.OVERDUE, overdue
+        elif outcome == Outcome.IDLE:
+            crew.retire(body)
+        if crew._missing:
+            crew.grow()
+    except Exception as error:  # noqa: BLE001 - no process or descriptor to be had
+        if not crew._workers:
+            engine.break_("no worker is left, and none can be started", error)
+    return info, body

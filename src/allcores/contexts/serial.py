@@ -19,6 +19,7 @@ from allcores.errors import NotSupported, WouldBlockForever
 from allcores.localqueues import LocalJoinableQueue, LocalQueue, LocalSimpleQueue
 from allcores.pool import state
 from allcores.pool.crew import LocalCrew, Outcome, run_task
+from allcores.pool.doing import Here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -255,7 +256,7 @@ class _Crew(LocalCrew):
         try:
             state.here.state = self._state
             with seeds.hidden():  # the caller may be an item of another pool, and have a seed
-                self._answers.append((task, *run_task(self._functions[call >> 8], call & 0xFF, payload)))
+                self._answers.append((task, *run_task(self._functions[call >> 8], call & 0xFF, payload, Here())))
         finally:
             state.here.state = outer
 

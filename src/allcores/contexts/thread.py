@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import queue
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -14,16 +13,11 @@ from allcores.base import BaseProcess, current_process, here, running
 from allcores.connection import Connection
 from allcores.context import Context
 from allcores.contexts import local
+from allcores.contexts.threadcrew import ThreadCrew
 from allcores.errors import NotSupported
 from allcores.localqueues import LocalJoinableQueue, LocalQueue, LocalSimpleQueue
-from allcores.pool import state
-from allcores.pool.crew import LocalCrew, Outcome, run_task
-from allcores.pool.places import places_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from allcores.pool.places import Place
     from allcores.pool.plan import Plan
 
 __all__ = ("Thread", "ThreadContext")
@@ -219,89 +213,11 @@ class ThreadContext(Context):
     def _pipe_ends(self) -> Any:
         return local.make_pipe()
 
-    def _crew(self, plan: Plan) -> _Crew:
-        return _Crew(plan)
+    def _crew(self, plan: Plan) -> ThreadCrew:
+        return ThreadCrew(plan)
 
     def current_process(self) -> Any:
         return here() or current_process()
 
     def active_children(self) -> list[Any]:
         return list(_alive)
-
-
-class _Crew(LocalCrew):
-    """Worker threads around two queues."""
-
-    alone = False
-
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan)
-        self.size = plan.processes
-        self._tasks: queue.SimpleQueue[tuple[int, Callable[..., Any], int, Any] | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
-        self._waiting: dict[int, bool] = {}  # the tasks that are in the queue: whoever takes one out of here has it
-        self._aborted = False
-        self._threads = [
-            threading.Thread(target=self._serve, args=(plan, place), name=f"PoolWorker-{place.number + 1}", daemon=True)
-            for place in places_of(plan)
-        ]
-        try:
-            for thread in self._threads:
-                thread.start()
-        except BaseException:
-            self.abort()
-            raise
-
-    def _serve(self, plan: Plan, place: Place) -> None:
-        cores.adopt_in_thread(place.cores)
-        state.here.state = state.WorkerState(place.number)
-        if place.cpus is not None:
-            os.sched_setaffinity(0, place.cpus)  # of this thread
-        if self._lid is not None:
-            self._lid.hold_thread()
-        if plan.initializer is not None:
-            try:
-                plan.initializer(*plan.initargs)
-            except BaseException as error:  # noqa: BLE001 - told to the pool, which cannot work
-                self._answers.put((0, Outcome.BROKEN, error))
-                return
-        while (task := self._tasks.get()) is not None and not self._aborted:
-            number, func, mode, payload = task
-            if self._waiting.pop(number, False):
-                self._answers.put((number, *run_task(func, mode, payload)))
-
-    def send(self, task: int, call: int, payload: Any, /) -> None:
-        self._waiting[task] = True
-        self._tasks.put((task, self._functions[call >> 8], call & 0xFF, payload))
-
-    def drop(self, tasks: list[int], /) -> list[int]:
-        return [task for task in tasks if self._waiting.pop(task, False)]
-
-    give_up = drop  # a thread cannot be interrupted
-
-    def is_running(self, task: int, /) -> bool:
-        return task not in self._waiting
-
-    def receive_into(self, inbox: list[tuple[int, int, Any]], timeout: float | None = None, /) -> bool:
-        try:
-            inbox.append(self._answers.get(timeout != 0, timeout))
-        except queue.Empty:
-            return False
-        return True
-
-    def wake(self) -> None:
-        self._answers.put((0, Outcome.WAKE, None))
-
-    def finish(self) -> None:
-        for _ in self._threads:
-            self._tasks.put(None)
-        for thread in self._threads:
-            thread.join()
-        self._lift()
-
-    def abort(self) -> None:
-        """Threads cannot be killed: each ends after the task it is in."""
-        self._aborted = True
-        for _ in self._threads:
-            self._tasks.put(None)
-        self._lift()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from allcores.pool.engine import log
+from allcores.pool.waiting import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from allcores.failure import Failure
     from allcores.pool.bar import Bar
-    from allcores.pool.chunked import Chunked, ChunkTask
+    from allcores.pool.chunked import Chunked
     from allcores.pool.chunking import Chunker
+    from allcores.pool.chunktask import ChunkTask
     from allcores.pool.journal import Journal
 
 __all__ = ("Accompanied", "Beside")
 
-Noted = tuple["ChunkTask", list[Any], dict[int, BaseException], int]
+Noted = tuple["ChunkTask", list[Any], dict[int, "Failure"], int]
 
 
 class Beside:
@@ -87,7 +89,7 @@ class Beside:
 
     # The results.
 
-    def finished(self, task: ChunkTask, results: list[Any], errors: dict[int, BaseException], ns: int) -> bool:
+    def finished(self, task: ChunkTask, results: list[Any], errors: dict[int, Failure], ns: int) -> bool:
         """A chunk is done. Under the seat; may be told twice. True: it will be handed over from here."""
         done, failed, found = len(results), len(errors), task.found is not None
         bar = self._bar

@@ -8,138 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from allcores import codec
 from allcores.errors import UnpicklableError
+from allcores.pool.chunktask import ChunkTask
 from allcores.pool.crew import Mode
-from allcores.pool.engine import is_ctrl_c
 from allcores.pool.repeated import repeats_in
+from allcores.pool.waiting import is_ctrl_c
 from allcores.pool.weight import weight_of
 
 if TYPE_CHECKING:
-    from allcores.deaths import Death
+    from allcores.failure import Failure
     from allcores.pool.beside import Beside
     from allcores.pool.chunking import Chunker
     from allcores.pool.crew import Known
     from allcores.pool.engine import Engine
     from allcores.pool.options import Options
 
-__all__ = ("ChunkTask", "Chunked")
-
-
-class ChunkTask:
-    """One chunk on its way, and which items of the input it is."""
-
-    __slots__ = ("deaths", "found", "handed", "items", "job", "nbytes", "parts", "start", "taken", "told")
-
-    def __init__(self, job: Chunked, start: int, items: list[Any], deaths: int = 0) -> None:
-        self.job = job
-        self.start = start
-        self.items = items
-        self.deaths = deaths  # in its only item
-        self.nbytes = 0  # on its way, about; once it is done, of its results
-        self.taken = False  # its results have been asked for
-        self.told = self.handed = False  # to what goes along with the job, and by it
-        self.found: list[Any] | None = None  # its results, of an earlier run
-        self.parts: list[ChunkTask] | None = None  # into which it was cut, and that are not sent yet
-
-    def sent(self, nbytes: int) -> None:
-        """It is on its way, in so many bytes."""
-        self.nbytes = max(nbytes, self.nbytes)
-        self.job.chunks.weighed(len(self.items), nbytes)
-
-    def chunk_done(self, results: list[Any], errors: list[tuple[int, BaseException]], ns: int) -> None:
-        done = len(results)
-        if not 0 < done <= len(self.items):
-            raise ValueError(f"{done} results for {len(self.items)} items")
-        self.job.chunks.measured(done, ns)
-        if done < len(self.items) and not (errors and self.job.call & Mode.STOP):
-            self._give_back(done)
-        for i, error in errors:
-            self._note(i, error)
-        self._finish(results, dict(errors), ns)
-
-    def succeed(self, results: list[Any]) -> None:
-        """Its results were known, no worker has seen it."""
-        self._finish(results, {})
-
-    def _give_back(self, done: int) -> None:
-        """Its items were slower than those before: what the worker has not begun is cut anew."""
-        if self.parts is None:  # else told twice
-            self.parts = [ChunkTask(self.job, self.start + done, self.items[done:])]
-        for rest in self.parts:
-            if rest.items and rest not in self.job.rests:
-                self.job.pending.add(rest)
-                self.job.rests.append(rest)
-        self.items = self.items[:done]
-
-    def fail(self, error: BaseException) -> None:
-        """The chunk or its answer could not be carried: of several items one is to blame, so each goes alone."""
-        if len(self.items) > 1:
-            self._each_alone()
-            return
-        self._note(0, error)
-        self._finish([None], {0: error})
-
-    def abandon(self, error: BaseException) -> None:
-        self.job.rests.clear()
-        self.job.pending.clear()
-        self.job.abandon(error)
-
-    def died(self, death: Death, item: int) -> None:
-        """Only the item that was running is to blame. The others of its chunk had not answered: they run again."""
-        n = len(self.items)
-        if item >= n > 1:  # in the middle of answering, not of an item
-            self._each_alone()
-            return
-        item = min(item, n - 1)
-        parts = [self._part(0, item), self._part(item + 1, n)]
-        one = self._part(item, item + 1, self.deaths + 1)
-        assert one is not None
-        if one.deaths <= self.job.options.retries:
-            self._cut_into([*parts, one])
-            return
-        self._cut_into(parts)
-        self.job.pending.add(one)
-        one._finish([None], {0: death.error(one.start, codec.short_repr(one.items[0]), one.deaths)})
-
-    def _note(self, i: int, error: BaseException) -> None:
-        note = f"item {self.start + i} of the input: {codec.short_repr(self.items[i])}"
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
-
-    def _finish(self, results: list[Any], errors: dict[int, BaseException], ns: int = 0) -> None:
-        beside = self.job.beside
-        if beside is None or not beside.finished(self, results, errors, ns):
-            self.hand_over(results, errors)
-
-    def hand_over(self, results: list[Any], errors: dict[int, BaseException]) -> None:
-        """To the job, and so to whoever waits. Can be done twice."""
-        self.job.chunk_done(self, results, errors)
-        self.job.pending.discard(self)
-
-    def _part(self, a: int, b: int, deaths: int = 0) -> ChunkTask | None:
-        return ChunkTask(self.job, self.start + a, self.items[a:b], deaths) if a < b else None
-
-    def _each_alone(self) -> None:
-        self._cut_into([self._part(i, i + 1) for i in range(len(self.items))])
-
-    def _cut_into(self, parts: list[ChunkTask | None]) -> None:
-        if self.parts is None:  # else told twice
-            self.parts = [part for part in parts if part is not None and not self.job.given_up]
-        self.job.engine.maps.add(self)  # until they are out
-        self.job.pending |= set(self.parts)
-        self.job.pending.discard(self)
-        self.job.engine.later(self._send_parts)
-
-    def _send_parts(self) -> None:
-        if self.job.given_up and self.parts:
-            self.job.pending.difference_update(self.parts)
-            self.parts.clear()
-        while self.parts:
-            if self.parts[0].deaths and self.job.beside is not None:
-                self.job.beside.retried()
-            self.job.send(self.parts[0])
-            del self.parts[0]
-        self.job.engine.maps.discard(self)
-        self.job.proceed()  # given up, this may have been its last
+__all__ = ("Chunked",)
 
 
 class Chunked:
@@ -161,10 +44,11 @@ class Chunked:
         self.chunks = chunks
         self.repeats = None if engine.crew.local else repeats_in(chunks.sequence)
         self.beside: Beside | None = None
-        self.window = 2 * engine.crew.size + 1
+        self.window = 1 if engine.crew.immediate else 2 * engine.crew.size + 1
         self.pending: set[ChunkTask] = set()
         self.rests: list[ChunkTask] = []  # of chunks that took too long: pending, to be cut and sent
         self.exhausted = self.given_up = False
+        self.ending = False  # by a failure
         self.unsendable = False  # the first item already
         self._input_error: BaseException | None = None
         self._feeder: dict[int, int] = {}  # at 0: the thread that feeds
@@ -198,7 +82,7 @@ class Chunked:
             payload: Any = task.items if self.repeats is None else self.repeats.replace(task.items)
             if self.call & Mode.ORDERS:
                 payload = self.options.orders(task.start), payload
-            self.engine.submit(task, self.call, payload)
+            self.engine.submit(task, self.call, payload, self.options.timeout)
         except BaseException as error:  # an item that cannot travel
             self._refused(task, error)
             if is_ctrl_c(error):
@@ -233,9 +117,10 @@ class Chunked:
                 self._feeder.pop(0, None)
 
     def feed(self, window: float) -> None:
-        if self.given_up:
+        if self.given_up or self.ending:
             self.pending.difference_update(self.rests)
             self.rests.clear()
+            return
         try:
             while self.ahead() + len(self.pending) - len(self.rests) < window and self.is_light(window):
                 task = self._from_rests() if self.rests else self._from_input(window)
@@ -315,5 +200,13 @@ class Chunked:
     def abandon(self, error: BaseException) -> None:
         raise NotImplementedError
 
-    def chunk_done(self, task: ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
+    def placed(self, results: list[Any], failures: dict[int, Failure]) -> list[Any]:
+        """The results with what is in the places of those that failed; or without them."""
+        if not failures or self.options.errors == "raise":
+            return results
+        if self.options.errors == "skip":
+            return [result for i, result in enumerate(results) if i not in failures]
+        return [failures.get(i, result) for i, result in enumerate(results)]
+
+    def chunk_done(self, task: ChunkTask, results: list[Any], failures: dict[int, Failure]) -> None:
         raise NotImplementedError

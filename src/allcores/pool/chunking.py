@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
-from allcores.pool.engine import is_ctrl_c
 from allcores.pool.options import NO_OPTIONS
+from allcores.pool.waiting import is_ctrl_c
 from allcores.pool.weight import weight_of
 
 if TYPE_CHECKING:

@@ -5,12 +5,14 @@
            ◀── receive() -> (task, info, body) ──        ◀── its answer, or news of its death
 
 ``call`` names a function above its low byte, which is a Mode. ``info`` is an Outcome in the low byte and a number above
-it: nanoseconds spent for CHUNK, the item for DIED. Plain ints, because an Enum would cost a microsecond a task.
+it: nanoseconds spent for CHUNK, and for ERROR where they are known, the item for DIED and OVERDUE. Plain ints, because
+an Enum would cost a microsecond a task.
 """
 
 from __future__ import annotations
 
 import itertools
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from allcores import _native, limits, seeds
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable
 
+    from allcores.pool.doing import Here
     from allcores.pool.engine import Engine
     from allcores.pool.plan import Plan
 
@@ -56,7 +59,7 @@ class Outcome:
 
     VALUE = 0  # body is what the call returned
     ERROR = 1  # body is what it raised, packed
-    CHUNK = 2  # body is (results, [(index, error), ...]); info is nanoseconds. Fewer results than items: it was stopped
+    CHUNK = 2  # body is (results, [(index, error, ns, pid), ...]). Fewer results than items: it was stopped
     DIED = 3  # the worker died in this task (0: in none); body is its Death as a tuple
     STARTED = 4  # a worker is ready; body is its pid
     BROKEN = 5  # the initializer raised; body is the error, packed
@@ -66,6 +69,9 @@ class Outcome:
     OUTPUT = 9  # a worker has printed or logged something: see output.py
     IDLE = 10  # a worker has ended, since there was no work for it; body is its pid
     WANTED = 11  # there may be work for those again
+    OVERDUE = 12  # likewise as DIED, but it was ended for an item that took too long; body is an Overdue as a tuple
+    LOOK = 13  # to a keeper: whether an item takes too long
+    ENGINE = 14  # not from a crew: body is to be run under the seat
 
 
 class Known:
@@ -118,8 +124,19 @@ class Crew(Protocol):
         """Append the next message of the crew, in any order of tasks. False if none came in time."""
         ...
 
-    def give_up(self, tasks: list[int], /) -> list[int]:
-        """Nobody waits for these any more: those that no worker has taken are dropped and named, others interrupted."""
+    def give_up(self, tasks: list[int], interrupt: bool, /) -> list[int]:
+        """Nobody waits for these any more: those that no worker has taken are dropped and named.
+
+        Of the others, no worker begins another item; with ``interrupt`` the one that runs is broken off.
+        """
+        ...
+
+    def condemn(self, tasks: list[int], /) -> list[int]:
+        """End the workers that run these, and no other: those for which that was done are named. Others come now."""
+        ...
+
+    def expect(self, task: int, timeout: float, /) -> None:
+        """Called before such a task is sent: each of its items may run so long, and is then to be OVERDUE."""
         ...
 
     def drop(self, tasks: list[int], /) -> list[int]:
@@ -185,8 +202,8 @@ class LocalCrew:
         if self._lid is not None:
             self._lid.lift()
 
-    def give_up(self, _tasks: list[int], /) -> list[int]:
-        """Nothing to do: a thread cannot be interrupted."""
+    def give_up(self, _tasks: list[int], _interrupt: bool, /) -> list[int]:
+        """Nothing to do where nothing runs beside the caller."""
         return []
 
     def drop(self, _tasks: list[int], /) -> list[int]:
@@ -197,6 +214,13 @@ class LocalCrew:
         """No: each has run."""
         return False
 
+    def condemn(self, _tasks: list[int], /) -> list[int]:
+        """Nothing to do: a thread cannot be ended."""
+        return []
+
+    def expect(self, _task: int, _timeout: float, /) -> None:
+        """Nothing to do where an item's time is looked at when it has ended."""
+
     def begin(self, engine: weakref.ref[Engine]) -> None:
         """Nothing to do: nobody dies here without the program."""
 
@@ -206,26 +230,25 @@ class LocalCrew:
     show_all = show
 
 
-def run_task(func: Callable[..., Any], mode: int, payload: Any, record: bool = False) -> tuple[int, Any]:
+def run_task(func: Callable[..., Any], mode: int, payload: Any, here: Here | None = None) -> tuple[int, Any]:
     """Run one task: ``(info, body)`` of its answer. Errors come back, they are not raised.
 
     Args:
         func: the function that the task names.
         mode: how to call it; see Mode.
         payload: its arguments, or a chunk of items.
-        record: say in this process's record which item is running. Only for what a worker process itself was sent.
+        here: who watches over it in this very process. None in a worker process, whose record says what it is at.
     """
     try:
         if mode & Mode.ORDERS:
-            orders, payload = payload
-            if orders[2] is not None:
-                return _run_seeded(func, mode, orders, payload, record)
-            func = _ordered(func, mode, Orders(*orders))
+            orders, payload = Orders(*payload[0]), payload[1]
+            if orders.seed is None:
+                return _run_ordered(func, mode, orders, payload, here)
+            # Each item with random numbers of its own. Outside of a worker the generators are the caller's.
+            with seeds.Seeded(func, orders.seed, orders.start, keep=here is not None) as seeded:
+                return _run_ordered(seeded, mode, orders, payload, here)
         if mode & Mode.CHUNK:
-            star, stop = bool(mode & Mode.STAR), bool(mode & Mode.STOP)
-            patience = PATIENCE_NS if mode & Mode.PART else 0
-            results, errors, spent = _native.run_chunk(func, payload, star, record, stop, patience)
-            return Outcome.CHUNK | spent << 8, (results, errors)
+            return _run_chunk(func, mode, payload, here)
         if mode & Mode.KEYWORDS:
             return Outcome.VALUE, func(*payload[0], **payload[1])
         return Outcome.VALUE, func(*payload)
@@ -233,13 +256,35 @@ def run_task(func: Callable[..., Any], mode: int, payload: Any, record: bool = F
         return Outcome.ERROR, error
 
 
-def _run_seeded(func: Callable[..., Any], mode: int, orders: Any, payload: Any, record: bool) -> tuple[int, Any]:
-    """Run one task, each item with random numbers of its own. Outside of a worker the generators are the caller's."""
-    start, timeout, seed = orders
-    with seeds.Seeded(func, seed, start, keep=not record) as seeded:
-        return run_task(seeded, mode, ((start, timeout, None), payload), record)
+def _run_chunk(
+    func: Callable[..., Any], mode: int, items: Any, here: Here | None, limit: int = 0
+) -> tuple[int, tuple[Any, ...]]:
+    told = None if here is None else here.told
+    star, stop = bool(mode & Mode.STAR), bool(mode & Mode.STOP)
+    patience = PATIENCE_NS if mode & Mode.PART else 0
+    results, errors, spent = _native.run_chunk(func, items, star, told is None, stop, patience, limit, told)
+    return Outcome.CHUNK | spent << 8, (results, errors)
 
 
-def _ordered(func: Callable[..., Any], _mode: int, _orders: Orders) -> Callable[..., Any]:
-    """The function, doing for each item what the orders say."""
-    return func
+def _run_ordered(
+    func: Callable[..., Any], mode: int, orders: Orders, payload: Any, here: Here | None
+) -> tuple[int, Any]:
+    """Likewise, doing for each item what the orders say."""
+    limit = 0 if orders.timeout is None else max(int(orders.timeout * 1e9), 1)
+    if limit and here is not None:
+        func = here.watched(func, limit)
+        limit = 0
+    if mode & Mode.CHUNK:
+        return _run_chunk(func, mode, payload, here, limit)
+    args, kwds = payload if mode & Mode.KEYWORDS else (payload, {})
+    began = time.monotonic_ns()
+    try:
+        if limit:
+            _native.begin_timed(limit)
+        try:
+            return Outcome.VALUE, func(*args, **kwds)
+        finally:
+            if limit:
+                _native.end_timed()
+    except BaseException as error:  # noqa: BLE001 - as above
+        return Outcome.ERROR | time.monotonic_ns() - began << 8, error

@@ -19,32 +19,31 @@ import os
 import threading
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from allcores import codec
 from allcores.deaths import Death
-from allcores.errors import InitializerFailed, PoolTerminated, UnpicklableError, WouldBlockForever
+from allcores.errors import InitializerFailed, PoolTerminated, UnpicklableError
+from allcores.failure import Failure
+from allcores.pool.cancelling import Cancel
 from allcores.pool.crew import Mode, Outcome
+from allcores.pool.doing import Overdue
+from allcores.pool.driver import Driven
 from allcores.pool.unasked import Unasked
-from allcores.pool.waiting import Idle, Later, Posted, deadline_after, left_until
+from allcores.pool.waiting import Idle, Later, Posted, deadline_after, is_ctrl_c, left_until, log
 from allcores.start import STARTING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from allcores.pool.chunktask import Told
     from allcores.pool.crew import Crew
+    from allcores.pool.driver import Waitable
 
 __all__ = ("Engine",)
 
 
-class Waitable(Protocol):
-    """Something that becomes ready by messages of the crew."""
-
-    @property
-    def ready_(self) -> bool: ...
-
-
-class Engine:
+class Engine(Driven):
     """Tasks out, answers in. Thread-safe."""
 
     def __init__(self, crew: Crew) -> None:
@@ -53,7 +52,7 @@ class Engine:
         self.broken: BaseException | None = None
         self.unasked = Unasked(crew.local)
         self._tasks: dict[int, Any] = {}
-        self._count = itertools.count(1)
+        self._count = _numbers
         self._inbox: list[tuple[int, int, Any]] = []
         self._later: deque[Callable[[], object]] = deque()
         self.maps: set[Any] = set()  # not done yet, though it may have no task out: its iterator is slow, or it retries
@@ -62,13 +61,11 @@ class Engine:
         self._changed = threading.Condition()
         self._followers = 0
         self._deaths_at_start = 0
-        self._driver: threading.Thread | None = None
-        self._driving = threading.Lock()
-        self._background: deque[Waitable] = deque()
+        super().__init__()
         _engines.add(self)
         crew.begin(weakref.ref(self))
 
-    def submit(self, task: Any, call: int, payload: Any) -> int:
+    def submit(self, task: Any, call: int, payload: Any, timeout: float | None = None) -> int:
         """Send a task; ``task`` gets its answer by ``succeed``, ``fail``, ``chunk_done`` or ``died``. Its number."""
         number = next(self._count)
         if not number % _BETWEEN_LOOKS and 0 not in self._seat:
@@ -77,6 +74,8 @@ class Engine:
         try:
             if self.broken is not None:
                 raise self.broken
+            if timeout is not None:
+                self.crew.expect(number, timeout)
             if (nbytes := self.crew.send(number, call, payload)) is not None and call & Mode.CHUNK:
                 task.sent(nbytes)
         except BaseException:
@@ -96,22 +95,47 @@ class Engine:
         self._tasks[number] = task
         self.post((number, Outcome.VALUE, value))
 
-    def give_up(self, job: Any) -> None:
-        """Ctrl-C broke off the call that made the job, and nobody else can ask for it: its workers become free."""
+    def give_up(self, job: Any, interrupt: bool = True) -> None:
+        """Nobody will ask for what is left of the job: its workers become free, by ``interrupt`` at once."""
         job.given_up = True
-        for number in self.crew.give_up(self.numbers_of(job)):
+        for number in self.crew.give_up(self.numbers_of(job), interrupt):
             task = self._tasks.pop(number, None)
             if task is not None:
                 task.fail(PoolTerminated("the call was interrupted"))
 
-    def numbers_of(self, job: Any) -> list[int]:
-        """The tasks of a job that have no answer yet."""
-        return [n for n, task in list(self._tasks.items()) if task is job or getattr(task, "job", None) is job]
+    def is_out(self, number: int) -> bool:
+        """Whether a task has been sent and not answered."""
+        return number in self._tasks
+
+    def numbers_of(self, *jobs: Any) -> list[int]:
+        """The tasks of some jobs that have no answer yet."""
+        ids = {id(job) for job in jobs}
+        return [n for n, task in list(self._tasks.items()) if id(task) in ids or id(getattr(task, "job", None)) in ids]
 
     def take_back(self, numbers: list[int]) -> list[Any]:
         """Those of the tasks that no worker has begun: they never run, and nothing else will settle them."""
         found = [self._tasks.pop(number, None) for number in self.crew.drop(numbers)]
         return [task for task in found if task is not None]
+
+    def cancel(self, *jobs: Any) -> bool:
+        """Have nothing more done for these calls; true if all of them are cancelled now. See ``cancelling``."""
+        request = Cancel(self, jobs)
+        self._inbox.append((0, Outcome.ENGINE, request))
+        self.crew.wake()
+        me = threading.get_ident()
+        while not request.ready_:
+            try:
+                if self._seat.setdefault(0, me) == me:
+                    self._dispatch_all(request)
+                else:
+                    self._follow(request, None)
+            finally:
+                if self._seat.get(0) == me:
+                    self._seat.pop(0, None)
+                self._tell_followers()
+        if self._later:  # nothing of the user's runs in here
+            self.drive(Later(self))
+        return request.done
 
     def later(self, action: Callable[[], object]) -> None:
         """Have something of the user's run outside the seat."""
@@ -169,15 +193,20 @@ class Engine:
     def _lead(self, job: Waitable, deadline: float | None) -> bool:
         inbox, receive_into = self._inbox, self.crew.receive_into
         while True:
-            while inbox and self._told == self._shown:
-                self._dispatch(*inbox[0])
-                del inbox[0]
+            self._dispatch_all()
             if self._followers:
                 self._tell_followers()
             if self._later or job.ready_ or self._told != self._shown:
                 return True
             if not receive_into(inbox, left_until(deadline)):
                 return False
+
+    def _dispatch_all(self, job: Waitable | None = None) -> None:
+        inbox = self._inbox
+        # What was printed comes before the answers behind it; not with a job that nobody else may keep waiting.
+        while inbox and (self._told == self._shown or (job is not None and not job.ready_)):
+            self._dispatch(*inbox[0])
+            del inbox[0]
 
     def _follow(self, job: Waitable, deadline: float | None) -> bool:
         with self._changed:
@@ -260,10 +289,10 @@ class Engine:
             elif outcome == Outcome.VALUE:
                 task.succeed(body)
             elif outcome == Outcome.ERROR:
-                task.fail(self._error(body))
+                task.fail(self._raised(body, info >> 8))
             else:
                 results, errors = body
-                task.chunk_done(results, [(i, self._error(e)) for i, e in errors], info >> 8)
+                task.chunk_done(results, [self._of_item(*each) for each in errors], info >> 8)
             self._tasks.pop(number, None)
         except Exception as error:  # noqa: BLE001 - it would come again and again
             self._garbage(number, error)
@@ -280,6 +309,15 @@ class Engine:
     def _error(self, body: Any) -> BaseException:
         return body if self.crew.local else codec.unpack_error(body)
 
+    def _of_item(self, i: int, body: Any, ns: int, pid: int = 0) -> Told:
+        return i, self._error(body), ns, pid or os.getpid()
+
+    def _raised(self, body: Any, ns: int) -> BaseException:
+        """What a single call raised, with what is known of that; who made the call knows what was called."""
+        error, pid = (body, os.getpid()) if self.crew.local else (codec.unpack_error(body[0]), body[1])
+        Failure(None, "", error, pid, ns / 1e9 if ns else None).carried()
+        return error
+
     def _news(self, outcome: int, number: int, item: int, body: Any) -> None:
         if outcome == Outcome.OUTPUT:
             self._told += 1
@@ -291,9 +329,17 @@ class Engine:
             death = Death(*body)
             if number == STARTING:
                 self._died_at_start(death)
-            elif number in self._tasks and self.broken is None:  # else it was we who ended the worker
-                self._tasks[number].died(death, item)
-                self._tasks.pop(number, None)
+            else:
+                self._died(number, death, item)
+        elif outcome == Outcome.OVERDUE:
+            self._died(number, Overdue(*body), item)
+        elif outcome == Outcome.ENGINE:
+            body.run()
+
+    def _died(self, number: int, death: Death | Overdue, item: int) -> None:
+        if number in self._tasks and self.broken is None:  # else it was we who ended the worker
+            self._tasks[number].died(death, item)
+            self._tasks.pop(number, None)
 
     def _died_at_start(self, death: Death) -> None:
         self._deaths_at_start += 1
@@ -331,61 +377,13 @@ class Engine:
             self._run_later()
             self.crew.show_all()
 
-    # Callbacks, and maps that nobody waits for.
 
-    def drive(self, job: Waitable) -> None:
-        """Receive in the background until the job is ready."""
-        with self._driving:
-            self._background.append(job)
-            if self._driver is None:
-                driver = threading.Thread(target=self._drive, name="allcores-pool-driver", daemon=True)
-                driver.start()
-                self._driver = driver
-
-    def drive_once(self, job: Waitable) -> None:
-        """Likewise, of a job that is named again and again."""
-        if job not in self._background:
-            self.drive(job)
-
-    def _drive(self) -> None:
-        while True:
-            with self._driving:
-                while self._background and self._background[0].ready_:
-                    self._background.popleft()
-                if not self._background:
-                    self._driver = None
-                    return
-                job = self._background[0]
-            try:
-                self.wait(job)
-            except BaseException as error:  # noqa: BLE001 - it has no caller; whoever waits for the job meets the same
-                # In the serial context, nothing is to come: then another thread is running its callback just now.
-                if not isinstance(error, WouldBlockForever):
-                    log("the background thread of a pool failed; results are still there for who asks")
-                self._background.popleft()
-
-    def join_driver(self) -> None:
-        driver = self._driver
-        if driver is not None and driver is not threading.current_thread():
-            driver.join()
-
-
+# One for all pools of the process: a worker may go from one pool to another, and is condemned by the number of a task.
+_numbers = itertools.count(1)
 # In the info of a message: the body is an exception as it is.
 _UNPACKED = 1 << 61
 # Who only submits takes in what has come, and keeps memory, once in so many tasks: a look costs half as much as a task.
 _BETWEEN_LOOKS = 256
-
-
-def is_ctrl_c(error: BaseException) -> bool:
-    """Whether an error in something of the user's that we run is no error of that, but Ctrl-C at this moment."""
-    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
-
-
-def log(what: str) -> None:
-    """Log the exception that is being handled, which has no caller to be raised to."""
-    import logging
-
-    logging.getLogger("allcores").exception(what)
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

@@ -27,8 +27,9 @@ from allcores.pool.pool import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from allcores.pool.chunked import ChunkTask
+    from allcores.failure import Failure
     from allcores.pool.chunking import Chunker
+    from allcores.pool.chunktask import ChunkTask
     from allcores.pool.crew import Known
     from allcores.pool.engine import Engine
 
@@ -50,15 +51,17 @@ def submit(
         future.fail(error)
         return future
     call, payload = (known.call | Mode.KEYWORDS, (args, kwargs)) if kwargs else (known.call, args)
-    task: Any
+    task: Future[T] | CarefulCall
     if options is NO_OPTIONS:
         task = future = Future(engine, known, args)
     else:
-        task = careful = CarefulCall(engine, known, args)
-        future = careful.future
-        call, payload = careful.sent_as(call, payload, options)
+        task = CarefulCall(engine, known, args)
+        future = task.future
     try:
-        future._number = engine.submit(task, call, payload)
+        if isinstance(task, CarefulCall):
+            task.begin(call, payload, options)
+        else:
+            future._number = engine.submit(task, call, payload)
     except Exception as error:  # noqa: BLE001 - an argument that cannot travel; or the pool has just broken
         task.abandon(error)
     except BaseException:
@@ -160,7 +163,7 @@ class Executor(concurrent.futures.Executor):
                 if isinstance(results, MapIterator):
                     results.cancel()
             engine = pool._engine
-            queued = [n for n, task in list(engine._tasks.items()) if isinstance(task, Future | CarefulCall)]
+            queued = [n for n, task in list(engine._tasks.items()) if _is_call(task)]
             for task in engine.take_back(queued):
                 task.drop()
         if wait:
@@ -214,8 +217,8 @@ class MapIterator(IMapIterator):
     def ahead(self) -> int:
         return 0 if self._eager else super().ahead()
 
-    def chunk_done(self, task: ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
-        super().chunk_done(task, results, errors)
+    def chunk_done(self, task: ChunkTask, results: list[Any], failures: dict[int, Failure]) -> None:
+        super().chunk_done(task, results, failures)
         if self._eager or self.exhausted:
             self.engine.later(self.proceed)
 
@@ -247,6 +250,10 @@ class _Sent:
     @property
     def ready_(self) -> bool:
         return self._results not in self._results.engine.maps
+
+
+def _is_call(task: Any) -> bool:
+    return isinstance(getattr(task, "job", task), Future | CarefulCall)
 
 
 def _results(results: MapIterator, end: float | None) -> Iterator[Any]:

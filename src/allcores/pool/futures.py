@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from allcores import codec
 from allcores.errors import PoolTerminated, as_broken
-from allcores.pool.engine import is_ctrl_c, log
 from allcores.pool.results import RetriedResult
 from allcores.pool.unasked import Unseen
+from allcores.pool.waiting import is_ctrl_c, log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from allcores.deaths import Death
     from allcores.pool.crew import Known
+    from allcores.pool.doing import Overdue
     from allcores.pool.engine import Engine
 
 __all__ = ("CarefulCall", "Future")
@@ -260,7 +261,7 @@ class CarefulCall(RetriedResult):
     def abandon(self, error: BaseException) -> None:
         super().abandon(as_broken(error))
 
-    def died(self, death: Death, item: int) -> None:
+    def died(self, death: Death | Overdue, item: int) -> None:
         self._died = True
         super().died(death, item)
 

@@ -9,12 +9,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
 from allcores.errors import PoolTerminated
-from allcores.pool.chunked import Chunked, ChunkTask
+from allcores.pool.chunked import Chunked
 from allcores.pool.waiting import deadline_after, left_until
 from allcores.pool.weight import weight_of
 
 if TYPE_CHECKING:
+    from allcores.failure import Failure
     from allcores.pool.chunking import Chunker
+    from allcores.pool.chunktask import ChunkTask
     from allcores.pool.crew import Known
     from allcores.pool.engine import Engine
     from allcores.pool.options import Options
@@ -40,11 +42,11 @@ class IMapIterator(Chunked):
     ) -> None:
         super().__init__(engine, known, chunks, star, options)
         self._ordered = ordered
-        self._waiting: dict[int, tuple[list[Any], dict[int, BaseException], ChunkTask]] = {}
+        self._waiting: dict[int, tuple[list[Any], dict[int, Failure], int, ChunkTask]] = {}
         self._last: int | None = None  # the chunk that was taken last; it may still be among the waiting
         self._next = 0  # index of the first item not yet in _current
         self._current: deque[Any] = deque()
-        self._errors: dict[int, BaseException] = {}  # by how many of _current are left when it is its turn
+        self._failures: dict[int, Failure] = {}  # by how many of _current are left when it is its turn
         self._refills = options.buffersize is not None  # with each result that is taken
         self._taken = 0  # items whose results are or were in _current
         self._result_bytes = 0  # of one, about
@@ -72,7 +74,7 @@ class IMapIterator(Chunked):
 
     def bytes_ahead(self) -> int:
         """Of results that wait, and of those that are to come if they are like the last."""
-        waiting = sum(task.nbytes for _, _, task in list(self._waiting.values()))
+        waiting = sum(task.nbytes for *_, task in list(self._waiting.values()))
         return waiting + self._result_bytes * sum(len(task.items) for task in list(self.pending))
 
     def is_short(self) -> bool:
@@ -93,17 +95,30 @@ class IMapIterator(Chunked):
         self.ready_ = True
         self.engine.tell()
 
-    def chunk_done(self, task: ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
+    def chunk_done(self, task: ChunkTask, results: list[Any], failures: dict[int, Failure]) -> None:
         self._result_bytes = weight_of(results[0])
         task.nbytes = self._result_bytes * len(results)
         self.chunks.weighed(len(results), task.nbytes)
         if not task.taken:  # else told twice
-            self._waiting[task.start] = (results, errors, task)
+            raised = failures if self.options.errors == "raise" else {}
+            self._waiting[task.start] = (self.placed(results, failures), raised, task.start + len(results), task)
         self.ready_ = True
 
     def abandon(self, error: BaseException) -> None:
         self.part_soon()
         self._input_error, self.exhausted, self.ready_ = error, True, True
+
+    def is_settled(self) -> bool:
+        return self.exhausted and not self.pending
+
+    def cancel_now(self, error: BaseException, _stopped: bool) -> None:
+        """Nothing more is sent; what there is already can still be taken, and then this is raised."""
+        self.given_up = True
+        self.abandon(error)
+
+    def cancelled(self) -> bool:
+        """Whether nothing more is done for it."""
+        return self.given_up
 
     def _take(self) -> bool:
         """Make the next finished chunk the current one, if it is there. Ctrl-C comes at calls: none is in between."""
@@ -111,11 +126,11 @@ class IMapIterator(Chunked):
         start = self._next if self._ordered else next(iter(self._waiting), None)
         if start not in self._waiting:
             return False
-        results, errors, task = self._waiting[start]
-        current, errors = deque(results), {len(results) - i: e for i, e in errors.items()}
-        after, taken = start + len(results), self._taken + len(results)
+        results, failures, after, task = self._waiting[start]
+        current, failures = deque(results), {len(results) - i: e for i, e in failures.items()}
+        taken = self._taken + after - start
         self._current = current
-        self._errors = errors
+        self._failures = failures
         self._next = after
         self._taken = taken
         self._short = False
@@ -136,8 +151,10 @@ class IMapIterator(Chunked):
         with self._one_at_a_time:
             while True:
                 self.ready_ = False  # before the look: what arrives after it is not missed
-                if self._current or self._take():
+                if self._current:
                     return self._pop()
+                if self._take():
+                    continue
                 if self.exhausted and not self.pending:
                     self._end()
                 self._short = True
@@ -148,15 +165,16 @@ class IMapIterator(Chunked):
                     raise TimeoutError(f"no result within {timeout} s; the work goes on")
 
     def _pop(self) -> Any:
-        error = self._errors.get(len(self._current))
+        failure = self._failures.get(len(self._current))
         result = self._current.popleft()
         if self._refills:
             self.proceed()
+        if failure is None:
+            return result
+        error = failure.carried()
         if isinstance(error, StopIteration):  # raised from here it would end the loop in silence
             raise RuntimeError("the job raised StopIteration") from error
-        if error is not None:
-            raise error
-        return result
+        raise error
 
     def _end(self) -> None:
         if self._waiting:
@@ -169,7 +187,7 @@ class IMapIterator(Chunked):
 
     def __next__(self) -> Any:
         with self._one_at_a_time:
-            if self._current and not self._errors and not self._refills:
+            if self._current and not self._failures and not self._refills:
                 return self._current.popleft()
         return self.next()
 

@@ -110,7 +110,7 @@ class Output:
         except Exception:  # noqa: BLE001 - a stream or handler of the user's; it is no error of who waits for a result
             if not self._failed:
                 self._failed = True
-                from allcores.pool.engine import log
+                from allcores.pool.waiting import log
 
                 log("what workers print or log cannot be shown")
 

@@ -99,14 +99,14 @@ class Pool(Submitting):
         known = self._learn(func, checked)
         callbacks = None if callback is None and error_callback is None else (callback, error_callback)
         call, payload = (known.call | Mode.KEYWORDS, (args, kwds)) if kwds else (known.call, args)
-        result = AsyncResult(self._engine, known, args, callbacks)
-        if checked is not NO_OPTIONS:
-            result = retried = RetriedResult(self._engine, known, args, callbacks)
-            call, payload = retried.sent_as(call, payload, checked)
+        result: AsyncResult
         try:
-            self._engine.submit(result, call, payload)
+            if checked is NO_OPTIONS:
+                result = AsyncResult(self._engine, known, args, callbacks)
+                self._engine.submit(result, call, payload)
+            else:
+                result = RetriedResult(self._engine, known, args, callbacks).begin(call, payload, checked)
         except BaseException:
-            self._engine.maps.discard(result)
             self._crew.forget(known)
             raise
         if callbacks is not None:
@@ -129,9 +129,11 @@ class Pool(Submitting):
             options: see ``MapOptions``.
 
         Raises:
-            BaseException: the error of the first item that failed, as itself, once all items are done; a note names
-                the item.
-            WorkerDied: likewise for an item whose worker died, ``retries`` + 1 times.
+            BaseException: the error of an item that failed, as itself, and at once: of those that are known then, the
+                one of the lowest index. Nothing more of this map is begun; an item that runs goes on to its end, and is
+                dropped. A note names the item, ``error.failure`` is a ``Failure`` with what was finished.
+            WorkerDied: likewise, of an item whose worker died.
+            TaskTimeout: likewise, of an item that took longer than ``timeout``.
         """
         return self._map(func, iterable, chunksize, False, check_options("map", MapOptions, options)).run()  # type: ignore[no-any-return]
 

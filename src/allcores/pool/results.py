@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from allcores import codec
 from allcores.errors import PoolTerminated
+from allcores.failure import Failure
 from allcores.pool.chunked import Chunked
 from allcores.pool.crew import Mode
-from allcores.pool.engine import is_ctrl_c, log
+from allcores.pool.doing import TookTooLong
 from allcores.pool.unasked import Unseen
+from allcores.pool.waiting import is_ctrl_c, log
 
 if TYPE_CHECKING:
     from allcores.deaths import Death
-    from allcores.pool.chunked import ChunkTask
     from allcores.pool.chunking import Chunker
+    from allcores.pool.chunktask import ChunkTask
     from allcores.pool.crew import Known
+    from allcores.pool.doing import Overdue
     from allcores.pool.engine import Engine
     from allcores.pool.options import Options
 
@@ -35,6 +38,8 @@ class AsyncResult:
     value: Any = None
     _unseen: Unseen | None = None
     given_up = False  # nobody can ask for it any more
+    attempts = 1
+    _cancelled = False
 
     def __init__(self, engine: Engine, known: Known, what: Any, callbacks: Callbacks | None = None) -> None:
         self._engine = engine
@@ -49,6 +54,8 @@ class AsyncResult:
         Raises:
             TimeoutError: it is not there after ``timeout`` seconds; the work goes on.
             WorkerDied: the worker died in this call.
+            TaskTimeout: it took longer than its ``timeout`` option; a TimeoutError as well.
+            concurrent.futures.CancelledError: it was cancelled.
         """
         if not self.ready_ and not self._engine.wait(self, timeout):
             from allcores.errors import TimeoutError
@@ -79,6 +86,23 @@ class AsyncResult:
         self._asked()
         return self._ok
 
+    def cancel(self) -> bool:
+        """Have the call not run, or no further. Does not block for work.
+
+        A call that waits is dropped. One that runs is ended, in the process context, with its worker and what that has
+        started; a fresh worker takes the place. A thread cannot be ended, so there a call that has begun is not
+        cancelled. Of a map, items that are done are lost, and in threads those that run go on and are dropped.
+
+        Returns:
+            Whether it is cancelled, now or before: ``get()`` then raises ``concurrent.futures.CancelledError``. False
+            if it is done, or cannot be ended.
+        """
+        return self._engine.cancel(self)
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self._cancelled
+
     def _asked(self) -> None:
         """Whoever asks knows of the error: it is not logged when the pool ends."""
         if self._unseen is not None:
@@ -90,12 +114,29 @@ class AsyncResult:
         self.settle(True, value)
 
     def fail(self, error: BaseException) -> None:
+        failure = getattr(error, "failure", None)
+        if type(failure) is Failure and failure.index is None and not failure.item:
+            failure.item, failure.attempts = codec.short_repr(self._what), self.attempts
         self.settle(False, error)
 
-    abandon = fail
+    def abandon(self, error: BaseException) -> None:
+        self.settle(False, error)
 
-    def died(self, death: Death, _item: int) -> None:
-        self.fail(death.error(None, codec.short_repr(self._what)))
+    def died(self, death: Death | Overdue, _item: int) -> None:
+        item = codec.short_repr(self._what)
+        error = death.error(None, item, self.attempts)
+        seconds = getattr(death, "seconds", None)
+        self.settle(False, Failure(None, item, error, death.pid, seconds, self.attempts).carried())
+
+    def is_settled(self) -> bool:
+        return self._settled
+
+    def cancel_now(self, error: BaseException, stopped: bool) -> None:
+        """Asked for by ``cancel``: with all its tasks ``stopped`` it is."""
+        if stopped:
+            self.given_up = True
+            self.abandon(error)
+            self._cancelled = self.value is error
 
     def settle(self, ok: bool, value: Any) -> None:
         # Ctrl-C may come between any two calls, and the answer is then dispatched again: each step can be repeated, and
@@ -141,38 +182,85 @@ class AsyncResult:
             self._engine.tell()
 
 
-class RetriedResult(AsyncResult):
-    """The result of a call that is sent again when its worker died: so often, and no more."""
+class Attempt:
+    """One sending of a call that may be sent again. What is told of another than the last is told twice."""
 
-    def sent_as(self, call: int, payload: Any, options: Options) -> tuple[int, Any]:
-        """How it is to be sent. From now on the pool's end waits for it."""
+    __slots__ = ("job", "number")
+
+    def __init__(self, job: RetriedResult, number: int) -> None:
+        self.job, self.number = job, number
+
+    def succeed(self, value: Any) -> None:
+        self.job.succeed(value)
+
+    def fail(self, error: BaseException) -> None:
+        if isinstance(error, TookTooLong):
+            self.died(error.overdue, 0)
+        elif not isinstance(error, self.job.options.retry_on) or not self._again():
+            self.job.attempts = self.number
+            self.job.fail(error)
+
+    def abandon(self, error: BaseException) -> None:
+        self.job.abandon(error)
+
+    def drop(self) -> None:
+        self.job.drop()
+
+    def died(self, death: Death | Overdue, _item: int) -> None:
+        if not self._again():
+            self.job.attempts = self.number
+            self.job.died(death, 0)
+
+    def _again(self) -> bool:
+        job = self.job
+        if job.given_up or self.number > job.options.retries:
+            return False
+        if job.attempt is self:
+            job.attempt = Attempt(job, self.number + 1)
+        job.due = True
+        job._engine.later(job.send_again)
+        return True
+
+
+class RetriedResult(AsyncResult):
+    """The result of a call with options: it may be sent again when its worker died, it took too long or it raised."""
+
+    options: Options
+    attempt: Attempt
+    due = False
+    _how: tuple[int, Any]
+
+    def begin(self, call: int, payload: Any, options: Options) -> Self:
+        """Send it. From now on the pool's end waits for it."""
         self._how = (call | Mode.ORDERS, (options.orders(), payload)) if options.travels else (call, payload)
-        self._options = options
-        self._deaths: set[int] = set()  # pids: a death that is told twice counts once
-        self._due = False
+        self.options = options
+        self.attempt = Attempt(self, 1)
         self._engine.maps.add(self)
-        return self._how
+        try:
+            self._engine.submit(self.attempt, self._how[0], self._how[1], options.timeout)
+        except BaseException:
+            self._engine.maps.discard(self)
+            raise
+        return self
 
     def settle(self, ok: bool, value: Any) -> None:
         super().settle(ok, value)
         self._engine.maps.discard(self)
 
-    def died(self, death: Death, _item: int) -> None:
-        self._deaths.add(death.pid)
-        if self.given_up or len(self._deaths) > self._options.retries:
-            self.fail(death.error(None, codec.short_repr(self._what), len(self._deaths)))
-            return
-        self._due = True
-        self._engine.later(self._send_again)
+    def drop(self) -> None:
+        """It was queued, and has been taken back: nobody else settles it."""
+        from concurrent.futures import CancelledError
 
-    def _send_again(self) -> None:
-        if not self._due:
+        self.cancel_now(CancelledError("this call was cancelled"), True)
+
+    def send_again(self) -> None:
+        if not self.due:
             return
         try:
-            self._due = False
+            self.due = False
             if self.given_up:
                 raise PoolTerminated("the call was interrupted")
-            self._engine.submit(self, *self._how)
+            self._engine.submit(self.attempt, self._how[0], self._how[1], self.options.timeout)
         except BaseException as error:
             self.fail(error)
             if not isinstance(error, Exception):
@@ -180,7 +268,7 @@ class RetriedResult(AsyncResult):
 
 
 class MapResult(AsyncResult, Chunked):
-    """The result of ``map`` and ``starmap``: a list in the order of the input, or the error of the lowest index."""
+    """The result of ``map`` and ``starmap``: a list in the order of the input, or the error that ended it."""
 
     def __init__(
         self,
@@ -193,8 +281,10 @@ class MapResult(AsyncResult, Chunked):
     ) -> None:
         AsyncResult.__init__(self, engine, known, None, callbacks)
         Chunked.__init__(self, engine, known, chunks, star, options)
+        if options.errors == "raise":
+            self.call |= Mode.STOP
         self._results: dict[int, list[Any]] = {}
-        self._errors: dict[int, BaseException] = {}
+        self._failures: dict[int, Failure] = {}
         self._forgotten = False
 
     def begin(self) -> None:
@@ -219,12 +309,16 @@ class MapResult(AsyncResult, Chunked):
                 self.engine.give_up(self)
                 self.part()
 
-    def chunk_done(self, task: ChunkTask, results: list[Any], errors: dict[int, BaseException]) -> None:
-        self._results[task.start] = results
-        self._errors |= {task.start + i: error for i, error in errors.items()}
+    def chunk_done(self, task: ChunkTask, results: list[Any], failures: dict[int, Failure]) -> None:
+        self._results[task.start] = self.placed(results, failures)
+        if failures and self.options.errors == "raise":
+            self._failures |= {task.start + i: failure for i, failure in failures.items()}
+            self.exhausted = self.ending = True
         self.engine.later(self.proceed)
 
     def fed(self) -> None:
+        if self._failures and not self._settled:
+            self._end_now()
         if not self.exhausted or self.pending:
             return
         self.repeats = None
@@ -236,9 +330,7 @@ class MapResult(AsyncResult, Chunked):
         self.engine.maps.discard(self)
         if self._settled:
             return  # given up, and now its last chunk has come
-        if self._errors:
-            self.fail(self._errors[min(self._errors)])
-        elif self._input_error is not None:
+        if self._input_error is not None:
             self.fail(self._input_error)
         else:
             parts = [self._results[start] for start in sorted(self._results)]
@@ -246,12 +338,27 @@ class MapResult(AsyncResult, Chunked):
             self.succeed(parts[0] if len(parts) == 1 else [x for part in parts for x in part])
         self.engine.tell()
 
+    def _end_now(self) -> None:
+        """The first failure, of those that are known the lowest, ends it: what waits is dropped, what runs is left."""
+        self.part()
+        failure = self._failures[min(self._failures)]
+        finished: dict[int, Any] = {}
+        for start, results in self._results.items():
+            finished.update((i, x) for i, x in enumerate(results, start) if i not in self._failures)
+        self._results = {}
+        self.settle(False, failure.carried(finished))
+        self.engine.give_up(self, interrupt=False)
+        self.engine.tell()
+
     def abandon(self, error: BaseException) -> None:
         """Give up: no more chunks are sent. Those on the way are still calls of the function, which must stay known."""
         self.exhausted = self.given_up = True
         self.engine.maps.discard(self)
         self.part_soon()
-        self.fail(error)
+        self.settle(False, error)
+
+    def cancel_now(self, error: BaseException, stopped: bool) -> None:
+        super().cancel_now(error, True)
 
     def _forget(self) -> None:
         """Not when it is settled, but when no chunk is out: ``fed``."""

@@ -1,14 +1,15 @@
-"""Deadlines, and what a thread may wait for that is no result of a call."""
+"""Deadlines, Ctrl-C, and what a thread may wait for that is no result of a call."""
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from allcores.pool.engine import Engine
 
-__all__ = ("Idle", "Later", "Posted", "deadline_after", "left_until")
+__all__ = ("Idle", "Later", "Posted", "deadline_after", "is_ctrl_c", "left_until", "log")
 
 
 def deadline_after(timeout: float | None) -> float | None:
@@ -19,6 +20,18 @@ def deadline_after(timeout: float | None) -> float | None:
 def left_until(deadline: float | None) -> float | None:
     """Seconds to go, 0 if it is over; None for ever."""
     return None if deadline is None else max(deadline - time.monotonic(), 0)
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Whether an error in something of the user's that we run is no error of that, but Ctrl-C at this moment."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+
+
+def log(what: str) -> None:
+    """Log the exception that is being handled, which has no caller to be raised to."""
+    import logging
+
+    logging.getLogger("allcores").exception(what)
 
 
 class Idle:

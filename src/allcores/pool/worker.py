@@ -93,7 +93,7 @@ def _run(func: Callable[..., Any], mode: int, payload: Any) -> tuple[int, Any]:
     global _running
     try:
         _running = True
-        answer = run_task(func, mode, payload, record=True)
+        answer = run_task(func, mode, payload)
         _running = False
         return answer
     except KeyboardInterrupt as error:  # it came between the two lines
@@ -164,10 +164,10 @@ class _Functions(dict[int, "Callable[..., Any]"]):
 
 
 def _answer(answers: Queue, task: int, info: int, body: Any) -> None:
-    if info == Outcome.ERROR:
-        body = codec.pack_error(body)
+    if info & 0xFF == Outcome.ERROR:
+        body = codec.pack_error(body), os.getpid()
     elif info & 0xFF == Outcome.CHUNK and body[1]:
-        body = body[0], [(i, codec.pack_error(e)) for i, e in body[1]]
+        body = body[0], [(i, codec.pack_error(e), ns, os.getpid()) for i, e, ns in body[1]]
     try:
         answers.send(task, info, body, _native.ANSWERS_TASK)
     except Exception as error:  # noqa: BLE001 - the result cannot travel
@@ -178,7 +178,7 @@ def _answer_in_parts(answers: Queue, task: int, info: int, body: Any, error: Exc
     """Of a chunk, only the results that cannot travel become errors."""
     if info & 0xFF != Outcome.CHUNK:
         error = codec.why_not(body, "the result") or error
-        answers.send(task, Outcome.ERROR, codec.pack_error(error), _native.ANSWERS_TASK)
+        answers.send(task, Outcome.ERROR, (codec.pack_error(error), os.getpid()), _native.ANSWERS_TASK)
         return
     results, errors = body
     for i, result in enumerate(results):
@@ -186,5 +186,6 @@ def _answer_in_parts(answers: Queue, task: int, info: int, body: Any, error: Exc
             codec.dumps_kept(result)
         except Exception as why:  # noqa: BLE001 - likewise
             results[i] = None
-            errors.append((i, codec.pack_error(codec.why_not(result, "the result") or why)))
+            why = codec.why_not(result, "the result") or why
+            errors.append((i, codec.pack_error(why), -1, os.getpid()))
     answers.send(task, info, (results, errors), _native.ANSWERS_TASK)
