@@ -92,7 +92,7 @@ def test_only_the_file_of_a_peer_imports_its_library() -> None:
 
 
 GROUPS = {
-    "programs": "classic|pool_(warm|cold)",
+    "programs": "classic|pool_(warm|cold|again|recycled)",
     "tasks": "^(apply|apply_async|imap|map)$",
     "small": "^queue_(ping|ints)|^dicts",
     "arrays": "^queue_arrays",
