@@ -16,7 +16,6 @@ from . import jobs
 from .kit import PATIENCE, Context
 
 MIB = 1 << 20
-TASKS = 300
 
 
 @pytest.mark.parametrize("name", ["max_memory", "idle_timeout"])
@@ -58,9 +57,10 @@ def test_what_is_shared_does_not_count(mp: Context) -> None:
 
 
 @pytest.mark.needs("kills")
-def test_recycled_by_all_means_and_killed_beside(mp: Context) -> None:
+@pytest.mark.parametrize("tasks", [300, pytest.param(10_000, marks=(pytest.mark.slow, pytest.mark.timeout(95)))])
+def test_recycled_by_all_means_and_killed_beside(mp: Context, tasks: int) -> None:
     """Each task answers once, and each that was not killed in its middle ran once."""
-    runs = mp.Array("i", TASKS)
+    runs = mp.Array("i", tasks)
     over, killed = threading.Event(), []
     at_random = random.Random(7)
 
@@ -76,13 +76,13 @@ def test_recycled_by_all_means_and_killed_beside(mp: Context) -> None:
         killer = threading.Thread(target=kill_some)
         killer.start()
         try:
-            done = pool.map(jobs.count_run, ((runs, i) for i in range(TASKS)), chunksize=1, retries=100)
+            done = pool.map(jobs.count_run, ((runs, i) for i in range(tasks)), chunksize=1, retries=100)
         finally:
             over.set()
             killer.join()
-    assert done == list(range(TASKS))
+    assert done == list(range(tasks))
     assert min(runs) == 1
-    assert sum(runs) - TASKS <= len(killed)
+    assert sum(runs) - tasks <= len(killed)
 
 
 # Idle.
