@@ -198,3 +198,23 @@ def test_without_joblib_one_clear_sentence() -> None:
     code = "import sys; sys.modules['joblib'] = None\nimport allcores.integrations.joblib"
     failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
     assert 'needs joblib: pip install "allcores[joblib]"' in failed.stderr.splitlines()[-1]
+
+
+def test_what_a_script_changes_between_two_calls_is_seen_by_workers_that_are_kept() -> None:
+    code = (
+        "import joblib, allcores.integrations.joblib, os\n"
+        "from joblib import Parallel, delayed\n"
+        "joblib.parallel_config(backend='allcores')\n"
+        "a = 1\n"
+        "def f(x): return a + x, os.getpid()\n"
+        "first = Parallel(n_jobs=2)(delayed(f)(i) for i in range(4))\n"
+        "a = 10\n"
+        "second = Parallel(n_jobs=2)(delayed(f)(i) for i in range(4))\n"
+        "def f(x): return a * x, os.getpid()\n"
+        "third = Parallel(n_jobs=2)(delayed(f)(i) for i in range(4))\n"
+        "print([[x for x, _ in each] for each in (first, second, third)])\n"
+        "print(len({pid for each in (first, second, third) for _, pid in each}) <= 2)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=True)
+    assert done.stdout.splitlines() == ["[[1, 2, 3, 4], [10, 11, 12, 13], [0, 10, 20, 30]]", "True"]
+    assert done.stderr == ""
