@@ -6,6 +6,7 @@ outside the timed part: a quick wrong answer is an error, not a figure.
 """
 
 import gc
+import random
 import timeit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -125,6 +126,36 @@ def hot(method: str, repeats: int = 1) -> Callable[[Any, int], float]:
         return median(samples)
 
     return timed
+
+
+def tuned(peer: Any, size: int) -> Beside:
+    """Calls of a microsecond with the default and with chunk sizes by hand, in turn: each the median of three."""
+    sizes = [None, *(n for n in (16, 64, 256, 1024, 4096, 16384) if n <= size)]
+    took: dict[int | None, list[float]] = {n: [] for n in sizes}
+    with peer.workers() as workers:
+        peer.map_tuned(workers, work.microsecond, range(size), None)
+        for _ in range(3):
+            for n in sizes:
+                gc.collect()
+                start = perf_counter()
+                results = peer.map_tuned(workers, work.microsecond, range(size), n)
+                took[n].append((perf_counter() - start) / size)
+                check(results, list(range(size)))
+    default = median(took.pop(None))
+    return Beside(default, min((median(each) for each in took.values()), default=default))
+
+
+def skewed(peer: Any, size: int) -> Beside:
+    """All of so many calls of lognormal length, in no order; against what two workers need who never wait."""
+    chance = random.Random(1)
+    naps = [min(max(chance.lognormvariate(0, 1) / 100, 0.001), 0.1) for _ in range(size)]
+    with peer.array_workers() as workers:
+        peer.map_arrays(workers, work.nap, [0.0] * 4)
+        start = perf_counter()
+        results = peer.map_arrays(workers, work.nap, naps)
+        elapsed = perf_counter() - start
+    check(results, naps)
+    return Beside(elapsed, max(sum(naps) / 2, max(naps)))
 
 
 # -- queues
@@ -360,6 +391,8 @@ MEASURES: dict[str, Callable[[Any, int], float | Beside]] = {
     "apply_async": hot("apply_async"),
     "imap": hot("imap"),
     "map": hot("map", REPEATS),
+    "map_tuned": tuned,
+    "skewed": skewed,
     "queue_pingpong": queue_pingpong,
     "queue_ints": queue_ints,
     "queue_arrays_warm": queue_arrays(warm=True),

@@ -4,7 +4,7 @@ Imports nothing at the top: a worker's start-up would pay for it.
 """
 
 from collections.abc import Callable
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 # The "64 MB" of the table.
@@ -14,6 +14,18 @@ ARRAY_BYTES = 64 * 1024 * 1024
 def noop(x: Any) -> Any:
     """The task that costs nothing, so that only the way there and back is measured."""
     return x
+
+
+def microsecond(x: Any) -> Any:
+    """About a microsecond of work."""
+    sum(range(60))
+    return x
+
+
+def nap(seconds: float) -> float:
+    """A call that takes so long and no core: so the optimum is known."""
+    sleep(seconds)
+    return seconds
 
 
 def classic(count: int) -> int:

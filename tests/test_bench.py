@@ -34,6 +34,9 @@ ISSUE = {
     "`apply_async` of 20,000 no-ops, all results": {8.0},
     "`imap` of 20,000 no-ops, default settings": {15.0},
     "`map` of 100,000 no-ops, default settings": {1.0},
+    "`imap` defaults, an item": {1e-6},
+    "10^5 calls of 1 µs": {1.1},
+    "makespan of 200 skewed calls": {1.03},
     "Queue ping-pong of ints, one consumer": {20.0},
     "Queue one way, ints, 1 producer 1 consumer": {6.0},
     "Queue, 64 MB arrays, one way": {20.0, 4.0},
@@ -93,7 +96,7 @@ def test_only_the_file_of_a_peer_imports_its_library() -> None:
 
 GROUPS = {
     "programs": "classic|pool_(warm|cold|again|recycled)",
-    "tasks": "^(apply|apply_async|imap|map)$",
+    "tasks": "^(apply|apply_async|imap|map|map_tuned|skewed)$",
     "small": "^queue_(ping|ints)|^dicts",
     "arrays": "^queue_arrays",
     "memory": "^queue_peak",

@@ -9,6 +9,7 @@ A peer offers an operation by having its method; a missing one is not an error:
     queue(), process(target, args)                             the latter a context manager that joins
     array_workers()                context manager: two workers, for the two below
     map_arrays, map_results(workers, function, items) -> list  a function of `bench.work`: large items, large results
+    map_tuned(workers, function, items, chunksize) -> list     with the chunks of that size, None for its default
     array_queue(), large_queue(nbytes)                         a queue that takes items of 64 MB, or of so many bytes
     drain(queue, count) -> list                                take that many
     lock(), array()

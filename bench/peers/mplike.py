@@ -63,6 +63,9 @@ class MpLike(WithProcesses):
 
     map_results = map_arrays
 
+    def map_tuned(self, pool: Any, function: Callable[[Any], Any], items: Any, chunksize: int | None) -> list[Any]:
+        return list(pool.map(function, items, chunksize))
+
     def queue(self) -> Any:
         return self.mp.Queue()
 
