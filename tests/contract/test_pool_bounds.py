@@ -14,7 +14,7 @@ import pytest
 import allcores
 
 from . import jobs
-from .kit import PATIENCE, Context, Handle
+from .kit import PATIENCE, SHORT, Context, Handle
 
 MB = 1 << 20
 
@@ -231,3 +231,25 @@ def test_what_makes_no_sense(pool: Handle, method: str, value: Any) -> None:
 def test_map_knows_no_buffersize(pool: Handle) -> None:
     with pytest.raises(TypeError, match="buffersize"):
         pool.map(jobs.square, range(3), buffersize=2)
+
+
+@pytest.mark.needs("parallel")
+def test_another_thread_finds_the_end_of_the_input(pool: Handle) -> None:
+    """Who waits for the next result is told that there is none, whoever reads the input."""
+    gate = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield from range(5)
+        gate.wait(PATIENCE)
+
+    results: Any = pool.imap(jobs.identity, items(), chunksize=1)
+    results.window += 1
+    reading = threading.Thread(target=results.proceed)
+    reading.start()
+    opening = threading.Timer(SHORT, gate.set)
+    assert [results.next(PATIENCE) for _ in range(5)] == list(range(5))
+    opening.start()
+    with pytest.raises(StopIteration):
+        results.next(PATIENCE)
+    reading.join()
+    opening.join()

@@ -104,6 +104,11 @@ class IMapIterator(Chunked):
             self._waiting[task.start] = (self.placed(results, failures), raised, task.start + len(results), task)
         self.ready_ = True
 
+    def fed(self) -> None:
+        if self.exhausted and not self.pending:  # perhaps found by another thread than that which waits
+            self.ready_ = True
+            self.engine.tell()
+
     def abandon(self, error: BaseException) -> None:
         self.part_soon()
         self._input_error, self.exhausted, self.ready_ = error, True, True

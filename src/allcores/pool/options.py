@@ -39,7 +39,8 @@ class MapOptions(CallOptions, total=False):
     progress: bool | str
     """Show a bar that counts what is done; a str is its label."""
     max_bytes: int | None
-    """So many bytes of items on their way at a time, about; by default what the window of chunks comes to."""
+    """So many bytes of items on their way at a time, about; of ``imap`` also of results that nobody has taken yet. What
+    is larger goes alone. By default a chunk of several items has at most 8 MiB."""
     checkpoint: str | os.PathLike[str] | None
     """A file that keeps what is done: the same call after a crash does only what is missing."""
 
@@ -48,7 +49,8 @@ class IMapOptions(MapOptions, total=False):
     """The options of ``imap``, ``imap_unordered`` and ``stream``."""
 
     buffersize: int | None
-    """The input is read at most so many items ahead of the results that were taken."""
+    """The input is read at most so many items ahead of the results that were taken; chunks become as small as that
+    needs, with ``chunksize`` too. By default some chunks of a millisecond, up to 1,024 items where one takes long."""
 
 
 class Options(NamedTuple):

@@ -134,6 +134,8 @@ class Pool(Submitting):
                 dropped. A note names the item, ``error.failure`` is a ``Failure`` with what was finished.
             WorkerDied: likewise, of an item whose worker died.
             TaskTimeout: likewise, of an item that took longer than ``timeout``.
+            UnpicklableError: the function or the first item cannot travel to a process; nothing was begun then. Or
+                another item or a result cannot, as an error of that item. It names the part to blame.
         """
         return self._map(func, iterable, chunksize, False, check_options("map", MapOptions, options)).run()  # type: ignore[no-any-return]
 
