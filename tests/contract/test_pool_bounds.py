@@ -253,3 +253,13 @@ def test_another_thread_finds_the_end_of_the_input(pool: Handle) -> None:
         results.next(PATIENCE)
     reading.join()
     opening.join()
+
+
+@pytest.mark.parametrize("method", ["imap", "imap_unordered"])
+def test_buffersize_counts_items_that_are_left_out(pool: Handle, method: str) -> None:
+    items, taken = Counted(count=60), 0
+    for result in getattr(pool, method)(lambda x: 1 // (x % 2) and x, items, errors="skip", buffersize=4):
+        taken += 1
+        assert result % 2 == 1
+        assert items.drawn <= 2 * taken + 4 + 2
+    assert taken == 30

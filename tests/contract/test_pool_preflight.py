@@ -119,3 +119,13 @@ def test_nothing_is_pickled_twice(pool: Handle) -> None:
     Sent.times = 0
     assert pool.map(jobs.identity, [Sent() for _ in range(20)]) == [7] * 20
     assert Sent.times == 20
+
+
+@pytest.mark.parametrize("method", ["map", "imap"])
+def test_where_failures_are_results_the_first_is_one_as_well(pool: Handle, method: str) -> None:
+    """Nothing is refused then: each failure is in its place."""
+    found = list(getattr(pool, method)(jobs.identity, [with_lock(0), 1, 2], errors="return"))
+    assert (found[0].index, found[1:]) == (0, [1, 2])
+    assert isinstance(found[0].error, allcores.UnpicklableError)
+    assert ".model.lock" in str(found[0].error)
+    assert list(getattr(pool, method)(jobs.identity, [with_lock(0), 1, 2], errors="skip")) == [1, 2]
