@@ -19,6 +19,7 @@ RANK = {
     "usage": 1,
     "byvalue": 1,
     "lastwords": 1,
+    "stacks": 1,
     "seeds": 1,
     "failure": 2,
     "family": 1,

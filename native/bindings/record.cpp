@@ -1,5 +1,5 @@
 // A pool worker's record in the segment: what it is at, for who reports its death, and for who ends it (condemn.hpp).
-#include "core.hpp"
+#include "workers.hpp"
 
 namespace allcores::bindings {
 
@@ -64,7 +64,11 @@ void bind_record(nb::module_& m) {
         for (auto* word : {&p.task, &p.crew, &p.given_up}) word->store(0);
         core().seg.set_runnable(!resting);
     }, nb::arg("resting"));
-    m.def("set_task", [](u64 task) { core().seg.participant(core().seg.me).task.store(task); }, nb::arg("task"));
+    m.def("set_task", [](u64 task) {
+        mine().task.store(task);
+        mine().done.born.store(0);
+        note_task_begun();
+    }, nb::arg("task"));
     m.def("condemn", &condemn, nb::arg("pid"), nb::arg("numbers"));
     m.def("condemn_overdue", &condemn_overdue, nb::arg("pids"), nb::arg("crew"));
     m.def("begin_timed", [](i64 limit) { begin_timed(mine(), now_ns(), limit); }, nb::arg("limit"));

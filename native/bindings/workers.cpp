@@ -10,12 +10,12 @@ namespace allcores::bindings {
 namespace {
 
 // (pid, name, task, item, tasks, items, busy, since, life, dumps, dumps_fd); times in seconds: in tasks, in its present state,
-// since it was ready.
+// since it was ready, which is 0 only before.
 nb::object record_of(const Participant& p, i64 now) {
     const auto seconds = [](i64 ns) { return static_cast<double>(ns < 0 ? 0 : ns) * 1e-9; };
     const auto get = [](const auto& word) { return word.load(std::memory_order_relaxed); };
     const Done& d = p.done;
-    const u64 task = p.task.load(std::memory_order_acquire);
+    const u64 task = task_of(p.task.load(std::memory_order_acquire));
     const i64 state = now - get(d.since), born = get(d.born);
     const i64 busy = get(d.busy) + (task == 0 || born == 0 ? 0 : state);
     char name[33];
@@ -23,7 +23,7 @@ nb::object record_of(const Participant& p, i64 now) {
     nb::object text = nb::steal(PyUnicode_DecodeUTF8(name, static_cast<Py_ssize_t>(std::strlen(name)), "ignore"));
     if (!text.is_valid()) throw nb::python_error();
     return nb::make_tuple(get(p.pid), text, task, get(p.item), get(d.tasks), get(d.items), seconds(busy), seconds(state),
-                          seconds(born == 0 ? 0 : now - born), get(d.dumps), get(d.dumps_fd));
+                          seconds(born == 0 ? 0 : now - born + 1), get(d.dumps), get(d.dumps_fd));
 }
 
 // Those of the pool with this channel of news; 0: of all pools of the program.
@@ -41,27 +41,38 @@ nb::list workers(u64 crew) {
     return found;
 }
 
-// After the handler of faulthandler, which calls the one before it: the stacks are written.
-void tell_written(int) {
-    const int before = errno;
-    my_done().dumps.fetch_add(1);
-    tell_several(bare_core().seg);
-    errno = before;
-}
-
 bool is_handled(int signum) {
     struct sigaction now = {};
     return sigaction(signum, nullptr, &now) != 0 || now.sa_handler != SIG_DFL;
 }
 
-// To be followed by faulthandler.register(), and that by offer_stacks().
-void tell_stacks_written(int signum) {
+// The signal at which faulthandler writes the stacks: at once, in this thread. Not by its option to call the handler that was
+// before it: that leaves a moment without its own, and for a thread without a core the moment may be long.
+int writes_stacks = 0;
+
+// Before and after it a mark: who asked before, and had no answer, emptied the file perhaps in the middle of one.
+void answer_stacks(int) {
+    const int before = errno;
+    const int fd = static_cast<int>(my_done().dumps_fd.load());
+    bool written = write(fd, "\x1e", 1) == 1;
+    if (is_handled(writes_stacks)) raise(writes_stacks);
+    written = write(fd, "\x1f", 1) == 1 && written;
+    if (written) my_done().dumps.fetch_add(1);
+    tell_several(bare_core().seg);
+    errno = before;
+}
+
+// To be called when faulthandler writes to the descriptor at `writes`. From then on `signum` is answered.
+void offer_stacks(int signum, int writes, u32 fd) {
+    writes_stacks = writes;
     struct sigaction action = {};
-    action.sa_handler = &tell_written;
+    action.sa_handler = &answer_stacks;
     action.sa_flags = SA_RESTART | SA_ONSTACK;
-    if (sigaction(signum, &action, nullptr) == 0) return;
-    PyErr_SetFromErrno(PyExc_OSError);
-    throw nb::python_error();
+    if (sigaction(signum, &action, nullptr) != 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        throw nb::python_error();
+    }
+    my_done().dumps_fd.store(fd);
 }
 
 }  // namespace
@@ -69,8 +80,7 @@ void tell_stacks_written(int signum) {
 void bind_workers(nb::module_& m) {
     m.def("workers", &workers, nb::arg("crew"));
     m.def("is_handled", &is_handled, nb::arg("signum"));
-    m.def("tell_stacks_written", &tell_stacks_written, nb::arg("signum"));
-    m.def("offer_stacks", [](u32 fd) { my_done().dumps_fd.store(fd); }, nb::arg("fd"));
+    m.def("offer_stacks", &offer_stacks, nb::arg("signum"), nb::arg("writes"), nb::arg("fd"));
 }
 
 }  // namespace allcores::bindings

@@ -21,11 +21,15 @@ inline Done& my_done() {
 // time.
 inline void note_task_begun() { my_done().since.store(coarse_now_ns(), std::memory_order_relaxed); }
 
-// What is no task, but ends the start of a worker, counts as none.
+// What is no task, but ends the start of a worker, counts as none: all begins anew with it, as a worker may work for several
+// pools, one after the other.
 inline void note_task_ended(u64 task) {
     Done& d = my_done();
     const i64 now = coarse_now_ns();
     if (task == UINT64_MAX) {
+        d.tasks.store(0, std::memory_order_relaxed);
+        d.items.store(0, std::memory_order_relaxed);
+        d.busy.store(0, std::memory_order_relaxed);
         d.born.store(now, std::memory_order_relaxed);
     } else {
         add(d.busy, now - d.since.load(std::memory_order_relaxed));

@@ -7,13 +7,14 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, preload, process, start
+from allcores import _native, preload, process, stacks, start
 from allcores.contexts.stored import StoredFunctions
 from allcores.pool import worker
 from allcores.pool.crew import Outcome
 from allcores.pool.expected import Expected
 from allcores.pool.output import Output
 from allcores.pool.places import places_of
+from allcores.pool.statistics import Record, Traffic
 from allcores.queues import Queue
 
 if TYPE_CHECKING:
@@ -164,6 +165,21 @@ class ProcessCrew:
 
     def wake(self) -> None:
         self._answers.send(0, Outcome.WAKE, None)
+
+    def records(self) -> list[Record]:
+        found = {each[0]: Record(each[1], each[0], *each[2:9]) for each in _native.workers(self._news.offset)}
+        for pid, each in list(self._workers.items()):
+            if pid not in found:  # it does not know yet whom it works for
+                found[pid] = Record(each.name, pid, 0, 0, 0, 0, 0.0, 0.0, 0.0)
+        return list(found.values())
+
+    def traffic(self) -> Traffic:
+        return Traffic(self._tasks.traffic()[0], *self._answers.traffic()[1:])
+
+    def stacks(self, timeout: float | None, /) -> dict[str, str | None]:
+        whom = _native.workers(self._news.offset)
+        found = stacks.ask(whom, timeout)
+        return {name: found[pid] for pid, name, *_ in whom}
 
     def show(self) -> None:
         if self._output is not None:

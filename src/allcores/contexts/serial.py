@@ -238,6 +238,7 @@ class _Crew(LocalCrew):
         super().__init__(plan)
         self.size = plan.processes
         self._state = state.WorkerState(0)
+        self._record = self.recorded("PoolWorker-1")
         self._answers: deque[tuple[int, int, Any]] = deque()
         if plan.initializer is not None:
             outer = state.here.state
@@ -256,7 +257,10 @@ class _Crew(LocalCrew):
         try:
             state.here.state = self._state
             with seeds.hidden():  # the caller may be an item of another pool, and have a seed
-                self._answers.append((task, *run_task(self._functions[call >> 8], call & 0xFF, payload, Here())))
+                self._record.begin(task)
+                answer = run_task(self._functions[call >> 8], call & 0xFF, payload, Here())
+                self._record.end(*answer)
+                self._answers.append((task, *answer))
         finally:
             state.here.state = outer
 

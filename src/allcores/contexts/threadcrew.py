@@ -109,12 +109,16 @@ class ThreadCrew(LocalCrew):
             except BaseException as error:  # noqa: BLE001 - told to the pool, which cannot work
                 self._answers.put((0, Outcome.BROKEN, error))
                 return
+        record = self.recorded(threading.current_thread().name)
         while (number := self._queue.get()) is not None and not self._aborted:
             doing = self._doing[number] = _Doing(place)
             task = self._waiting.pop(number, None)
             if task is not None:  # else it was given up
+                record.begin(number)
                 answer = run_task(*task, doing)
+                record.end(*answer)
                 if doing.condemned:
+                    self._records.remove(record)
                     return  # another has this one's place, and nobody waits for the answer
                 self._answers.put((number, *answer))
                 del answer
@@ -126,10 +130,13 @@ class ThreadCrew(LocalCrew):
         self._queue.put(task)
 
     def receive_into(self, inbox: list[tuple[int, int, Any]], timeout: float | None = None, /) -> bool:
+        began = time.monotonic()
         try:
             inbox.append(self._answers.get(timeout != 0, timeout))
         except queue.Empty:
             return False
+        finally:
+            self._waited += time.monotonic() - began
         return True
 
     def give_up(self, tasks: list[int], _interrupt: bool, /) -> list[int]:

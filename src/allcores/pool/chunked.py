@@ -37,6 +37,7 @@ class Chunked:
     def __init__(self, engine: Engine, known: Known, chunks: Chunker, star: bool, options: Options) -> None:
         self.engine = engine
         self.options = options
+        self.func = known.func  # for who wants to see
         self.call = known.call | Mode.CHUNK | (Mode.STAR if star else 0) | (Mode.ORDERS if options.travels else 0)
         if chunks.fixed is None or engine.crew.in_parts:
             self.call |= Mode.PART

@@ -47,6 +47,7 @@ class ChunkTask:
         if not 0 < n <= len(self.items):
             raise ValueError(f"{n} results for {len(self.items)} items")
         self.job.chunks.measured(n, ns)
+        self.job.engine.tally.more_items += n - 1
         again = [i for i, error, *_ in errors if self._is_tried_again(error)] if self.job.options.retries else ()
         if self.job.given_up:
             self.leave()
@@ -174,8 +175,10 @@ class ChunkTask:
             self.job.pending.difference_update(self.parts)
             self.parts.clear()
         while self.parts:
-            if self.parts[0].attempts and self.job.beside is not None:
-                self.job.beside.retried()
+            if self.parts[0].attempts:
+                self.job.engine.tally.retries += 1
+                if self.job.beside is not None:
+                    self.job.beside.retried()
             self.job.send(self.parts[0])
             del self.parts[0]
         self.job.engine.maps.discard(self)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from allcores import _native, limits, seeds
 from allcores.errors import NotSupported
+from allcores.pool.statistics import LocalRecord, Record, Traffic
 
 if TYPE_CHECKING:
     import weakref
@@ -151,6 +152,18 @@ class Crew(Protocol):
         """Make a blocked ``receive`` return, with WAKE."""
         ...
 
+    def records(self) -> list[Record]:
+        """What each worker has done, and is at."""
+        ...
+
+    def traffic(self) -> Traffic:
+        """What went between the pool and its workers."""
+        ...
+
+    def stacks(self, timeout: float | None, /) -> dict[str, str | None]:
+        """The Python stacks of the workers, by name; None for one that has not answered in so many seconds."""
+        ...
+
     def show(self) -> None:
         """Show what workers have printed and logged so far, where that does not go its own way."""
         ...
@@ -187,6 +200,8 @@ class LocalCrew:
         self._lid = None if plan.threads_per_worker is None else limits.Lid(plan.threads_per_worker)
         self._functions: dict[int, Callable[..., Any]] = {}
         self._keys = itertools.count(1)
+        self._records: list[LocalRecord] = []
+        self._waited = 0.0  # seconds for answers
 
     def learn(self, func: Callable[..., Any]) -> Known:
         """Remember the function."""
@@ -223,6 +238,24 @@ class LocalCrew:
 
     def begin(self, engine: weakref.ref[Engine]) -> None:
         """Nothing to do: nobody dies here without the program."""
+
+    def recorded(self, name: str) -> LocalRecord:
+        """A record for the worker that is this thread."""
+        record = LocalRecord(name)
+        self._records.append(record)
+        return record
+
+    def records(self) -> list[Record]:
+        return [record.now() for record in self._records]
+
+    def traffic(self) -> Traffic:
+        return Traffic(0, 0, self._waited)
+
+    def stacks(self, _timeout: float | None, /) -> dict[str, str | None]:
+        """At once."""
+        from allcores.pool.dump import stacks_of_threads
+
+        return stacks_of_threads((record.name, record.runs_in) for record in self._records)
 
     def show(self) -> None:
         """Nothing to do: the streams and handlers are the program's own."""

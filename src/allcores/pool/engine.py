@@ -27,8 +27,9 @@ from allcores.errors import InitializerFailed, PoolTerminated, UnpicklableError
 from allcores.failure import Failure
 from allcores.pool.cancelling import Cancel
 from allcores.pool.crew import Mode, Outcome
-from allcores.pool.doing import Overdue
+from allcores.pool.doing import Overdue, TookTooLong
 from allcores.pool.driver import Driven
+from allcores.pool.statistics import Tally
 from allcores.pool.unasked import Unasked
 from allcores.pool.waiting import Idle, Later, Posted, deadline_after, is_ctrl_c, left_until, log
 from allcores.start import STARTING
@@ -57,6 +58,7 @@ class Engine(Driven):
         self._later: deque[Callable[[], object]] = deque()
         self.maps: set[Any] = set()  # not done yet, though it may have no task out: its iterator is slow, or it retries
         self._told = self._shown = 0  # that workers have printed something; how much of that was told is shown
+        self.tally = Tally()
         self._seat: dict[int, int] = {}  # at 0: the thread that has it
         self._changed = threading.Condition()
         self._followers = 0
@@ -307,14 +309,17 @@ class Engine(Driven):
             task.fail(error)
 
     def _error(self, body: Any) -> BaseException:
-        return body if self.crew.local else codec.unpack_error(body)
+        error: BaseException = body if self.crew.local else codec.unpack_error(body)
+        if isinstance(error, TookTooLong):
+            self.tally.timeouts += 1
+        return error
 
     def _of_item(self, i: int, body: Any, ns: int, pid: int = 0) -> Told:
         return i, self._error(body), ns, pid or os.getpid()
 
     def _raised(self, body: Any, ns: int) -> BaseException:
         """What a single call raised, with what is known of that; who made the call knows what was called."""
-        error, pid = (body, os.getpid()) if self.crew.local else (codec.unpack_error(body[0]), body[1])
+        error, pid = (self._error(body), os.getpid()) if self.crew.local else (self._error(body[0]), body[1])
         Failure(None, "", error, pid, ns / 1e9 if ns else None).carried()
         return error
 
@@ -325,13 +330,17 @@ class Engine(Driven):
             self._deaths_at_start = 0
         elif outcome == Outcome.BROKEN:
             self.break_("the pool's initializer raised an error in a worker", self._error(body))
+        elif outcome == Outcome.RETIRED:
+            self.tally.recycled += 1
         elif outcome == Outcome.DIED:
+            self.tally.deaths += 1
             death = Death(*body)
             if number == STARTING:
                 self._died_at_start(death)
             else:
                 self._died(number, death, item)
         elif outcome == Outcome.OVERDUE:
+            self.tally.timeouts += 1
             self._died(number, Overdue(*body), item)
         elif outcome == Outcome.ENGINE:
             body.run()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from allcores import codec
 from allcores.base import check_call
 from allcores.errors import NotSupported
+from allcores.pool import onsignal
 from allcores.pool.beside import Accompanied
 from allcores.pool.chunking import Chunker
 from allcores.pool.crew import Mode
@@ -18,6 +19,7 @@ from allcores.pool.imap import IMapIterator
 from allcores.pool.options import NO_OPTIONS, CallOptions, IMapOptions, MapOptions, Options, check_options
 from allcores.pool.results import AsyncResult, MapResult, RetriedResult
 from allcores.pool.submitting import Submitting
+from allcores.pool.watched import Watched, open_pools
 from allcores.sharing.share import share
 
 if TYPE_CHECKING:
@@ -29,10 +31,8 @@ __all__ = ("Pool",)
 
 T = TypeVar("T", bound=IMapIterator)
 
-_open_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
-
-class Pool(Submitting):
+class Pool(Watched, Submitting):
     """Workers that run calls of any function: ``map``, ``apply_async`` and their kin, as ``multiprocessing.Pool``.
 
     Tasks are taken by whichever worker is free; chunks are sized by the time that items have taken. A worker that
@@ -48,12 +48,13 @@ class Pool(Submitting):
             crew.abort()
             raise
         self._closed = False
+        onsignal.listen()
         self._pid = os.getpid()
         self._imaps: weakref.WeakSet[IMapIterator] = weakref.WeakSet()
         # The engine's end, not the pool's: results that outlive the pool still come.
         self._end = weakref.finalize(self._engine, crew.abort)
         self._end.atexit = False  # _at_exit does it, in order
-        _open_pools.add(self)
+        open_pools.add(self)
 
     def share(self, obj: Any) -> Any:
         """``allcores.share``: one read-only copy of an object for all workers, of this pool and any other."""
@@ -214,9 +215,10 @@ class Pool(Submitting):
         if self._pid != os.getpid():  # in a fork: the pool is its parent's
             return
         if self._end.detach() is not None:
+            self._remember()
             self._engine.terminate()
         self._engine.unasked.close()
-        _open_pools.discard(self)
+        open_pools.discard(self)
 
     def join(self) -> None:
         """Wait until everything submitted is done and the workers have ended. After ``close`` or ``terminate``.
@@ -237,11 +239,12 @@ class Pool(Submitting):
         for results in list(self._imaps):
             results.part()
         self._engine.join_driver()
+        self._remember()
         self._crew.finish()
         self._crew.show_all()
         self._end.detach()
         self._engine.unasked.close()
-        _open_pools.discard(self)
+        open_pools.discard(self)
 
     def __enter__(self) -> Self:
         self._check_open()
@@ -365,10 +368,10 @@ def _check_items(items: Any, size: Any) -> None:
 
 
 # A forked child has the parent's pools in its memory and not their workers: they are no business of its.
-os.register_at_fork(after_in_child=_open_pools.clear)
+os.register_at_fork(after_in_child=open_pools.clear)
 
 
 @atexit.register
 def _at_exit() -> None:
-    for pool in list(_open_pools):
+    for pool in list(open_pools):
         pool.terminate()

@@ -260,6 +260,7 @@ class RetriedResult(AsyncResult):
             self.due = False
             if self.given_up:
                 raise PoolTerminated("the call was interrupted")
+            self._engine.tally.retries += 1
             self._engine.submit(self.attempt, self._how[0], self._how[1], self.options.timeout)
         except BaseException as error:
             self.fail(error)

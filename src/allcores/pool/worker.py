@@ -6,7 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, codec, warm
+from allcores import _native, codec, stacks, warm
 from allcores.base import current_process
 from allcores.pool import state
 from allcores.pool.crew import Mode, Outcome, run_task
@@ -49,6 +49,7 @@ def serve(
     signal.signal(signal.SIGINT, _interrupt)
     _native.set_crew(news.offset)
     _native.set_task(STARTING)
+    stacks.answer()
     state.begin(place.number)
     if plan.shape:
         warm.begin()
