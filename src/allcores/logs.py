@@ -1,6 +1,6 @@
 """Log records of workers, which are handled where the pool was made.
 
-    worker   logger ──▶ root's handler ── fields of the record ──▶ channel
+    worker   logger ──▶ root's handler ── what makes the record ──▶ channel
     parent                                                           └──▶ the logger of that name, with all its handlers
 
 ``logging`` is not imported for this: whoever imports it in a worker finds the handler there.
@@ -9,14 +9,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from allcores import codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("forget", "forward", "handle", "handlers", "levels")
+__all__ = ("Sent", "forget", "forward", "handle", "handlers", "levels")
 
 # Which loggers log what: of the root and of all that have a level of their own; and what `logging.disable` says.
 Levels = tuple[int, dict[str, int]]
@@ -34,8 +34,8 @@ def levels() -> Levels | None:
     return logging.root.manager.disable, named
 
 
-def forward(like: Levels | None, name: str, send: Callable[[dict[str, Any]], object]) -> None:
-    """In a worker: give the fields of each record to ``send``, at once or from the import of ``logging`` on.
+def forward(like: Levels | None, name: str, send: Callable[[Sent], object]) -> None:
+    """In a worker: give what makes each record to ``send``, at once or from the import of ``logging`` on.
 
     Args:
         like: the levels that its loggers are to have, so that what the parent does not want costs nothing here.
@@ -85,20 +85,50 @@ def handlers() -> list[Any]:
     return [each for each in found if not isinstance(each, logging.NullHandler)]
 
 
-def handle(fields: dict[str, Any]) -> None:
+class Sent(NamedTuple):
+    """A record as it travels, as a plain tuple: small, so that most fit into the cell of a message."""
+
+    name: str
+    levelno: int
+    pathname: str
+    lineno: int
+    function: str | None
+    message: str
+    exc_text: str | None
+    stack_info: str | None
+    created: float
+    process: int | None
+    process_name: str
+    thread: int | None
+    thread_name: str | None
+    more: dict[str, Any] | None  # given by `extra=`, and names of levels that are not the usual
+
+
+def handle(sent: tuple[Any, ...]) -> None:
     """In the parent: handle a record as if it were logged here, if this process logs such."""
     import logging
 
-    record = logging.makeLogRecord(fields)
-    logger = logging.getLogger(record.name)
-    if logger.isEnabledFor(record.levelno):
-        logger.handle(record)
+    told = Sent(*sent)
+    logger = logging.getLogger(told.name)
+    if not logger.isEnabledFor(told.levelno):
+        return
+    make = logging.getLogRecordFactory()
+    at = told.name, told.levelno, told.pathname, told.lineno
+    record = make(*at, told.message, None, None, told.function, told.stack_info)
+    later = told.created - record.created
+    record.created, record.msecs = told.created, told.created % 1 * 1000
+    record.relativeCreated += later * 1000
+    record.exc_text = told.exc_text
+    record.process, record.processName = told.process, told.process_name
+    record.thread, record.threadName = told.thread, told.thread_name
+    record.__dict__.update(told.more or {})
+    logger.handle(record)
 
 
 _ours: Any = None  # the handler of this process, which is a worker
 
 
-def _make_handler(logging: Any, name: str, send: Callable[[dict[str, Any]], object]) -> Any:
+def _make_handler(logging: Any, name: str, send: Callable[[Sent], object]) -> Any:
     class Forwarder(logging.Handler):  # type: ignore[misc] # a module that is perhaps never imported has no types
         """Sends records to where the pool was made, unless the worker's own handlers have them."""
 
@@ -106,7 +136,7 @@ def _make_handler(logging: Any, name: str, send: Callable[[dict[str, Any]], obje
             if _is_handled_here(logging, record.name):
                 return
             try:
-                send(_fields(record, name))
+                send(_sent(record, name))
             except Exception:  # noqa: BLE001 - as all handlers do: what cannot be logged is no error of who logs
                 self.handleError(record)
 
@@ -130,27 +160,39 @@ def _is_handled_here(logging: Any, name: str) -> bool:
     return False
 
 
-def _fields(record: Any, name: str) -> dict[str, Any]:
-    """A record as it travels: its message made, its exception a text."""
-    fields = dict(record.__dict__)
-    fields["msg"], fields["args"] = record.getMessage(), None
-    fields.pop("message", None)
-    if record.exc_info:
-        if not record.exc_text:
-            import traceback
+def _sent(record: Any, name: str) -> Sent:
+    """Its message made, its exception a text."""
+    exc_text = record.exc_text
+    if record.exc_info and not exc_text:
+        import traceback
 
-            fields["exc_text"] = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
-        fields["exc_info"] = None
-    fields["processName"] = name
-    for key, value in fields.items():
-        if type(value) not in _PLAIN:  # given by `extra=`
-            try:
-                codec.dumps_kept(value)
-            except Exception:  # noqa: BLE001 - it cannot travel: its text can
-                fields[key] = codec.short_repr(value)
-    return fields
+        exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
+    more = {key: _sendable(value) for key, value in record.__dict__.items() if key not in _USUAL}
+    if record.levelno not in _LEVELS:
+        more["levelname"] = record.levelname
+    at = record.name, record.levelno, record.pathname, record.lineno, record.funcName
+    what = record.getMessage(), exc_text, record.stack_info, record.created
+    return Sent(*at, *what, record.process, name, record.thread, record.threadName, more or None)
 
 
+def _sendable(value: Any) -> Any:
+    if type(value) not in _PLAIN:
+        try:
+            codec.dumps_kept(value)
+        except Exception:  # noqa: BLE001 - it cannot travel: its text can
+            return codec.short_repr(value)
+    return value
+
+
+# What all records have. The name of an asyncio task comes along like something extra.
+_USUAL = frozenset(
+    (
+        *("name", "msg", "args", "levelname", "levelno", "pathname", "filename", "module", "exc_info", "exc_text"),
+        *("stack_info", "lineno", "funcName", "created", "msecs", "relativeCreated", "thread", "threadName"),
+        *("processName", "process", "message", "asctime"),
+    )
+)
+_LEVELS = frozenset((10, 20, 30, 40, 50))
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 
 

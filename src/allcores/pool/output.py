@@ -179,12 +179,12 @@ class Voice:
         lines = data.splitlines(keepends=True)
         return b"".join(line if inside and i == 0 else self._prefix + line for i, line in enumerate(lines))
 
-    def log(self, fields: dict[str, Any]) -> None:
+    def log(self, sent: logs.Sent) -> None:
         """Send a log record. As without a handler it would be on stderr, so it is among the last words."""
         self.said = True
-        if fields["levelno"] >= _WARNING and self._remember is not None:
-            self._remember("\n".join((fields["msg"], fields["exc_text"] or "", "")).encode(errors="replace"))
-        self.send(_RECORD, fields)
+        if sent.levelno >= _WARNING and self._remember is not None:
+            self._remember("\n".join((sent.message, sent.exc_text or "", "")).encode(errors="replace"))
+        self.send(_RECORD, tuple(sent))
 
     def finish_task(self) -> None:
         """Before the answer of a task: all that it printed is on its way."""
