@@ -136,7 +136,7 @@ public:
         if (channel().counts == 0) raise_python(PyExc_TypeError, "this queue does not count: make a JoinableQueue");
         return {c.seg, c.arena, channel()};
     }
-    nb::tuple traffic() const { return nb::make_tuple(sent_, received_, static_cast<double>(waited_) * 1e-9); }
+    nb::tuple traffic() const { return nb::make_tuple(sent_, received_, static_cast<double>(waited_) * 1e-9, answers_); }
     void close() { closed_ = true; }
     bool closed() const { return closed_; }
     u64 offset() const { return held_.offset(); }
@@ -204,13 +204,14 @@ private:
 
     void note_received(const Message& m) {
         received_ += bytes_of(m);
+        answers_ += (m.flags & kAnswersTask) != 0 ? 1 : 0;
         if ((m.flags & kIsTask) != 0) note_task_begun();
     }
 
     Held held_;
     bool closed_ = false;
     // By this handle, in messages of pools.
-    u64 sent_ = 0, received_ = 0;
+    u64 sent_ = 0, received_ = 0, answers_ = 0;
     i64 waited_ = 0;  // nanoseconds for something to take
 };
 

@@ -117,6 +117,23 @@ def test_deaths_and_retries(mp: Context) -> None:
         assert (now.deaths, now.retries) == (3, 2)
 
 
+@pytest.mark.needs("parallel")
+def test_timeouts(mp: Context) -> None:
+    def wait_for(go_on: Handle) -> None:
+        if go_on is not None:
+            go_on.wait(PATIENCE)
+
+    go_on = mp.Event()
+    with mp.Pool(2) as pool:
+        failed, *others = pool.map(wait_for, [go_on, None, None], timeout=0.1, errors="return", chunksize=1)
+        assert isinstance(failed, allcores.Failure)
+        assert others == [None, None]
+        now = pool.statistics()
+        assert (now.timeouts, now.deaths, now.tasks, now.waiting) == (1, 0, 2, 0)
+        go_on.set()
+        assert len(now.workers) == 2
+
+
 @pytest.mark.needs("kills")
 def test_recycled(mp: Context) -> None:
     with mp.Pool(1, maxtasksperchild=2) as pool:

@@ -116,10 +116,9 @@ class ThreadCrew(LocalCrew):
             if task is not None:  # else it was given up
                 record.begin(number)
                 answer = run_task(*task, doing)
-                record.end(*answer)
                 if doing.condemned:
-                    self._records.remove(record)
                     return  # another has this one's place, and nobody waits for the answer
+                record.end(*answer)
                 self._answers.put((number, *answer))
                 del answer
             self._doing.pop(number, None)
@@ -206,6 +205,7 @@ class ThreadCrew(LocalCrew):
             if isinstance(found, tuple):
                 item, overdue = found
                 self._doing.pop(task, None)
+                self.replaced(task)
                 self._start(doing.place)
                 self._answers.put((task, Outcome.OVERDUE | item << 8, tuple(overdue)))
             elif found is not None:

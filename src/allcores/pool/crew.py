@@ -245,11 +245,16 @@ class LocalCrew:
         self._records.append(record)
         return record
 
+    def replaced(self, task: int) -> None:
+        """The worker that is at this task is none any more."""
+        for record in self._records:
+            record.gone = record.gone or record.task == task
+
     def records(self) -> list[Record]:
-        return [record.now() for record in self._records]
+        return [record.now() for record in self._records if not record.gone]
 
     def traffic(self) -> Traffic:
-        return Traffic(0, 0, self._waited)
+        return Traffic(0, 0, self._waited, sum(record.tasks for record in self._records))
 
     def stacks(self, _timeout: float | None, /) -> dict[str, str | None]:
         """At once."""

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 from allcores import codec
 from allcores.deaths import Death
 from allcores.errors import InitializerFailed, PoolTerminated, UnpicklableError
-from allcores.failure import Failure
 from allcores.pool.cancelling import Cancel
 from allcores.pool.crew import Mode, Outcome
-from allcores.pool.doing import Overdue, TookTooLong
+from allcores.pool.doing import Overdue
 from allcores.pool.driver import Driven
 from allcores.pool.statistics import Tally
+from allcores.pool.takeserrors import TakesErrors
 from allcores.pool.unasked import Unasked
 from allcores.pool.waiting import Idle, Later, Posted, deadline_after, is_ctrl_c, left_until, log
 from allcores.start import STARTING
@@ -37,14 +37,13 @@ from allcores.start import STARTING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from allcores.pool.chunktask import Told
     from allcores.pool.crew import Crew
     from allcores.pool.driver import Waitable
 
 __all__ = ("Engine",)
 
 
-class Engine(Driven):
+class Engine(Driven, TakesErrors):
     """Tasks out, answers in. Thread-safe."""
 
     def __init__(self, crew: Crew) -> None:
@@ -307,21 +306,6 @@ class Engine(Driven):
             error = UnpicklableError("a worker's answer arrived damaged")
             error.__cause__ = why
             task.fail(error)
-
-    def _error(self, body: Any) -> BaseException:
-        error: BaseException = body if self.crew.local else codec.unpack_error(body)
-        if isinstance(error, TookTooLong):
-            self.tally.timeouts += 1
-        return error
-
-    def _of_item(self, i: int, body: Any, ns: int, pid: int = 0) -> Told:
-        return i, self._error(body), ns, pid or os.getpid()
-
-    def _raised(self, body: Any, ns: int) -> BaseException:
-        """What a single call raised, with what is known of that; who made the call knows what was called."""
-        error, pid = (self._error(body), os.getpid()) if self.crew.local else (self._error(body[0]), body[1])
-        Failure(None, "", error, pid, ns / 1e9 if ns else None).carried()
-        return error
 
     def _news(self, outcome: int, number: int, item: int, body: Any) -> None:
         if outcome == Outcome.OUTPUT:

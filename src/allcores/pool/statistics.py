@@ -50,7 +50,7 @@ class PoolStatistics(NamedTuple):
     workers: tuple[WorkerStatistics, ...]
     """Those that there are now. A worker that was replaced is not among them."""
     tasks: int
-    """Tasks that are done: answered, failed or given up."""
+    """Tasks that workers have answered, with results or errors."""
     items: int
     """Calls in those tasks."""
     waiting: int
@@ -110,16 +110,16 @@ class Traffic(NamedTuple):
 
     sent: int
     received: int
-    waited: float
+    waited: float  # seconds, for answers
+    answers: int
 
 
 class Tally:
     """What only the engine knows of. Written under its seat."""
 
-    __slots__ = ("deaths", "looks", "more_items", "recycled", "retries", "timeouts")
+    __slots__ = ("deaths", "more_items", "recycled", "retries", "timeouts")
 
     def __init__(self) -> None:
-        self.looks = 0  # each used up the number of a task
         self.more_items = 0  # than tasks
         self.retries = self.deaths = self.timeouts = self.recycled = 0
 
@@ -127,47 +127,47 @@ class Tally:
 class LocalRecord:
     """Of one worker that is a thread: what it does, written by itself."""
 
-    __slots__ = ("_born", "_busy", "_items", "_since", "_task", "_tasks", "name", "runs_in")
+    __slots__ = ("_born", "_busy", "_items", "_since", "gone", "name", "runs_in", "task", "tasks")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.runs_in = threading.get_ident()
-        self._task = self._tasks = self._items = self._busy = 0
+        self.gone = False
+        self.task = self.tasks = self._items = self._busy = 0
         self._born = self._since = time.monotonic_ns()
 
     def begin(self, task: int) -> None:
         """It is in this task now."""
-        self._since, self._task = time.monotonic_ns(), task
+        self._since, self.task = time.monotonic_ns(), task
 
     def end(self, info: int, body: Any) -> None:
         """It is done with it; this is the answer."""
         now = time.monotonic_ns()
         self._busy += now - self._since
-        self._task, self._since = 0, now
-        self._tasks += 1
+        self.task, self._since = 0, now
+        self.tasks += 1
         self._items += len(body[0]) if info & 0xFF == _CHUNK else 1
 
     def now(self) -> Record:
         """It, as others see it."""
-        now, task = time.monotonic_ns(), self._task
+        now, task = time.monotonic_ns(), self.task
         state = now - self._since
         busy = self._busy + (state if task else 0)
         times = (busy / 1e9, state / 1e9, (now - self._born) / 1e9)
-        return Record(self.name, os.getpid(), task, 0, self._tasks, self._items, *times)
+        return Record(self.name, os.getpid(), task, 0, self.tasks, self._items, *times)
 
 
 def measure(engine: Engine) -> PoolStatistics:
     """The pool of this engine, now."""
     records, traffic, tally = engine.crew.records(), engine.crew.traffic(), engine.tally
-    tally.looks += 1
-    waiting = len(engine._tasks)
-    done = max(next(engine._count) - tally.looks - waiting, 0)
     return PoolStatistics(
         tuple(_worker(each, not engine.crew.local) for each in records),
-        done,
-        done + tally.more_items,
-        waiting,
-        *traffic,
+        traffic.answers,
+        traffic.answers + tally.more_items,
+        len(engine._tasks),
+        traffic.sent,
+        traffic.received,
+        traffic.waited,
         sum(max(each.life - each.busy, 0.0) for each in records),
         tally.retries,
         tally.deaths,
