@@ -71,8 +71,14 @@ void bind_record(nb::module_& m) {
     }, nb::arg("task"));
     m.def("condemn", &condemn, nb::arg("pid"), nb::arg("numbers"));
     m.def("condemn_overdue", &condemn_overdue, nb::arg("pids"), nb::arg("crew"));
-    m.def("begin_timed", [](i64 limit) { begin_timed(mine(), now_ns(), limit); }, nb::arg("limit"));
-    m.def("end_timed", [] { end_timed(mine()); });
+    // func(*args, **kwds) that may take so many nanoseconds. Here, and not in Python, where Ctrl-C comes between two lines.
+    m.def("call_timed", [](nb::handle func, nb::handle args, nb::handle kwds, i64 limit) {
+        begin_timed(mine(), now_ns(), limit);
+        nb::object result = nb::steal(PyObject_Call(func.ptr(), args.ptr(), kwds.ptr()));
+        end_timed(mine());
+        if (!result.is_valid()) throw nb::python_error();
+        return result;
+    }, nb::arg("func"), nb::arg("args"), nb::arg("kwds"), nb::arg("limit"));
 }
 
 }  // namespace allcores::bindings

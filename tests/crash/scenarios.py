@@ -442,11 +442,11 @@ def recover(queue: Any) -> None:
     queue.recover()
 
 
-def pool_map(run: Run) -> None:
+def pool_map(run: Run, timeout: float | None = None) -> None:
     """The same in chunks of three: only the item that was running fails, the others of its chunk run again."""
     with allcores.Pool(1) as pool:
         got = []
-        items = pool.imap(functools.partial(item_of_a_chunk, run.order()), range(6), 3)
+        items: Any = pool.imap(functools.partial(item_of_a_chunk, run.order()), range(6), 3, timeout=timeout)
         for _ in range(6):
             try:
                 got.append(items.next(PATIENCE))
@@ -454,10 +454,36 @@ def pool_map(run: Run) -> None:
                 got.append(error.index)
         death = run.death()
     # Item 0 armed it. The second chunk is item 3 from the moment that it is taken; answering is nobody's item.
-    running = max(death.steps[: death.at + 1].count("task.item_begun"), 3 * death.passed("take.freed"))
+    begun = "task.item_begun" if timeout is None else "timed.begun"
+    running = max(death.steps[: death.at + 1].count(begun), 3 * death.passed("take.freed"))
     if run.lives or (death.passed("task.computed") and not death.passed("take.freed")):
         running = -1
     assert got == [x if x == running else x * x for x in range(6)]
+
+
+def condemning(run: Run) -> None:
+    """The victim condemns another for an item that takes too long, and dies before it has ended it."""
+    come = allcores.Event()
+    other = allcores.Process(target=native.call_timed, args=(stay, (come,), {}, 1))
+    other.start()
+    come.wait(PATIENCE)
+    death = run.victim(condemn, other.pid)
+    condemned, _seconds = native.condemn_overdue([other.pid], 0)
+    assert [each[0] for each in condemned] == ([] if death.passed("timed.condemned") else [other.pid])
+    assert native.condemn_overdue([other.pid], 0) == ([], None)
+    other.kill()
+    other.join(PATIENCE)
+    other.close()
+
+
+def stay(come: Any) -> None:
+    come.set()
+    threading.Event().wait(PATIENCE)
+
+
+def condemn(pid: int) -> None:
+    native.condemn_overdue([pid], 0)
+    allcores.Queue(1).put(pid)
 
 
 def item_of_a_chunk(order: tuple[str, str, int], x: int) -> int:
@@ -501,4 +527,6 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "pool calls": functools.partial(pool_calls, item=ITEMS["inline"]),
     "pool calls with buffers": functools.partial(pool_calls, item=ITEMS["buffers"]),
     "pool map": pool_map,
+    "pool map with a timeout": functools.partial(pool_map, timeout=PATIENCE),
+    "condemning": condemning,
 }

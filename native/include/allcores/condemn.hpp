@@ -15,13 +15,10 @@
 
 namespace allcores {
 
-inline constexpr u64 kCondemned = u64{1} << 63;
-
 // The task without the mark. All ones is a worker that has not begun (STARTING in start.py), and never condemned.
 inline u64 task_of(u64 word) { return word == ~u64{0} ? word : word & ~kCondemned; }
 
 [[noreturn]] inline void await_death() {
-    STEP("condemned.waits");
     for (;;) pause();
 }
 
@@ -49,7 +46,8 @@ inline void begin_timed(Participant& me, i64 now, i64 limit) {
 // It has ended; unless it was condemned before.
 inline void end_timed(Participant& me) {
     u64 run = me.run.load(std::memory_order_relaxed);
-    if (!me.run.compare_exchange_strong(run, run_word(run >> 2, TimedState::idle))) await_death();
+    const bool mine = state_of(run) == TimedState::running;
+    if (!mine || !me.run.compare_exchange_strong(run, run_word(run >> 2, TimedState::idle))) await_death();
     STEP("timed.ended");
 }
 

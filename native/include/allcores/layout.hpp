@@ -35,6 +35,9 @@ inline constexpr u32 kExtentsPerClass = 1U << 14;
 // A slot in the table of participants, plus one: 0 means nobody. 16 bits, so that it fits into every word.
 using Slot = u16;
 
+// In the word of a worker's task: it is ended for this task (condemn.hpp).
+inline constexpr u64 kCondemned = u64{1} << 63;
+
 inline constexpr u32 kSlotWords = kMaxParticipants / 64;
 
 struct alignas(kCacheLine) Header {

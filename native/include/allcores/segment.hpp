@@ -69,7 +69,7 @@ struct alignas(kCacheLine) Participant {
 
     bool is_given_up() const {
         const u64 given = given_up.load(std::memory_order_relaxed);
-        return given != 0 && given == task.load(std::memory_order_relaxed);
+        return given != 0 && given == (task.load(std::memory_order_relaxed) & ~kCondemned);
     }
 };
 

@@ -317,12 +317,6 @@ def _run_ordered(
     args, kwds = payload if mode & Mode.KEYWORDS else (payload, {})
     began = time.monotonic_ns()
     try:
-        if limit:
-            _native.begin_timed(limit)
-        try:
-            return Outcome.VALUE, func(*args, **kwds)
-        finally:
-            if limit:
-                _native.end_timed()
+        return Outcome.VALUE, _native.call_timed(func, args, kwds, limit) if limit else func(*args, **kwds)
     except BaseException as error:  # noqa: BLE001 - as above
         return Outcome.ERROR | time.monotonic_ns() - began << 8, error
