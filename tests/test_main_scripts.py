@@ -107,6 +107,9 @@ PRINTED = {
     "07_images": r"loaded:     means from 100 to 119\nnormalised: mean 0\.00, deviation 1\.00\n",
     "08_kmeans": r"\[\[0, 0\], \[10, 0\], \[0, 10\]\]\n",
     "09_pandas": r"Bern +49\.5\nOslo +59\.5\nRome +69\.5\n",
+    "pool_options": r"\[0, 10, 20, 30, 40\]\nTrue\n"
+    r"item 0 failed: ZeroDivisionError\(.*\n12\.0\n6\.0\nitem 3 failed: TaskTimeout\(.*\n3\.0\n"
+    r"\[0, 10, 20, 30, 40\]\n(working on \d\n){3}\[0, 1, 4\]\n\[0, 1, 4\]\n70\n",
 }
 # What an example needs that allcores itself does not.
 NEEDS = {"09_pandas": "pandas"}
