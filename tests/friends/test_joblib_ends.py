@@ -218,3 +218,25 @@ def test_what_a_script_changes_between_two_calls_is_seen_by_workers_that_are_kep
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=True)
     assert done.stdout.splitlines() == ["[[1, 2, 3, 4], [10, 11, 12, 13], [0, 10, 20, 30]]", "True"]
     assert done.stderr == ""
+
+
+def test_of_two_calls_in_the_same_workers_only_the_one_that_fails_is_ended() -> None:
+    never = mp.Event()
+    other = Parallel(n_jobs=2, return_as="generator")(delayed(neg)(i) for i in range(100))
+    for _ in range(3):
+        with pytest.raises(KeyError):
+            Parallel(n_jobs=2, batch_size=1)(
+                delayed(f)(*args) for f, args in [(fail_at, (1, 1)), (wait_for, (never,)), (wait_for, (never,))]
+            )
+    assert list(other) == [-i for i in range(100)]
+    assert Parallel(n_jobs=2)(delayed(neg)(i) for i in range(20)) == [-i for i in range(20)]
+
+
+@pytest.mark.parametrize("return_as", ["list", "generator", "generator_unordered"])
+def test_workers_that_are_gone_are_an_error(return_as: str) -> None:
+    with Parallel(n_jobs=2, return_as=return_as) as parallel:
+        list(parallel(delayed(neg)(i) for i in range(2)))
+        parallel._backend._pool.terminate()
+        with pytest.raises(ValueError, match="the pool is closed"):
+            list(parallel(delayed(neg)(i) for i in range(2)))
+    assert Parallel(n_jobs=2)(delayed(neg)(i) for i in range(2)) == [0, -1]

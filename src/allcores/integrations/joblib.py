@@ -90,6 +90,21 @@ class _Batch:
         return f"call {self._first}{more} of this Parallel: {_said(*self._calls[0])}"
 
 
+class _Progress:
+    """What is known of one call of Parallel. Its batches tell it of their end; one that is late tells no other call."""
+
+    def __init__(self) -> None:
+        self.out: dict[int, AsyncResult] = {}  # jobs, by their first call
+        self.failure: BaseException | None = None
+        self.size = 1  # of a batch, in calls
+        self.seconds = self.sending = 0.0  # of a call; to send a batch
+
+    def measure(self, calls: int, seconds: float) -> None:
+        """So many calls took so long in a worker."""
+        each = seconds / calls
+        self.seconds = each if not self.seconds else 0.5 * (self.seconds + each)
+
+
 class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has no types
     """Runs the batches of one ``Parallel`` at a time in a pool of allcores, which is kept for the next one.
 
@@ -112,10 +127,7 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
 
     def _begin(self) -> None:
         self._pool: Pool | None = None
-        self._out: dict[int, AsyncResult] = {}  # by its first call
-        self._failure: BaseException | None = None
-        self._size = 1  # of a batch, in calls
-        self._seconds = self._sending = 0.0  # of a call; to send a batch
+        self._progress = _Progress()
 
     def __reduce__(self) -> Any:
         return AllcoresBackend, (self.nesting_level, self.inner_max_num_threads)
@@ -163,34 +175,44 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
 
     def compute_batch_size(self) -> int:
         """As many calls as take a few milliseconds, by the time that they took in the workers."""
-        if self._seconds > 0:
-            aim = self._n_jobs * max(_AIM, _LEAST_WORK * self._sending)
-            ideal = max(int(aim / self._seconds), 1)
-            self._size = min(ideal, self._size * _GROWTH)
-        return self._size
+        so_far = self._progress
+        if so_far.seconds > 0:
+            aim = self._n_jobs * max(_AIM, _LEAST_WORK * so_far.sending)
+            so_far.size = min(max(int(aim / so_far.seconds), 1), so_far.size * _GROWTH)
+        return so_far.size
 
-    def submit(self, func: Any, callback: Callable[..., Any]) -> AsyncResult:
+    def submit(self, func: Any, callback: Callable[..., Any]) -> AsyncResult | _Unsent:
         """Send a batch. What cannot be sent fails as a call would: joblib is in no state to be told otherwise."""
+        try:
+            return self._send(func, callback)
+        except Exception as error:  # noqa: BLE001 - there are no workers
+            self._progress.failure = self._progress.failure or error
+            if self.supports_retrieve_callback:
+                callback(error)
+            return _Unsent(error)
+
+    def _send(self, func: Any, callback: Callable[..., Any]) -> AsyncResult:
         calls: list[Call] = func.items
         first = self.parallel.n_dispatched_tasks - len(calls)
         if self._pool is None:
             self._pool = _pools.acquire((self._n_jobs, self.inner_max_num_threads))
         pool, engine = self._pool, self._pool._engine
         known = pool._learn(run_batch, NO_OPTIONS)
-        n = len(calls)  # joblib keeps the job until its result is asked for, and so whatever `settled` has
+        n, progress = len(calls), self._progress
+        by_callback = self.supports_retrieve_callback
 
-        def settled(value: Any) -> None:
-            self._out.pop(first, None)
+        def settled(value: Any) -> None:  # joblib keeps the job until its result is asked for, and so whatever this has
+            progress.out.pop(first, None)
             if isinstance(value, BaseException):
-                self._failure = value
-                if self.supports_retrieve_callback:
+                progress.failure = progress.failure or value
+                if by_callback:
                     callback(value)
                 return
-            self._measure(n, value[1])
+            progress.measure(n, value[1])
             callback(value)
 
         job = AsyncResult(engine, known, _Batch(calls, first), (settled, settled))
-        self._out[first] = job
+        progress.out[first] = job
         start = time.perf_counter()
         try:
             with self._arrays:
@@ -199,28 +221,27 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
             engine.fail_later(job, error)
             if not isinstance(error, Exception):
                 raise
-        self._sending = time.perf_counter() - start
+        progress.sending = time.perf_counter() - start
         if self.parallel.return_generator:
             engine.drive(job)  # whoever takes the results need not be waiting for them
         return job
 
-    def _measure(self, calls: int, seconds: float) -> None:
-        each = seconds / calls
-        self._seconds = each if not self._seconds else 0.5 * (self._seconds + each)
-
     # Results in.
 
-    def retrieve_result(self, out: AsyncResult | None, timeout: float | None = None) -> Any:
+    def retrieve_result(self, out: AsyncResult | _Unsent | None, timeout: float | None = None) -> Any:
         """Wait for the result that joblib wants next, or for the first failure of any."""
         if out is None:  # the input raised; joblib has the error
             return None
+        if isinstance(out, _Unsent):
+            raise out.error
         assert self._pool is not None
-        if not self._pool._engine.wait(_Turn(self, out), timeout):
+        if not self._pool._engine.wait(_Turn(self._progress, out), timeout):
             from allcores.errors import TimeoutError
 
             raise TimeoutError(f"a call of this Parallel took longer than timeout={timeout} s")
-        if not out.ready_ and self._failure is not None:
-            raise self._failure
+        failure = self._progress.failure
+        if not out.ready_ and failure is not None:
+            raise failure
         return out.get()[0]
 
     def retrieve_result_callback(self, out: Any) -> Any:
@@ -230,11 +251,10 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
         return out[0]
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
-        """End what runs. The next call gets fresh workers, unless others use these."""
+        """End what runs: with all workers, or where others use them too, with those that are at it."""
         pool = self._pool
-        if pool is not None and not _pools.spoil(pool):
-            for job in list(self._out.values()):
-                pool._engine.give_up(job)
+        if pool is not None and not _pools.end_alone(pool):
+            pool._engine.cancel(*self._progress.out.values())
         self._release()
 
     def terminate(self) -> None:
@@ -254,15 +274,22 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
             _pools.release(pool)
 
 
+class _Unsent:
+    """In the place of the job of a batch that could not be sent."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
 class _Turn:
     """Ready when a job is, or any has failed."""
 
-    def __init__(self, backend: AllcoresBackend, job: AsyncResult) -> None:
-        self._backend, self._job = backend, job
+    def __init__(self, progress: _Progress, job: AsyncResult) -> None:
+        self._progress, self._job = progress, job
 
     @property
     def ready_(self) -> bool:
-        return self._job.ready_ or self._backend._failure is not None
+        return self._job.ready_ or self._progress.failure is not None
 
 
 def _make(shape: tuple[int, int | None]) -> Pool:

@@ -54,14 +54,14 @@ class KeptPools:
                 if pool not in self._pools.values():
                     pool.terminate()
 
-    def spoil(self, pool: Pool) -> bool:
-        """What runs in it is not wanted any more: no new user gets it, and if it has no other it ends now."""
+    def end_alone(self, pool: Pool) -> bool:
+        """What runs in it is not wanted any more: if it has no other user, it ends now. Returns whether it did."""
         with self._lock:
+            if self._users.get(id(pool), 0) > 1:
+                return False
             self._drop(pool)
-            alone = self._users.get(id(pool), 0) <= 1
-        if alone:
-            pool.terminate()
-        return alone
+        pool.terminate()
+        return True
 
     def shutdown(self) -> None:
         """End the workers of all pools that are idle."""
