@@ -22,6 +22,8 @@ REPEATS = 5
 ENOUGH = 0.5
 # Less than that, and what the programs have besides is no longer small beside it.
 LEAST_PAYLOAD = 32 << 20
+# Loops of a job that takes about half a millisecond.
+_CROWD_JOB = 4_000
 # How far ahead the two adding processes agree to begin: more than a wake-up, less than anyone notices.
 AGREED_START = 0.05
 
@@ -156,6 +158,25 @@ def skewed(peer: Any, size: int) -> Beside:
         elapsed = perf_counter() - start
     check(results, naps)
     return Beside(elapsed, max(sum(naps) / 2, max(naps)))
+
+
+def crowd(peer: Any, size: int) -> float:
+    """The same jobs on two workers and on many more than there are cores, by turns; both are up and hot."""
+    jobs = [_CROWD_JOB] * size
+    expected = [work.classic(_CROWD_JOB)] * size
+    ratios = []
+    with peer.crowd(2) as few, peer.crowd(64) as many:
+        for pool in (few, many):
+            peer.map_arrays(pool, work.classic, jobs)
+        for _ in range(REPEATS):
+            times = []
+            for pool in (few, many):
+                start = perf_counter()
+                results = peer.map_arrays(pool, work.classic, jobs)
+                times.append(perf_counter() - start)
+                check(results, expected)
+            ratios.append(times[0] / times[1])
+    return median(ratios)
 
 
 # -- queues
@@ -393,6 +414,8 @@ MEASURES: dict[str, Callable[[Any, int], float | Beside]] = {
     "map": hot("map", REPEATS),
     "map_tuned": tuned,
     "skewed": skewed,
+    "map_shown": hot("map_shown"),
+    "crowd": crowd,
     "queue_pingpong": queue_pingpong,
     "queue_ints": queue_ints,
     "queue_arrays_warm": queue_arrays(warm=True),

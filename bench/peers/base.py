@@ -6,6 +6,8 @@ A peer offers an operation by having its method; a missing one is not an error:
     pool()                      create a pool of two, map two items, leave it
     workers()                   context manager: two workers, for the four below
     apply, apply_async, imap, map (workers, count) -> list     noop over range(count), in order
+    map_shown(workers, count) -> list                          likewise, with a bar that counts what is done
+    crowd(workers)                 context manager: so many workers, for map_arrays
     queue(), process(target, args)                             the latter a context manager that joins
     array_workers()                context manager: two workers, for the two below
     map_arrays, map_results(workers, function, items) -> list  a function of `bench.work`: large items, large results

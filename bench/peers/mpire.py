@@ -40,6 +40,9 @@ class Mpire(Implementation):
     def map(self, pool: Any, count: int) -> list[Any]:
         return list(pool.map(work.noop, range(count)))
 
+    def map_shown(self, pool: Any, count: int) -> list[Any]:
+        return list(pool.map(work.noop, range(count), progress_bar=True))
+
     array_workers = workers
 
     def map_arrays(self, pool: Any, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:

@@ -43,6 +43,10 @@ class MpLike(WithProcesses):
         pool: AbstractContextManager[Any] = self.mp.Pool(2)
         return pool
 
+    def crowd(self, workers: int) -> AbstractContextManager[Any]:
+        pool: AbstractContextManager[Any] = self.mp.Pool(workers)
+        return pool
+
     def apply(self, pool: Any, count: int) -> list[Any]:
         return [pool.apply(work.noop, (i,)) for i in range(count)]
 
@@ -55,6 +59,10 @@ class MpLike(WithProcesses):
 
     def map(self, pool: Any, count: int) -> list[Any]:
         return list(pool.map(work.noop, range(count)))
+
+    def map_shown(self, pool: Any, count: int) -> list[Any]:
+        # The recipe that is found everywhere; with the chunk size that it leaves at 1.
+        return list(import_module("tqdm").tqdm(pool.imap(work.noop, range(count)), total=count))
 
     array_workers = workers
 
@@ -111,6 +119,9 @@ class Allcores(MpLike):
     module = "allcores"
     adder = staticmethod(work.add_atomic)
     ends = staticmethod(work.ends_of_shared)
+
+    def map_shown(self, pool: Any, count: int) -> list[Any]:
+        return list(pool.map(work.noop, range(count), progress=True))
 
     def parallel(self) -> AbstractContextManager[Any]:
         import_module("allcores.integrations.joblib")

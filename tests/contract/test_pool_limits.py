@@ -1,15 +1,16 @@
 """Pool: how many threads BLAS, OpenMP and torch have in its workers."""
 
+import ctypes
 import os
 import subprocess
 import sys
 
 import numpy as np  # for the template to have it, too
 import pytest
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import allcores
-from allcores import cores
+from allcores import cores, limits
 
 from .kit import PATIENCE, Context
 
@@ -148,11 +149,74 @@ def test_without_processes_a_number_holds_while_the_pool_lives(mp: Context, end:
     assert blas() == before
 
 
-def run(script: str) -> str:
-    environ = {**os.environ, cores.OVERRIDE: "2"}
+def run(script: str, **variables: str) -> str:
+    environ = {**os.environ, cores.OVERRIDE: "2", **variables}
     done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=50)
     assert done.stderr == ""
     return done.stdout
+
+
+OPENMP = "import ctypes\ndef openmp():\n    return ctypes.CDLL('libgomp.so.1').omp_get_max_threads()\n"
+
+
+@pytest.fixture
+def has_openmp() -> None:
+    try:
+        ctypes.CDLL("libgomp.so.1")
+    except OSError:
+        pytest.skip("no libgomp here")
+
+
+@pytest.mark.usefixtures("has_openmp")
+def test_openmp_in_threads_is_each_threads_own() -> None:
+    script = OPENMP + (
+        "openmp()\n"
+        "import numpy, allcores\n"
+        "with allcores.get_context('thread').Pool(2, threads_per_worker=1) as pool:\n"
+        "    print(openmp(), set(pool.map(lambda _: openmp(), range(20), chunksize=1)))\n"
+        "print(openmp())\n"
+    )
+    assert run(script, OMP_NUM_THREADS="2") == "1 {1}\n2\n"
+
+
+@pytest.mark.usefixtures("has_openmp")
+def test_openmp_that_a_task_loads() -> None:
+    script = OPENMP + (
+        "import allcores\n"
+        "with allcores.Pool(2, threads_per_worker=5) as pool:\n"
+        "    print(pool.apply(openmp), openmp())\n"
+    )
+    assert run(script, OMP_NUM_THREADS="2") == "5 2\n"
+
+
+class Torch:
+    """What is wanted of it."""
+
+    threads = 8
+
+    def get_num_threads(self) -> int:
+        return self.threads
+
+    def set_num_threads(self, threads: int) -> None:
+        self.threads = threads
+
+
+def test_torch_that_is_loaded_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = Torch()
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    first, second = limits.Lid(2), limits.Lid(1)
+    assert torch.threads == 1
+    first.lift()
+    assert torch.threads == 1
+    second.lift()
+    second.lift()
+    assert torch.threads == 8
+    monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
+    with threadpool_limits(1):  # restores what this test's own process has
+        limits.apply()
+        assert torch.threads == blas() == 3
+    monkeypatch.undo()
+    limits.learn()
 
 
 def test_libraries_that_a_task_imports() -> None:

@@ -178,6 +178,22 @@ def test_recycled_workers_keep_the_place(mp: Context) -> None:
         assert [pool.apply(device_when_all_are_there, (mp.Barrier(1),)) for _ in range(3)] == [(0, "7")] * 3
 
 
+@pytest.mark.needs("kills")
+def test_a_worker_that_goes_to_another_pool_keeps_its_device(mp: Context) -> None:
+    seen: dict[int, str | None] = {}
+    for devices in (["a", "b"], ["a", "b"], ["b", "a"]):
+        with mp.Pool(2, devices=devices) as pool:
+            found = of_all(mp, pool, 2, device_and_pid)
+        for place, pid, device in found:
+            assert device == devices[place]
+            assert seen.setdefault(pid, device) == device
+
+
+def device_and_pid(barrier: Handle) -> tuple[int, int, str | None]:
+    place = place_when_all_are_there(barrier)
+    return place, os.getpid(), own_device()
+
+
 def own_device(_: object = None) -> str | None:
     return os.environ.get("CUDA_VISIBLE_DEVICES")
 

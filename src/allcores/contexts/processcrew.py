@@ -78,7 +78,7 @@ class ProcessCrew:
         taken = {each._place for each in self._workers.values()}
         place = next(place for place in self._places if place not in taken)
         made = process.Process(target=worker.serve, args=(*self._how, place), daemon=True)
-        made._crew, made._place, made._shape = self._news.offset, place, self._shape
+        made._crew, made._place, made._shape = self._news.offset, place, place.shape(self._shape)
         made.name = f"PoolWorker-{made.name.rpartition('-')[2]}"
         made.start()
         assert made.pid is not None

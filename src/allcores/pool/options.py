@@ -42,7 +42,9 @@ class MapOptions(CallOptions, total=False):
     """So many bytes of items on their way at a time, about; of ``imap`` also of results that nobody has taken yet. What
     is larger goes alone. By default a chunk of several items has at most 8 MiB."""
     checkpoint: str | os.PathLike[str] | None
-    """A file that keeps what is done: the same call after a crash does only what is missing."""
+    """A file that keeps what is done: the same call after a crash does only what is missing; items that failed run
+    again. CheckpointMismatch if function or items have changed, CheckpointError if the file is in use or damaged. Read
+    like pickles: only files of your own. What a crash loses is work of some 10 ms, besides what was running."""
 
 
 class IMapOptions(MapOptions, total=False):

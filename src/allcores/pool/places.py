@@ -27,13 +27,18 @@ class Place(NamedTuple):
     threads: int | None = None  # of native libraries; None: its share, unless the user has set another number
     device: str | None = None
 
+    def shape(self, of_pool: int) -> int:
+        """The pool's shape, for this place: libraries that a worker has loaded keep what its environment said then."""
+        if not of_pool:
+            return 0
+        return hash((of_pool, self.device, self.cpus, tuple(self._variables().items()))) & (1 << 63) - 1 | 1
+
+    def _variables(self) -> dict[str, str]:
+        return limits.variables(self.threads or self.cores, forced=self.threads is not None)
+
     def surroundings(self) -> dict[str, Any]:
         """What a process in this place finds otherwise than where the pool was made."""
-        forced = self.threads is not None
-        found: dict[str, Any] = {
-            "cores": self.cores,
-            "threads": limits.variables(self.threads or self.cores, forced),
-        }
+        found: dict[str, Any] = {"cores": self.cores, "threads": self._variables()}
         if self.cpus is not None:
             found["cpus"] = self.cpus
         if self.device is not None:
