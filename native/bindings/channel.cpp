@@ -2,6 +2,7 @@
 // Over its size by the list of methods, which says nothing that could stand elsewhere.
 #include "arguments.hpp"
 #include "counted.hpp"
+#include "shown.hpp"
 #include "workers.hpp"
 
 namespace allcores::bindings {
@@ -137,7 +138,17 @@ public:
         return {c.seg, c.arena, channel()};
     }
     nb::tuple traffic() const { return nb::make_tuple(sent_, received_, static_cast<double>(waited_) * 1e-9, answers_); }
-    void close() { closed_ = true; }
+    // Readable while there is something, for who alone receives here and asks again each time that it has. -1 when closed.
+    int fileno() {
+        if (closed_) return -1;
+        if (shown_ == nullptr || !shown_->is_of_here()) shown_ = std::make_unique<Shown>(held_.offset(), true);
+        shown_->update();
+        return shown_->fd();
+    }
+    void close() {
+        closed_ = true;
+        shown_.reset();
+    }
     bool closed() const { return closed_; }
     u64 offset() const { return held_.offset(); }
     Channel& channel() const { return core().seg.at<Channel>(held_.offset()); }
@@ -213,6 +224,7 @@ private:
     // By this handle, in messages of pools.
     u64 sent_ = 0, received_ = 0, answers_ = 0;
     i64 waited_ = 0;  // nanoseconds for something to take
+    std::unique_ptr<Shown> shown_;
 };
 
 PyChannel& self_of(PyObject* self) { return *ready<PyChannel>(self); }
@@ -303,6 +315,7 @@ void bind_channel(nb::module_& m) {
         .def("empty", &PyChannel::empty)
         .def("full", &PyChannel::full)
         .def("qsize", &PyChannel::length)
+        .def("_fileno", &PyChannel::fileno)
         .def("close", &PyChannel::close)
         .def("traffic", &PyChannel::traffic)
         .def("_task_done", [](const PyChannel& c) { task_done(c.counted()); })

@@ -1,4 +1,4 @@
-// What selectors see of a pipe.
+// What selectors see of a pipe, and event loops of a pool's answers.
 #pragma once
 
 #include "thread.hpp"
@@ -13,7 +13,10 @@ namespace allcores::bindings {
 // descriptors. A thread shows what others do; what this process receives is shown at once.
 class Shown {
 public:
-    explicit Shown(u64 handle) : handle_(handle), fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+    // `alone`: nobody else receives there. Then what is shown stays so until update() is called, and what comes meanwhile
+    // wakes no thread.
+    explicit Shown(u64 handle, bool alone = false)
+        : handle_(handle), alone_(alone), fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
         thread_ = start_thread([this] { run(); });
     }
     ~Shown() {
@@ -33,6 +36,7 @@ public:
         if (!is_of_here()) return;
         std::lock_guard guard(mutex_);
         Core& c = bare_core();
+        if (!alone_ || !shown_ || !is_ready(c.seg, c.arena, handle_)) announce_several(c.seg, handle_);
         const bool now = is_ready(c.seg, c.arena, handle_);
         if (now == shown_) return;
         shown_ = now;
@@ -45,7 +49,6 @@ private:
         Segment& seg = bare_core().seg;
         for (;;) {
             const u32 seen = several_now(seg);
-            announce_several(seg, handle_);
             if (stop_.load()) return;
             update();
             sleep_several(seg, seen, kNever);
@@ -53,6 +56,7 @@ private:
     }
 
     const u64 handle_;
+    const bool alone_;
     const Descriptor fd_;
     const pid_t pid_ = getpid();
     std::mutex mutex_;

@@ -130,7 +130,10 @@ class ProcessCrew:
         return self._tasks.drop(tasks)
 
     def is_running(self, task: int) -> bool:
-        return False
+        return any(each[2] == task for each in _native.workers(self._news.offset))
+
+    def fileno(self) -> int:
+        return self._answers._fileno()
 
     def give_up(self, tasks: list[int], interrupt: bool) -> list[int]:
         dropped: list[int] = self._tasks.drop(tasks)
@@ -218,6 +221,7 @@ class ProcessCrew:
                 each.close()
             self._workers.clear()
         self._functions.clear()
+        self._answers.close()  # event loops look no more
 
 
 def _keep(crew: ProcessCrew, engine_ref: weakref.ref[Engine]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import queue
@@ -61,6 +62,23 @@ class _Doing(Here):
         return None
 
 
+class _Shown:
+    """A descriptor that is readable while it is shown that something is there. Closed when nobody has it any more."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def show(self) -> None:
+        os.eventfd_write(self.fd, 1)
+
+    def hide(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # nothing is shown
+            os.eventfd_read(self.fd)
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
 class ThreadCrew(LocalCrew):
     """Worker threads around two queues."""
 
@@ -74,6 +92,8 @@ class ThreadCrew(LocalCrew):
         self._waiting: dict[int, tuple[Callable[..., Any], int, Any]] = {}  # whoever takes one out has it
         self._doing: dict[int, _Doing] = {}
         self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
+        self._shown: _Shown | None = None  # that there are answers, to event loops
+        self._ended = False
         self._aborted = False
         self._engine: weakref.ref[Engine] | None = None
         self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()
@@ -107,7 +127,7 @@ class ThreadCrew(LocalCrew):
             try:
                 plan.initializer(*plan.initargs)
             except BaseException as error:  # noqa: BLE001 - told to the pool, which cannot work
-                self._answers.put((0, Outcome.BROKEN, error))
+                self._answer((0, Outcome.BROKEN, error))
                 return
         record = self.recorded(threading.current_thread().name)
         while (number := self._queue.get()) is not None and not self._aborted:
@@ -119,7 +139,7 @@ class ThreadCrew(LocalCrew):
                 if doing.condemned:
                     return  # another has this one's place, and nobody waits for the answer
                 record.end(*answer)
-                self._answers.put((number, *answer))
+                self._answer((number, *answer))
                 del answer
             self._doing.pop(number, None)
             del task
@@ -127,6 +147,22 @@ class ThreadCrew(LocalCrew):
     def send(self, task: int, call: int, payload: Any, /) -> None:
         self._waiting[task] = self._functions[call >> 8], call & 0xFF, payload
         self._queue.put(task)
+
+    def _answer(self, message: tuple[int, int, Any]) -> None:
+        self._answers.put(message)
+        shown = self._shown
+        if shown is not None:
+            shown.show()
+
+    def fileno(self) -> int:
+        if self._ended:
+            return -1
+        if self._shown is None:
+            self._shown = _Shown()
+        self._shown.hide()
+        if not self._answers.empty():
+            self._shown.show()
+        return self._shown.fd
 
     def receive_into(self, inbox: list[tuple[int, int, Any]], timeout: float | None = None, /) -> bool:
         began = time.monotonic()
@@ -156,7 +192,7 @@ class ThreadCrew(LocalCrew):
         self._expected.add(task, timeout)
 
     def wake(self) -> None:
-        self._answers.put((0, Outcome.WAKE, None))
+        self._answer((0, Outcome.WAKE, None))
 
     def finish(self) -> None:
         for _ in self._threads:
@@ -164,7 +200,7 @@ class ThreadCrew(LocalCrew):
         for thread in self._threads.values():
             thread.join()
         self._wakes.put(False)
-        self._lift()
+        self._end()
 
     def abort(self) -> None:
         """Threads cannot be killed: each ends after the task it is in."""
@@ -172,6 +208,11 @@ class ThreadCrew(LocalCrew):
         self._wakes.put(False)
         for _ in self._threads:
             self._queue.put(None)
+        self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._shown = None
         self._lift()
 
     # Items that take too long.
@@ -207,7 +248,7 @@ class ThreadCrew(LocalCrew):
                 self._doing.pop(task, None)
                 self.replaced(task)
                 self._start(doing.place)
-                self._answers.put((task, Outcome.OVERDUE | item << 8, tuple(overdue)))
+                self._answer((task, Outcome.OVERDUE | item << 8, tuple(overdue)))
             elif found is not None:
                 running = found if running is None else min(found, running)
         return running

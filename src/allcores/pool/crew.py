@@ -140,6 +140,13 @@ class Crew(Protocol):
         """Called before such a task is sent: each of its items may run so long, and is then to be OVERDUE."""
         ...
 
+    def fileno(self) -> int | None:
+        """A descriptor that is readable while a message is there; to be asked for again after each look.
+
+        None where messages are there as soon as a task has been sent; -1 when the crew has ended.
+        """
+        ...
+
     def drop(self, tasks: list[int], /) -> list[int]:
         """Take back those of the tasks that no worker has taken, and name them: they will not run."""
         ...
@@ -235,6 +242,10 @@ class LocalCrew:
 
     def expect(self, _task: int, _timeout: float, /) -> None:
         """Nothing to do where an item's time is looked at when it has ended."""
+
+    def fileno(self) -> int | None:
+        """None: each has run."""
+        return None
 
     def begin(self, engine: weakref.ref[Engine]) -> None:
         """Nothing to do: nobody dies here without the program."""

@@ -113,11 +113,6 @@ class Engine(Driven, TakesErrors):
         ids = {id(job) for job in jobs}
         return [n for n, task in list(self._tasks.items()) if id(task) in ids or id(getattr(task, "job", None)) in ids]
 
-    def take_back(self, numbers: list[int]) -> list[Any]:
-        """Those of the tasks that no worker has begun: they never run, and nothing else will settle them."""
-        found = [self._tasks.pop(number, None) for number in self.crew.drop(numbers)]
-        return [task for task in found if task is not None]
-
     def cancel(self, *jobs: Any) -> bool:
         """Have nothing more done for these calls; true if all of them are cancelled now. See ``cancelling``."""
         request = Cancel(self, jobs)
@@ -164,6 +159,12 @@ class Engine(Driven, TakesErrors):
             if self._seat.get(0) == me:
                 self._seat.pop(0, None)
             self._tell_followers()
+
+    def look(self) -> None:
+        """Take in what has come, for who neither waits nor runs anything of the user's: of that, a driver does."""
+        self.take_in()
+        if self._later or self._told != self._shown:
+            self.drive(Later(self))
 
     # Waiting.
 
@@ -268,9 +269,7 @@ class Engine(Driven, TakesErrors):
         """Likewise, from a thread that must run nothing of the user's: what there is of that, a driver does."""
         self._inbox.append(message)
         self.crew.wake()
-        self.take_in()
-        if self._later or self._told != self._shown:
-            self.drive(Later(self))
+        self.look()
 
     # Answers. Under the seat: nothing of the user's runs here.
 

@@ -113,6 +113,13 @@ class Executor(concurrent.futures.Executor):
         self._check_open()
         return submit(self._pool, fn, args, kwargs, self._for_submit)
 
+    async def run(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """``await executor.run(fn, ...)``; see ``Pool.run``."""
+        from allcores.pool import stream
+
+        self._check_open()
+        return await stream.run(self._pool, fn, args, kwargs, self._for_submit)  # type: ignore[no-any-return]
+
     def map(
         self,
         fn: Callable[..., T],
@@ -162,10 +169,12 @@ class Executor(concurrent.futures.Executor):
             for results in list(pool._imaps):
                 if isinstance(results, MapIterator):
                     results.cancel()
-            engine = pool._engine
-            queued = [n for n, task in list(engine._tasks.items()) if _is_call(task)]
-            for task in engine.take_back(queued):
-                task.drop()
+            tasks = pool._engine._tasks
+            queued = [number for number, task in list(tasks.items()) if _is_call(task)]
+            for number in pool._crew.drop(queued):  # no worker has begun them, so nothing else settles them
+                task = tasks.pop(number, None)
+                if task is not None:
+                    task.drop()
         if wait:
             pool.join()
         else:
@@ -209,7 +218,11 @@ class MapIterator(IMapIterator):
 
     def begin(self) -> Self:
         self.engine.maps.add(self)  # keeps it when the generator is dropped
-        super().begin()
+        try:
+            super().begin()
+        except BaseException:
+            self.engine.maps.discard(self)
+            raise
         if self._eager:
             self.engine.drive(_Sent(self))
         return self
@@ -233,11 +246,11 @@ class MapIterator(IMapIterator):
 
     def cancel(self) -> None:
         """What has not begun never runs; who asks for more gets ``CancelledError``."""
-        self.given_up = True
         self.part()
         if self in self.engine.maps:
             self.abandon(concurrent.futures.CancelledError())
-            self.pending.difference_update(self.engine.take_back(self.engine.numbers_of(self)))
+            self.engine.give_up(self, interrupt=False)
+            self.proceed()
             self.engine.tell()
 
 

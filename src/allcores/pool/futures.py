@@ -136,14 +136,13 @@ class Future(concurrent.futures.Future[T]):
         return not self.done() and any(map(self._engine.crew.is_running, self._numbers()))
 
     def cancel(self) -> bool:
-        """End the call: True if it was cancelled, False if it is running or done.
+        """End the call: True if it is cancelled, now or before; False if it is done, or cannot be ended.
 
-        A call that no worker has begun never runs.
+        One that no worker has begun never runs. One that runs is ended, in the process context, with its worker and
+        what that has started; a fresh worker takes the place. The standard's would answer False; so does this in the
+        thread context, where nothing can be ended.
         """
-        if not self.done():
-            for task in self._engine.take_back(self._numbers()):
-                task.drop()
-        return self.cancelled()
+        return self.cancelled() or (not self.done() and self._engine.cancel(self._call or self))
 
     def _numbers(self) -> list[int]:
         return [self._number] if self._call is None else self._engine.numbers_of(self._call)
@@ -190,6 +189,14 @@ class Future(concurrent.futures.Future[T]):
     def drop(self) -> None:
         """It was queued, and has been taken back: nobody else settles it."""
         self._settle(CANCELLED_AND_NOTIFIED, None, None)
+
+    def is_settled(self) -> bool:
+        return self._state not in _UNDONE
+
+    def cancel_now(self, _error: BaseException, stopped: bool) -> None:
+        """Asked for by ``cancel``: with its task stopped it is."""
+        if stopped:
+            self.drop()
 
     def watch(self, func: Callable[..., Any], error: BaseException) -> None:
         """Nobody has asked for this error yet. With a condition, somebody is told."""
@@ -267,8 +274,16 @@ class CarefulCall(RetriedResult):
 
     def drop(self) -> None:
         """It was queued, and has been taken back: nobody else settles it."""
+        self.given_up = True
         self.future.drop()
         super().settle(True, None)
+
+    def cancel_now(self, _error: BaseException, stopped: bool) -> None:
+        if stopped:
+            self.drop()
+
+    def cancelled(self) -> bool:
+        return self.future.cancelled()
 
     def _watch(self, error: BaseException) -> None:
         """The future does."""

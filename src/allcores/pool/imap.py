@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from allcores.pool.engine import Engine
     from allcores.pool.options import Options
 
-__all__ = ("IMapIterator",)
+__all__ = ("NOT_YET", "IMapIterator")
+
+NOT_YET = object()
 
 # A late result lets others go so many items ahead of it, and about so many bytes of results.
 _FAR = 1024
@@ -154,20 +156,25 @@ class IMapIterator(Chunked):
         """
         deadline = deadline_after(timeout)
         with self._one_at_a_time:
-            while True:
-                self.ready_ = False  # before the look: what arrives after it is not missed
-                if self._current:
-                    return self._pop()
-                if self._take():
-                    continue
-                if self.exhausted and not self.pending:
-                    self._end()
-                self._short = True
-                self.proceed()
+            while (result := self.now()) is NOT_YET:
                 if not self.engine.wait(self, left_until(deadline)):
                     from allcores.errors import TimeoutError
 
                     raise TimeoutError(f"no result within {timeout} s; the work goes on")
+
+            return result
+
+    def now(self) -> Any:
+        """The next result if it is there; else NOT_YET, and ``ready_`` becomes true when to look again."""
+        self.ready_ = False  # before the look: what arrives after it is not missed
+        while not self._current:
+            if not self._take():
+                if self.exhausted and not self.pending:
+                    self._end()
+                self._short = True
+                self.proceed()
+                return NOT_YET
+        return self._pop()
 
     def _pop(self) -> Any:
         failure = self._failures.get(len(self._current))
