@@ -326,7 +326,7 @@ def trim_all() -> None:
 
 def pool_calls(run: Run, item: Any) -> None:
     """The victim is a worker: armed by one task, it dies while it answers that, or takes or does the next two."""
-    with allcores.Pool(1) as pool:
+    with allcores.Pool(1, reuse=False) as pool:
         results = [
             pool.apply_async(begin, (run.order(),)),
             pool.apply_async(identity, (item,)),
@@ -444,7 +444,7 @@ def recover(queue: Any) -> None:
 
 def pool_map(run: Run, timeout: float | None = None) -> None:
     """The same in chunks of three: only the item that was running fails, the others of its chunk run again."""
-    with allcores.Pool(1) as pool:
+    with allcores.Pool(1, reuse=False) as pool:
         got = []
         items: Any = pool.imap(functools.partial(item_of_a_chunk, run.order()), range(6), 3, timeout=timeout)
         for _ in range(6):
@@ -464,7 +464,7 @@ def pool_map(run: Run, timeout: float | None = None) -> None:
 def condemning(run: Run) -> None:
     """The victim condemns another for an item that takes too long, and dies before it has ended it."""
     come = allcores.Event()
-    other = allcores.Process(target=native.call_timed, args=(stay, (come,), {}, 1))
+    other = allcores.Process(target=take_too_long, args=(come,))
     other.start()
     come.wait(PATIENCE)
     death = run.victim(condemn, other.pid)
@@ -474,6 +474,10 @@ def condemning(run: Run) -> None:
     other.kill()
     other.join(PATIENCE)
     other.close()
+
+
+def take_too_long(come: Any) -> None:
+    native.call_timed(stay, (come,), {}, 1)
 
 
 def stay(come: Any) -> None:
