@@ -30,73 +30,19 @@ nb::object call(nb::handle func, nb::handle item, bool star) {
     return nb::steal(PyObject_CallObject(func.ptr(), args.ptr()));
 }
 
-// How long an item ran that failed. A look at the clock costs as much as a small item: there are at most 64 in a chunk, and
-// the items between two are taken to have been like those before.
-class Stopwatch {
-public:
-    Stopwatch(Py_ssize_t items, i64 now) : start_(now), stride_(1 + items / 64), left_(stride_), last_(start_) {}
+// When an item began, for how long one ran that failed. A look at the clock costs as much as a small item: there are at most 64
+// in a chunk, and the items between two are taken to have been like those before. By value: the loop keeps it in registers.
+struct Stamp {
+    Py_ssize_t at;  // an item
+    i64 when;       // it began
 
-    void begins(Py_ssize_t i) {
-        if (--left_ != 0) return;
-        stamp(i, now_ns());
+    i64 ran(Py_ssize_t i, i64 start, i64 now) const {
+        const i64 before = at == 0 ? 0 : (when - start) / at * (i - at);
+        return std::max<i64>(now - when - before, 0);
     }
-    i64 failed(Py_ssize_t i) {
-        const i64 now = now_ns();
-        const i64 before = at_ == 0 ? 0 : (last_ - start_) / at_ * (i - at_);
-        const i64 ran = std::max<i64>(now - last_ - before, 0);
-        stamp(i + 1, now);
-        return ran;
-    }
-    void stamp(Py_ssize_t i, i64 now) {
-        last_ = now;
-        at_ = i;
-        left_ = stride_;
-    }
-
-private:
-    const i64 start_;
-    const Py_ssize_t stride_;
-    Py_ssize_t left_;
-    i64 last_;           // when item at_ began
-    Py_ssize_t at_ = 0;
 };
 
-// Says which item is running: in this process's record, if it is the record's task.
-class Record {
-public:
-    Record(Participant* me, i64 limit, PyObject* told) : me_(me), limit_(me != nullptr ? limit : 0), told_(told) {}
-
-    bool is_given_up() const {
-        return (me_ != nullptr && me_->is_given_up()) || (told_ != nullptr && PyList_GET_SIZE(told_) != 0);
-    }
-    void begins(Py_ssize_t i, Stopwatch& watch) {
-        if (me_ != nullptr) me_->item.store(static_cast<u32>(i), std::memory_order_relaxed);
-        if (limit_ != 0) {
-            const i64 now = now_ns();
-            watch.stamp(i, now);
-            begin_timed(*me_, now, limit_);
-        } else {
-            watch.begins(i);
-        }
-        STEP("task.item_begun");
-    }
-    void ended() {
-        if (limit_ != 0) end_timed(*me_);
-    }
-    void answers(Py_ssize_t items) {
-        if (me_ != nullptr) {
-            me_->item.store(kAnswering, std::memory_order_relaxed);
-            add(me_->done.items, static_cast<u64>(items) - 1);  // its answer counts one
-        }
-        STEP("task.computed");
-    }
-
-private:
-    static constexpr u32 kAnswering = 0xffffffff;
-    Participant* const me_;
-    const i64 limit_;
-    PyObject* const told_;  // a list, where others of this process say by it what they otherwise would by the record
-};
+constexpr u32 kAnswering = 0xffffffff;
 
 // (results, [(index, error, nanoseconds), ...], nanoseconds). A failed item has None among the results. With `record` this
 // process's record says which item is running, and `limit` is how many nanoseconds one may. With `stop` the first error is the
@@ -105,8 +51,9 @@ private:
 nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record, bool stop, i64 patience, i64 limit,
                     nb::object told) {
     Core& c = bare_core();
-    Record at(record && c.seg.me != 0 ? &c.seg.participant(c.seg.me) : nullptr, limit,
-              PyList_Check(told.ptr()) ? told.ptr() : nullptr);
+    Participant* const me = record && c.seg.me != 0 ? &c.seg.participant(c.seg.me) : nullptr;
+    PyObject* const list = PyList_Check(told.ptr()) ? told.ptr() : nullptr;
+    const bool timed = me != nullptr && limit != 0;
     nb::object fast = nb::steal(PySequence_Fast(items.ptr(), "a chunk is a sequence"));
     if (!fast.is_valid()) throw nb::python_error();
     const Py_ssize_t n = PySequence_Fast_GET_SIZE(fast.ptr());
@@ -114,21 +61,31 @@ nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record, b
     if (!results.is_valid()) throw nb::python_error();
     nb::list errors;
     const i64 start = now_ns();
-    Stopwatch watch(n, start);
+    const Py_ssize_t stride = timed ? 1 : 1 + n / 64;
+    Stamp last{0, start};
+    Py_ssize_t next = stride;
     bool given_up = false;
     for (Py_ssize_t i = 0; i < n; ++i) {
-        given_up = given_up || at.is_given_up();
+        given_up = given_up || (me != nullptr && me->is_given_up()) || (list != nullptr && PyList_GET_SIZE(list) != 0);
         if (given_up) {  // nobody will look at the rest
             PyList_SET_ITEM(results.ptr(), i, nb::none().release().ptr());
             continue;
         }
-        at.begins(i, watch);
+        if (i == next) {
+            last = {i, now_ns()};
+            next = i + stride;
+        }
+        if (me != nullptr) me->item.store(static_cast<u32>(i), std::memory_order_relaxed);
+        if (timed) begin_timed(*me, last.when, limit);
+        STEP("task.item_begun");
         nb::object result = call(func, PySequence_Fast_GET_ITEM(fast.ptr(), i), star);
-        at.ended();
+        if (timed) end_timed(*me);
         const bool failed = !result.is_valid();
         if (failed) {
             nb::object error = take_error();
-            errors.append(nb::make_tuple(i, error, watch.failed(i)));
+            const i64 now = now_ns();
+            errors.append(nb::make_tuple(i, error, last.ran(i, start, now)));
+            last = {i + 1, now};
             result = nb::none();
         }
         PyList_SET_ITEM(results.ptr(), i, result.release().ptr());
@@ -139,7 +96,11 @@ nb::tuple run_chunk(nb::handle func, nb::handle items, bool star, bool record, b
         }
     }
     const i64 spent = now_ns() - start;
-    at.answers(PyList_GET_SIZE(results.ptr()));
+    if (me != nullptr) {
+        me->item.store(kAnswering, std::memory_order_relaxed);
+        add(me->done.items, static_cast<u64>(PyList_GET_SIZE(results.ptr())) - 1);  // its answer counts one
+    }
+    STEP("task.computed");
     return nb::make_tuple(results, errors, spent);
 }
 
