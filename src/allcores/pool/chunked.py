@@ -50,6 +50,7 @@ class Chunked:
         self.rests: list[ChunkTask] = []  # of chunks that took too long: pending, to be cut and sent
         self.exhausted = self.given_up = False
         self.ending = False  # by a failure
+        self.closing = False  # with the pool: nobody need ask for what is left
         self.unsendable = False  # the first item already
         self._input_error: BaseException | None = None
         self._feeder: dict[int, int] = {}  # at 0: the thread that feeds

@@ -74,6 +74,10 @@ class ChunkTask:
 
     def _give_back(self, done: int) -> None:
         """Its items were slower than those before: what the worker has not begun is cut anew."""
+        if self.job.closing:  # a consumer may ask for it when no worker is left
+            self._cut_into([self._part(done, len(self.items))])
+            self.items = self.items[:done]
+            return
         if self.parts is None:  # else told twice
             self.parts = [ChunkTask(self.job, self.start + done, self.items[done:])]
         for rest in self.parts:

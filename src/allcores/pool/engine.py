@@ -357,6 +357,11 @@ class Engine(Driven, TakesErrors):
             task.abandon(error)
         self._tell_followers()
 
+    def end(self) -> None:
+        """The workers are about to end: what is sent all the same, by who was in the user's iterator, fails."""
+        if self.broken is None:
+            self.broken = PoolTerminated("the pool was closed before this could be sent")
+
     def terminate(self) -> None:
         """End the workers now; what is not there yet fails with PoolTerminated."""
         if self.broken is None:

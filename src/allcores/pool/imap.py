@@ -88,12 +88,12 @@ class IMapIterator(Chunked):
 
     def finish(self, whatever_length: bool) -> None:
         """The pool is closing: submit the rest now, or cut an input of unknown length, which may be endless."""
-        if whatever_length or self.chunks.sized:
-            self.window = math.inf  # type: ignore[assignment] # a number of chunks all the same
-            self.proceed()
-        elif not self.exhausted:
+        if not (whatever_length or self.chunks.sized or self.exhausted):
             self.exhausted = True
             self._input_error = PoolTerminated("the pool was closed before this input was used up: read it before that")
+        self.closing = True
+        self.window = math.inf  # type: ignore[assignment] # a number of chunks all the same
+        self.proceed()  # also what chunks have given back: that is drawn
         self.ready_ = True
         self.engine.tell()
 

@@ -240,6 +240,7 @@ class Pool(Watched, Submitting):
             results.part()
         self._engine.join_driver()
         self._remember()
+        self._engine.end()
         self._crew.finish()
         self._crew.show_all()
         self._end.detach()
