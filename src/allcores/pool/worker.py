@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from typing import TYPE_CHECKING, Any
 
 from allcores import _native, codec, stacks, warm
@@ -67,6 +68,9 @@ def serve(
     if retirement is not None:
         retirement.close()
     tasks.break_promise()
+    if why == Outcome.RETIRED:
+        # The keeper waits for the end of who has said that it ends, and for nobody else meanwhile.
+        threading._shutdown()  # type: ignore[attr-defined] # as in child.py
     _end(news, why, os.getpid())
     if why == Outcome.STOPPED and plan.shape:
         if voice is not None:
@@ -103,6 +107,11 @@ def _run(func: Callable[..., Any], mode: int, payload: Any) -> tuple[int, Any]:
         _running = False
 
 
+def _has_threads() -> bool:
+    """Whether a thread that tasks have left behind keeps this process from ending."""
+    return any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate())
+
+
 def _end(news: Queue, outcome: int, body: Any) -> None:
     # Whatever happens from here on is no death in a task.
     news.send(STARTING, outcome, body, _native.ANSWERS_TASK)
@@ -117,6 +126,8 @@ def _work(
     while True:
         received = tasks.receive(patience)
         if received is None:
+            if _has_threads():  # it would wait for them, and serve nobody
+                continue
             return Outcome.IDLE
         task, call, payload = received
         key = (call & _CALL) >> 8
