@@ -97,15 +97,16 @@ class ProcessCrew:
             if not self._over:
                 self._start()
 
-    def _send_and_see(self, task: int, call: int, payload: Any, /) -> None:
+    def _send_and_see(self, task: int, call: int, payload: Any, /) -> int | None:
         """Send, and have the keeper start workers again if some are missing.
 
         The keeper, after each piece of news, first says how many are missing, and then looks whether there are tasks:
         so one of the two sees what the other did. News that is still there will have it look after this task was sent.
         """
-        self._tasks.send_task(task, call, payload)
+        nbytes: int | None = self._tasks.send_task(task, call, payload)
         if self._missing and self._news.empty():
             self._news.send(0, Outcome.WANTED, None)
+        return nbytes
 
     def retire(self, pid: int) -> None:
         """A worker has ended for want of work: it is missing until there is some."""

@@ -37,7 +37,9 @@ class Cancel:
             job.cancel_now(error, all(n in self._stopped for n, owner in of.items() if owner is job))
         for number in self._stopped:
             task = tasks.pop(number, None)
-            if hasattr(task, "leave"):
+            if task is not None and number not in of:  # there was no memory to put it back
+                task.fail(MemoryError("a task was lost when others were cancelled: there is no memory"))
+            elif hasattr(task, "leave"):
                 task.leave()
         self.ready_ = True
 
