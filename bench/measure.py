@@ -109,6 +109,32 @@ def pool_recycled(peer: Any, size: int) -> float:
     return spent / size
 
 
+def logged(peer: Any, size: int) -> float:
+    """Until the last record has been handled, wherever the results are by then."""
+    import logging
+    import threading
+
+    class Counts(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            got.append(record.getMessage())
+            if len(got) == wanted:
+                done.set()
+
+    got: list[str] = []
+    done = threading.Event()
+    with peer.logging_workers(Counts()) as pool:
+        for wanted in (20, size):  # once small to warm
+            got.clear()
+            done.clear()
+            start = perf_counter()
+            results = pool.map(work.log, range(wanted))
+            done.wait()
+            spent = perf_counter() - start
+            check(results, list(range(wanted)))
+            check(sorted(got), sorted(f"item {i}" for i in range(wanted)))
+    return spent / size
+
+
 def hot(method: str, repeats: int = 1) -> Callable[[Any, int], float]:
     """Tasks to two workers that are up: once small to warm, then `repeats` times in full."""
 
@@ -408,6 +434,7 @@ MEASURES: dict[str, Callable[[Any, int], float | Beside]] = {
     "pool_cold": pool_cold,
     "pool_again": pool_again,
     "pool_recycled": pool_recycled,
+    "logged": logged,
     "apply": hot("apply"),
     "apply_async": hot("apply_async"),
     "imap": hot("imap"),

@@ -22,6 +22,24 @@ def microsecond(x: Any) -> Any:
     return x
 
 
+def log_to(queue: Any) -> None:
+    """In a worker: as the standard library's documentation has it."""
+    import logging
+    import logging.handlers
+
+    logger = logging.getLogger("bench")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(logging.handlers.QueueHandler(queue))
+
+
+def log(x: int) -> int:
+    import logging
+
+    logging.getLogger("bench").info("item %d", x)
+    return x
+
+
 def nap(seconds: float) -> float:
     """A call that takes so long and no core: so the optimum is known."""
     sleep(seconds)

@@ -99,6 +99,7 @@ GROUPS = {
     "programs": "classic|pool_(warm|cold|again|recycled)",
     "tasks": "^(apply|apply_async|imap|map|map_shown|map_tuned|skewed)$",
     "crowds": "^crowd$",
+    "logging": "^logged$",
     "small": "^queue_(ping|ints)|^dicts",
     "arrays": "^queue_arrays",
     "memory": "^queue_peak",

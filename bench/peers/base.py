@@ -7,6 +7,7 @@ A peer offers an operation by having its method; a missing one is not an error:
     workers()                   context manager: two workers, for the four below
     apply, apply_async, imap, map (workers, count) -> list     noop over range(count), in order
     map_shown(workers, count) -> list                          likewise, with a bar that counts what is done
+    logging_workers(handler)    context manager: two workers, whose records of the logger "bench" the handler is given
     crowd(workers)                 context manager: so many workers, for map_arrays
     queue(), process(target, args)                             the latter a context manager that joins
     array_workers()                context manager: two workers, for the two below

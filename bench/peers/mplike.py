@@ -1,12 +1,17 @@
 """The standard library's multiprocessing, and those with its interface: the same code for all of them."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import work
 from bench.peers.base import WithProcesses
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Iterator
 
 
 class MpLike(WithProcesses):
@@ -42,6 +47,15 @@ class MpLike(WithProcesses):
     def workers(self) -> AbstractContextManager[Any]:
         pool: AbstractContextManager[Any] = self.mp.Pool(2)
         return pool
+
+    @contextmanager
+    def logging_workers(self, handler: logging.Handler) -> Iterator[Any]:
+        queue = self.mp.Queue()
+        listener = import_module("logging.handlers").QueueListener(queue, handler)
+        with self.mp.Pool(2, work.log_to, (queue,)) as pool:
+            listener.start()
+            yield pool
+            listener.stop()
 
     def crowd(self, workers: int) -> AbstractContextManager[Any]:
         pool: AbstractContextManager[Any] = self.mp.Pool(workers)
@@ -122,6 +136,15 @@ class Allcores(MpLike):
 
     def map_shown(self, pool: Any, count: int) -> list[Any]:
         return list(pool.map(work.noop, range(count), progress=True))
+
+    @contextmanager
+    def logging_workers(self, handler: logging.Handler) -> Iterator[Any]:
+        logger = import_module("logging").getLogger("bench")
+        logger.addHandler(handler)
+        logger.setLevel("INFO")
+        with self.mp.Pool(2) as pool:
+            yield pool
+        logger.removeHandler(handler)
 
     def parallel(self) -> AbstractContextManager[Any]:
         import_module("allcores.integrations.joblib")

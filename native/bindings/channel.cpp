@@ -57,7 +57,7 @@ public:
         m.a = a;
         m.b = b;
         m.flags = flags;
-        sent_ += bytes_of(m);
+        sent_ += weight(m);
         if ((flags & kAnswersTask) != 0) note_task_ended(a);  // before the pool can know of it
         put_message(m, kNever);
         return bytes;
@@ -213,8 +213,10 @@ private:
         return taken;
     }
 
+    static u64 weight(const Message& m) { return m.root == 0 ? m.size : bytes_of(m); }
+
     void note_received(const Message& m) {
-        received_ += bytes_of(m);
+        received_ += weight(m);
         answers_ += (m.flags & kAnswersTask) != 0 ? 1 : 0;
         if ((m.flags & kIsTask) != 0) note_task_begun();
     }

@@ -41,6 +41,7 @@ _LAZY = {
     "Comparison": "comparison",
     "compare": "comparison",
     "worker_state": "pool.state",
+    "PoolStatistics": "pool.statistics",
     "Statistics": "usage",
     "statistics": "usage",
 }

@@ -185,6 +185,10 @@ class ProcessCrew:
         found = stacks.ask(whom, timeout)
         return {name: found[pid] for pid, name, *_ in whom}
 
+    def has_output(self) -> bool:
+        """Whether workers have said something that nobody is showing yet."""
+        return self._output is not None and self._output.waits()
+
     def show(self) -> None:
         if self._output is not None:
             self._output.show()
@@ -237,12 +241,12 @@ def _keep(crew: ProcessCrew, engine_ref: weakref.ref[Engine]) -> None:
             return
         if outcome != Outcome.LOOK:
             info, body = _replace(crew, engine, info, body)
-            if crew._output is not None and (outcome in (Outcome.DIED, Outcome.BROKEN) or crew._output.waits()):
-                # What a worker said last appears before its error. And who printed while this message was on its way
-                # has sent none of his own.
-                engine.post_news((0, Outcome.OUTPUT, None))
-            if outcome != Outcome.WANTED:
-                engine.post_news((number, info, body))
+        if outcome in (Outcome.DIED, Outcome.BROKEN) or (outcome != Outcome.OUTPUT and crew.has_output()):
+            # What a worker said last appears before its error. And who printed while this message was on its way has
+            # sent none of his own.
+            engine.post_news((0, Outcome.OUTPUT, None))
+        if outcome not in (Outcome.LOOK, Outcome.WANTED):
+            engine.post_news((number, info, body))
         if seconds is not None or outcome == Outcome.LOOK:
             seconds = crew._expected.seconds(engine, crew.end_overdue())
         del engine
