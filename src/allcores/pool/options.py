@@ -19,7 +19,10 @@ class CallOptions(TypedDict, total=False):
     """The options of ``apply``, ``apply_async`` and ``submit``, and those of every item of ``map`` and its kin."""
 
     timeout: float | None
-    """Seconds that the item may run. After that it is ``TaskTimeout``; its worker and that one's children are ended."""
+    """Seconds that each item may run. One that takes longer is a ``TaskTimeout``; all others are done. Its worker is
+    ended, with every process that it has started, and replaced; items of the same chunk that it had not answered yet
+    run again. A thread cannot be ended: another takes its place, and what becomes of the item is dropped. In the serial
+    context the item runs to its end first."""
     retries: int
     """How often an item runs again whose worker died or that took too long: what it had done till then stays done."""
     retry_on: type[BaseException] | tuple[type[BaseException], ...]
