@@ -28,6 +28,7 @@ RANK = {
     "arrayparts": 3,
     "counting": 3,
     "codec": 3,
+    "checks": 4,
     "deaths": 3,
     "logs": 4,
     "base": 4,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
-from allcores import codec
+from allcores import checks, codec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ("NO_OPTIONS", "CallOptions", "IMapOptions", "MapOptions", "Options", "check_options")
 
@@ -96,46 +96,79 @@ def check_options(method: str, known: type, given: Mapping[str, Any]) -> Options
     for name in given:
         if name not in names:
             raise TypeError(f"{method}() has no option {name!r}: it knows {', '.join(sorted(names))}")
-    cleaned = dict(given)
-    retry_on = cleaned.get("retry_on")
-    if retry_on is not None and not isinstance(retry_on, tuple):
-        cleaned["retry_on"] = (retry_on,)
-    if cleaned.get("checkpoint") is not None:
-        cleaned["checkpoint"] = os.fspath(cleaned["checkpoint"])
-    options = Options(**cleaned)
-    _check(options)
-    return options
+    return Options(**{name: _CHECKS[name](name, value) for name, value in given.items()})
 
 
-def _check(options: Options) -> None:
-    _check_count("retries", options.retries, 0, "how often an item runs again")
-    for name, what in (
-        ("max_bytes", "the bytes of items that may be on their way"),
-        ("buffersize", "how many items the input may be ahead of the results"),
-    ):
-        if getattr(options, name) is not None:
-            _check_count(name, getattr(options, name), 1, what)
-    if options.seed is not None:
-        _check_count("seed", options.seed, 0, "the number that all random streams derive from")
-    _check_timeout(options.timeout)
-    if options.errors not in ("raise", "return", "skip"):
-        raise ValueError(f"errors must be 'raise', 'return' or 'skip', not {options.errors!r}")
-    for each in options.retry_on:
+# Seconds, some thirty years. What is more would not fit in 64 bits of nanoseconds, and is no limit.
+_FOREVER = 1e9
+
+
+def _timeout(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    seconds = checks.number(name, value, "the seconds that an item may run", "leave it out for no limit")
+    return seconds if seconds < _FOREVER else None
+
+
+def _count(least: int, what: str, cure: str) -> Callable[[str, Any], int]:
+    return lambda name, value: checks.count(name, value, what, cure, least)
+
+
+def _count_or_none(least: int, what: str, cure: str) -> Callable[[str, Any], int | None]:
+    return lambda name, value: None if value is None else checks.count(name, value, what, cure, least)
+
+
+def _retry_on(name: str, value: Any) -> tuple[type[BaseException], ...]:
+    classes = () if value is None else value if isinstance(value, tuple) else (value,)
+    for each in classes:
         if not isinstance(each, type) or not issubclass(each, BaseException):
-            raise TypeError(f"retry_on must be a class of exceptions or a tuple of such, not {each!r}")
+            raise TypeError(
+                f"{name} must be a class of exceptions or a tuple of such, as (OSError, ValueError), "
+                f"not {codec.short_repr(value)}"
+            )
+    return classes
 
 
-def _check_count(name: str, value: Any, least: int, what: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an int, {what}, not {codec.short_repr(value)}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}")
+def _errors(name: str, value: Any) -> Errors:
+    if value not in ("raise", "return", "skip"):
+        raise ValueError(
+            f"{name} must be 'raise', 'return' or 'skip', not {codec.short_repr(value)}; 'return' has a Failure in "
+            "the place of each item that failed, 'skip' leaves them out"
+        )
+    return value  # type: ignore[no-any-return]
 
 
-def _check_timeout(timeout: Any) -> None:
-    if timeout is None:
-        return
-    if not isinstance(timeout, int | float) or isinstance(timeout, bool):
-        raise TypeError(f"timeout must be a number, the seconds that an item may run, not {codec.short_repr(timeout)}")
-    if not timeout > 0:
-        raise ValueError(f"timeout must be more than 0 seconds, not {timeout}; leave it out for no limit")
+def _progress(name: str, value: Any) -> bool | str:
+    if value is None:
+        return False
+    if not isinstance(value, bool | str):
+        raise TypeError(f"{name} must be True, False or a str, the label of the bar, not {codec.short_repr(value)}")
+    return value
+
+
+def _checkpoint(name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str | bytes | os.PathLike):
+        raise TypeError(f'{name} must be the path of a file, as "run.db", not {codec.short_repr(value)}')
+    path = os.fsdecode(value)
+    if not path:  # SQLite would take a file that nobody finds again
+        raise ValueError(f'{name} must be the path of a file, as "run.db", and is empty; leave it out to keep nothing')
+    return path
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "timeout": _timeout,
+    "retries": _count(0, "how often an item runs again", "0 is never"),
+    "retry_on": _retry_on,
+    "seed": _count_or_none(
+        0, "the number that all random streams derive from", "leave it out for other ones each time"
+    ),
+    "errors": _errors,
+    "progress": _progress,
+    "max_bytes": _count_or_none(1, "the bytes of items that may be on their way", "leave it out for 8 MiB a chunk"),
+    "checkpoint": _checkpoint,
+    "buffersize": _count_or_none(
+        1, "how many items the input may be ahead of the results", "leave it out for a default"
+    ),
+}

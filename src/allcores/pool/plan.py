@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Self, TypedDict
 
-from allcores import codec, cores
-from allcores.base import check_call
+from allcores import checks, codec, cores
 from allcores.pool.places import check_affinity, check_devices
 
 __all__ = ("Plan", "PoolOptions", "make_plan")
@@ -66,27 +65,27 @@ class Plan(NamedTuple):
 
     def checked(self) -> Self:
         """Itself, after refusing what makes no sense."""
-        _check_count("processes", self.processes, "the number of workers", "leave it out for one per usable core")
         if self.initializer is not None and not callable(self.initializer):
-            raise TypeError(f"initializer must be callable, not {codec.short_repr(self.initializer)}")
-        check_call(self.initargs, None)
-        most = self.maxtasksperchild
-        if most is not None and (not isinstance(most, int) or most < 1):
-            raise ValueError(f"maxtasksperchild must be an int of at least 1 or None, not {most!r}")
-        threads = self.threads_per_worker
-        if threads is not None:
-            _check_count("threads_per_worker", threads, "the threads of native libraries", "leave it out for its share")
-        if self.max_memory is not None:
-            _check_count("max_memory", self.max_memory, "bytes", "leave it out for no limit")
-        _check_seconds("idle_timeout", self.idle_timeout)
+            raise TypeError(
+                f"initializer must be callable, not {codec.short_repr(self.initializer)}: write initializer=begin, "
+                "not begin()"
+            )
+        if not isinstance(self.initargs, tuple | list):
+            one = codec.short_repr(self.initargs)
+            raise TypeError(f"initargs must be a tuple, not {one}: write ({one},) for one argument")
         for name in ("oversubscribe", "reuse"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
         share = None if self.oversubscribe else cores.share()
         if self.forward_output not in (True, False, "named"):
             raise ValueError(f"forward_output must be True, False or 'named', not {self.forward_output!r}")
+        processes = checks.count("processes", self.processes, "the number of workers", "leave it out for one per core")
         return self._replace(
-            processes=self.processes if share is None else min(self.processes, share),
+            processes=processes if share is None else min(processes, share),
+            maxtasksperchild=_limit("maxtasksperchild", self.maxtasksperchild, "the tasks of a worker"),
+            threads_per_worker=_limit("threads_per_worker", self.threads_per_worker, "the threads of native libraries"),
+            max_memory=_limit("max_memory", self.max_memory, "the bytes of a worker, as 2 << 30"),
+            idle_timeout=_seconds("idle_timeout", self.idle_timeout, "the seconds until an idle worker ends"),
             affinity=check_affinity(self.affinity),
             devices=check_devices(self.devices),
         )
@@ -109,17 +108,9 @@ def make_plan(options: Mapping[str, Any], *args: Any) -> Plan:
     return Plan(*args, **options).checked()
 
 
-def _check_count(name: str, value: Any, what: str, cure: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an int, {what}, not {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, not {value}; {cure}")
+def _limit(name: str, value: Any, what: str) -> int | None:
+    return None if value is None else checks.count(name, value, what, "leave it out for the default")
 
 
-def _check_seconds(name: str, value: Any) -> None:
-    if value is None:
-        return
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number of seconds or None, not {value!r}")
-    if not value > 0:  # nan neither
-        raise ValueError(f"{name} must be above 0 seconds, not {value}; leave it out for no limit")
+def _seconds(name: str, value: Any, what: str) -> float | None:
+    return None if value is None else checks.number(name, value, what, "leave it out for no limit")

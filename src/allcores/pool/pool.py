@@ -7,7 +7,7 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from allcores import codec
+from allcores import checks, codec
 from allcores.base import check_call
 from allcores.errors import NotSupported
 from allcores.pool import onsignal
@@ -97,8 +97,9 @@ class Pool(Watched, Submitting):
         if type(args) is not tuple or kwds:
             args, kwds = check_call(args, kwds)
         checked = check_options("apply_async", CallOptions, options) if options else NO_OPTIONS
+        both_none = callback is None and error_callback is None
+        callbacks = None if both_none else _check_callbacks(callback, error_callback)
         known = self._learn(func, checked)
-        callbacks = None if callback is None and error_callback is None else (callback, error_callback)
         call, payload = (known.call | Mode.KEYWORDS, (args, kwds)) if kwds else (known.call, args)
         result: AsyncResult
         try:
@@ -312,7 +313,7 @@ class Pool(Watched, Submitting):
     ) -> MapResult:
         # The caller may change a list meanwhile; what was given counts.
         items = list(items) if isinstance(items, list) else items
-        result = self._map(func, items, size, star, options, None if callbacks == (None, None) else callbacks)
+        result = self._map(func, items, size, star, options, _check_callbacks(*callbacks))
         try:
             result.begin()
             self._engine.drive(result)
@@ -344,8 +345,7 @@ class Pool(Watched, Submitting):
     def _chunks(self, items: Iterable[Any], size: int | None, most: int, options: Options) -> Chunker:
         if self._closed:
             self._check_open()
-        _check_items(items, size)
-        return Chunker(items, self._crew.size, size, most, options)
+        return Chunker(items, self._crew.size, _check_items(items, size), most, options)
 
 
 _SEED_IN_THREADS = (
@@ -359,13 +359,23 @@ _MOST_OF_MAP = 1 << 15
 _MOST_OF_IMAP = 1 << 12
 
 
-def _check_items(items: Any, size: Any) -> None:
+def _check_items(items: Any, size: Any) -> int | None:
     if not hasattr(items, "__iter__") and not hasattr(items, "__getitem__"):
         raise TypeError(
             f"iterable must be something to iterate over, not {codec.short_repr(items)}: write [x] for one item"
         )
-    if size is not None and (not isinstance(size, int) or size < 1):
-        raise ValueError(f"chunksize must be an int of at least 1, not {size!r}; leave it out to have it measured")
+    return (
+        None if size is None else checks.count("chunksize", size, "items per task", "leave it out to have it measured")
+    )
+
+
+def _check_callbacks(callback: Any, error_callback: Any) -> tuple[Any, Any] | None:
+    if callback is None and error_callback is None:
+        return None
+    for name, given in (("callback", callback), ("error_callback", error_callback)):
+        if given is not None and not callable(given):
+            raise TypeError(f"{name} must be callable, not {codec.short_repr(given)}: write {name}=told, not told()")
+    return callback, error_callback
 
 
 # A forked child has the parent's pools in its memory and not their workers: they are no business of its.

@@ -48,6 +48,10 @@ class Watched:
         """
         from allcores.pool.dump import dump
 
+        if file is not None and not hasattr(file, "write"):
+            raise TypeError(
+                f"file must be a text stream, as sys.stderr, not {file!r}: write open({file!r}, 'w') for a path"
+            )
         text = dump(self._engine, timeout)
         if file is not None:
             file.write(text)
