@@ -192,7 +192,7 @@ class WorkerDied(RuntimeError):
 
     def _describe(self) -> str:
         at = "" if self.index is None else f" item {self.index}"
-        item = f" {self.item}" if self.item else ""
+        item = f" ({self.item})" if at and self.item else f" {self.item}" if self.item else ""
         what = f" while it was running{at}{item}" if at or item else " before it returned"
         text = f"process {self.pid} died{what}: {describe_exit(self.exitcode)}"
         if self.oom:

@@ -36,11 +36,14 @@ class _TaskTimeout:
     ) -> None:
         self.timeout, self.seconds = timeout, seconds
         self.index, self.item, self.pid, self.attempts = index, item, pid, attempts
-        at = "this call" if index is None else f"item {index}"
+        if index is None:
+            at = f"this call of {item}" if item else "this call"
+        else:
+            at = f"item {index} ({item})" if item else f"item {index}"
         tried = f", at attempt {attempts}" if attempts > 1 else ""
-        # The other parent is an exception.
+        # Of a thread too, which goes on. The other parent is an exception.
         super().__init__(  # type: ignore[call-arg]
-            f"{at}{f' {item}' if item else ''} took longer than its timeout of {timeout:g} s{tried}, and was ended "
+            f"{at} took longer than its timeout of {timeout:g} s{tried}, and was given up "
             f"after {seconds:.3g} s in process {pid}: give it a larger timeout, or leave timeout out for no limit"
         )
 

@@ -52,8 +52,9 @@ def test_bad_option_of_a_call(mp: Context, given: dict[str, Any], message: str) 
 
 @pytest.mark.parametrize("name", ["callback", "error_callback"])
 def test_bad_callback_of_a_call(mp: Context, name: str) -> None:
+    given: dict[str, Any] = {name: 5}
     with mp.Pool(1) as pool, pytest.raises(TypeError, match=f"^{name} must be callable, not 5"):
-        pool.apply_async(square, (1,), **{name: 5})
+        pool.apply_async(square, (1,), **given)
 
 
 @pytest.mark.parametrize(("given", "message"), PLANS)
@@ -63,10 +64,11 @@ def test_bad_argument_of_a_pool(mp: Context, given: dict[str, Any], message: str
 
 
 def test_numbers_of_numpy(mp: Context) -> None:
-    one = np.int64(1)
-    with mp.Pool(one, maxtasksperchild=np.int32(5), max_memory=np.int64(1 << 30), idle_timeout=np.float32(9)) as pool:
-        assert pool.map(square, [3], one, timeout=np.float32(60), retries=one, max_bytes=one) == [9]
-        assert list(pool.imap(square, [3], np.uint8(1), buffersize=np.uint8(1))) == [9]
+    one: Any = np.int64(1)
+    seconds: Any = np.float32(60)
+    with mp.Pool(one, maxtasksperchild=one, max_memory=one << 30, idle_timeout=seconds) as pool:
+        assert pool.map(square, [3], one, timeout=seconds, retries=one, max_bytes=one) == [9]
+        assert list(pool.imap(square, [3], one, buffersize=one)) == [9]
 
 
 @pytest.mark.parametrize("timeout", [float("inf"), 1e12, 1e9, 1e8])

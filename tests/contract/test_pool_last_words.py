@@ -30,7 +30,7 @@ def test_a_death_in_words(mp: Context) -> None:
         pool.map(deadly.mutter_and_die, [[0, 0], [1, 2]])
     error = caught.value
     assert str(error).startswith(
-        f"process {error.pid} died while it was running item 1 [1, 2]: killed by SIGKILL; peak memory "
+        f"process {error.pid} died while it was running item 1 ([1, 2]): killed by SIGKILL; peak memory "
     )
     assert str(error).endswith("; its last lines on stderr:\n  I have [1, 2]\n  and cannot go on")
     assert error.stderr == "I have [1, 2]\nand cannot go on"

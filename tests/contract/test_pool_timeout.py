@@ -289,3 +289,14 @@ def test_nobody_looks_while_nothing_is_out(mp: Context, place: Place) -> None:
         assert pool._crew._expected._next == float("inf")
         with pytest.raises(allcores.TaskTimeout):
             pool.apply(stuck, (place,), timeout=SOON)
+
+
+def test_what_is_said_of_it_holds_of_threads_too(mp: Context) -> None:
+    """A thread goes on: nothing may be said to have ended."""
+    with mp.Pool(1) as pool:
+        failed = pool.map(time.sleep, [0.3], timeout=0.1, errors="return")[0].error
+        with pytest.raises(
+            allcores.TaskTimeout, match=r"^this call of \(0\.3,\) took longer than its timeout of 0\.1 s"
+        ):
+            pool.apply(time.sleep, (0.3,), timeout=0.1)
+    assert str(failed).startswith("item 0 (0.3) took longer than its timeout of 0.1 s, and was given up after ")

@@ -129,7 +129,7 @@ def test_a_count_that_cannot_be_read_for_a_while(root: Path, counter: Path) -> N
 def test_it_is_said() -> None:
     error = Death(12, -9, 3 << 30, True, "one\ntwo").error(3, "[1, 2]")
     assert str(error) == (
-        "process 12 died while it was running item 3 [1, 2]: killed by SIGKILL (probably the out-of-memory killer); "
+        "process 12 died while it was running item 3 ([1, 2]): killed by SIGKILL (probably the out-of-memory killer); "
         "peak memory 3.0 GiB; its last lines on stderr:\n  one\n  two"
     )
 
