@@ -4,6 +4,7 @@ import inspect
 import os
 import pickle
 import signal
+import time
 
 import pytest
 
@@ -171,3 +172,17 @@ def test_every_field_has_a_line() -> None:
         for field, kind in cls.__annotations__.items():
             at = next(i for i, line in enumerate(lines) if line.startswith(f"    {field}: "))
             assert lines[at + 1].strip().startswith('"""'), (field, kind)
+
+
+@pytest.mark.needs("kills")
+def test_a_cancelled_call_is_no_death(mp: Context) -> None:
+    with mp.Pool(1) as pool:
+        begun = mp.Event()
+        call = pool.apply_async(lambda: (begun.set(), time.sleep(1000)))
+        assert begun.wait(PATIENCE)
+        assert call.cancel()
+        assert pool.apply(jobs.square, (3,)) == 9
+        assert pool.statistics().deaths == 0
+        with pytest.raises(allcores.WorkerDied):
+            pool.apply(jobs.die_by_signal)
+        assert pool.statistics().deaths == 1

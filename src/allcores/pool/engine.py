@@ -316,7 +316,8 @@ class Engine(Driven, TakesErrors):
         elif outcome == Outcome.RETIRED:
             self.tally.recycled += 1
         elif outcome == Outcome.DIED:
-            self.tally.deaths += 1
+            # The call is known, unless it was cancelled, and its worker ended by us. 0: the worker was idle.
+            self.tally.deaths += number in (0, STARTING) or number in self._tasks
             death = Death(*body)
             if number == STARTING:
                 self._died_at_start(death)
