@@ -102,3 +102,27 @@ def test_bytes_on_the_way_are_known_with_idle_timeout(mp: Context) -> None:
         results: Any = pool.imap(len, [bytes(1 << 20)] * 4, chunksize=1)
         assert max(task.nbytes for task in list(results.pending)) >= 1 << 20
         assert list(results) == [1 << 20] * 4
+
+
+@pytest.mark.needs("kills")
+def test_a_cancel_that_fails_says_so(mp: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_tasks: list[int]) -> list[int]:
+        raise MemoryError("of the test")
+
+    begun = mp.Event()
+
+    def job() -> None:
+        begun.set()
+        time.sleep(10 * PATIENCE)
+
+    pool = mp.Pool(1)
+    result, queued = pool.apply_async(job), pool.apply_async(job)
+    assert begun.wait(PATIENCE)
+    with monkeypatch.context() as patch:
+        patch.setattr(pool._engine.crew, "condemn", refuse)
+        with pytest.raises(MemoryError, match="of the test"):
+            result.cancel()
+        assert queued.cancel()  # that needs nobody's end
+    assert result.cancel()
+    pool.terminate()
+    pool.join()
