@@ -176,9 +176,14 @@ def test_every_field_has_a_line() -> None:
 
 @pytest.mark.needs("kills")
 def test_a_cancelled_call_is_no_death(mp: Context) -> None:
+    begun = mp.Event()
+
+    def stay() -> None:
+        begun.set()
+        time.sleep(1000)
+
     with mp.Pool(1) as pool:
-        begun = mp.Event()
-        call = pool.apply_async(lambda: (begun.set(), time.sleep(1000)))
+        call = pool.apply_async(stay)
         assert begun.wait(PATIENCE)
         assert call.cancel()
         assert pool.apply(jobs.square, (3,)) == 9

@@ -10,6 +10,7 @@ that one, and none waits.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from allcores.pool.journal import Journal
 
 __all__ = ("Accompanied", "Beside")
+
+# Those with a file that is about to be closed, by this thread or another: a call may come for the same file again.
+_closing: set[Beside] = set()
 
 Noted = tuple["ChunkTask", list[Any], dict[int, "Failure"], int]
 
@@ -43,10 +47,14 @@ class Beside:
         self._again = self._inside = False
         self._ends = False
         self.closed = False
+        self._over = threading.Event()
         options = job.options
         if options.checkpoint is not None:
             from allcores.pool.journal import Journal
 
+            for other in list(_closing):
+                if other._job.options.checkpoint == options.checkpoint:
+                    other._over.wait()  # for a commit, at most
             self._journal = Journal(options.checkpoint, func, star, options.seed)
         if options.progress is not False:
             from allcores.pool.bar import Bar
@@ -119,6 +127,9 @@ class Beside:
                 self._inside = True
                 self._again = False
                 self._update()
+            except BaseException:  # Ctrl-C: who waits for the end is told by the file that it is not closed
+                self._over.set()
+                raise
             finally:
                 self._inside = False
                 self._updater.pop(0, None)
@@ -127,7 +138,11 @@ class Beside:
         """It is over. Not under the seat. Can be called twice."""
         self._ends = True
         if not self.closed:
+            if self._journal is not None:
+                _closing.add(self)
             self.update()
+        if self.closed:  # else another thread is at it
+            _closing.discard(self)
 
     def _update(self) -> None:
         try:
@@ -168,6 +183,8 @@ class Beside:
         except Exception as error:  # noqa: BLE001 - the last commit
             self._job.fail_input(error)
         self.closed = True
+        _closing.discard(self)
+        self._over.set()
         if self._bar is not None:
             self._bar.close()
         self._engine.later(self._job.proceed)  # it may have waited for this
@@ -206,3 +223,7 @@ class Accompanied:
 
     def __del__(self) -> None:
         self._results.part_soon()
+
+
+# The threads that close them are not in a fork.
+os.register_at_fork(after_in_child=_closing.clear)

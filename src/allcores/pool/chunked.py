@@ -48,7 +48,8 @@ class Chunked:
         self.window = 1 if engine.crew.immediate else 2 * engine.crew.size + 1
         self.pending: set[ChunkTask] = set()
         self.rests: list[ChunkTask] = []  # of chunks that took too long: pending, to be cut and sent
-        self.exhausted = self.given_up = False
+        self.exhausted: bool = False
+        self.given_up: bool = False
         self.ending = False  # by a failure
         self.closing = False  # with the pool: nobody need ask for what is left
         self.unsendable = False  # the first item already
