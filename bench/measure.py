@@ -437,6 +437,8 @@ MEASURES: dict[str, Callable[[Any, int], float | Beside]] = {
     "logged": logged,
     "apply": hot("apply"),
     "apply_async": hot("apply_async"),
+    "submit": hot("submit"),
+    "submit_many": hot("submit_many"),
     "imap": hot("imap"),
     "map": hot("map", REPEATS),
     "map_tuned": tuned,

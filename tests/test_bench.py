@@ -32,6 +32,8 @@ ISSUE = {
     "Pool(2): create, map two, leave: forkserver / spawn (warm template may be used)": {4.0, 1.5},
     "`pool.apply` round trip, workers hot": {25.0},
     "`apply_async` of 20,000 no-ops, all results": {8.0},
+    "submit round trip": {25.0},
+    "20,000 `submit`s with results": {8.0},
     "`imap` of 20,000 no-ops, default settings": {15.0},
     "`map` of 100,000 no-ops, default settings": {1.0},
     "`imap` defaults, an item": {1e-6},
@@ -97,7 +99,7 @@ def test_only_the_file_of_a_peer_imports_its_library() -> None:
 
 GROUPS = {
     "programs": "classic|pool_(warm|cold|again|recycled)",
-    "tasks": "^(apply|apply_async|imap|map|map_shown|map_tuned|skewed)$",
+    "tasks": "^(apply|apply_async|submit|submit_many|imap|map|map_shown|map_tuned|skewed)$",
     "crowds": "^crowd$",
     "logging": "^logged$",
     "small": "^queue_(ping|ints)|^dicts",

@@ -6,6 +6,7 @@ A peer offers an operation by having its method; a missing one is not an error:
     pool()                      create a pool of two, map two items, leave it
     workers()                   context manager: two workers, for the four below
     apply, apply_async, imap, map (workers, count) -> list     noop over range(count), in order
+    submit, submit_many (workers, count) -> list               likewise, by futures: one after the other, or all first
     map_shown(workers, count) -> list                          likewise, with a bar that counts what is done
     logging_workers(handler)    context manager: two workers, whose records of the logger "bench" the handler is given
     crowd(workers)                 context manager: so many workers, for map_arrays

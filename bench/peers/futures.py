@@ -37,6 +37,8 @@ class Standard(Implementation):
         futures = [executor.submit(work.noop, i) for i in range(count)]
         return [future.result() for future in futures]
 
+    submit, submit_many = apply, apply_async
+
     def imap(self, executor: Any, count: int) -> list[Any]:
         return list(executor.map(work.noop, range(count)))
 

@@ -134,6 +134,13 @@ class Allcores(MpLike):
     adder = staticmethod(work.add_atomic)
     ends = staticmethod(work.ends_of_shared)
 
+    def submit(self, pool: Any, count: int) -> list[Any]:
+        return [pool.submit(work.noop, i).result() for i in range(count)]
+
+    def submit_many(self, pool: Any, count: int) -> list[Any]:
+        futures = [pool.submit(work.noop, i) for i in range(count)]
+        return [future.result() for future in futures]
+
     def map_shown(self, pool: Any, count: int) -> list[Any]:
         return list(pool.map(work.noop, range(count), progress=True))
 

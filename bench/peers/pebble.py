@@ -34,6 +34,8 @@ class Pebble(Implementation):
         futures = [pool.schedule(work.noop, args=(i,)) for i in range(count)]
         return [future.result() for future in futures]
 
+    submit, submit_many = apply, apply_async
+
     def imap(self, pool: Any, count: int) -> list[Any]:
         return list(pool.map(work.noop, range(count)).result())
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 import allcores
+from allcores.pool import executor as ends
 from allcores.pool.futures import Future
 
 from . import jobs
@@ -217,6 +218,8 @@ def test_a_dropped_executor_finishes(mp: Context) -> None:
     pool = executor.pool
     del executor
     pool.join()
+    for thread in list(ends._ending):
+        thread.join()
     assert counted.value == 21
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from allcores import codec
 from allcores.context import Context
-from allcores.errors import UnpicklableError, as_broken
+from allcores.errors import InitializerFailed, UnpicklableError, as_broken
 from allcores.pool.crew import Mode
 from allcores.pool.futures import CarefulCall, Future
 from allcores.pool.imap import IMapIterator
@@ -46,27 +46,19 @@ def submit(
     try:
         known = pool._learn(fn, options)
     except UnpicklableError as error:
-        future: Future[T] = Future(engine)
-        future.watch(fn, error)
-        future.fail(error)
-        return future
+        failed: Future[T] = Future(engine)
+        failed.watch(fn, error)
+        failed.fail(error)
+        return failed
+    except InitializerFailed as error:
+        raise as_broken(error) from error.__cause__
     call, payload = (known.call | Mode.KEYWORDS, (args, kwargs)) if kwargs else (known.call, args)
-    task: Future[T] | CarefulCall
-    if options is NO_OPTIONS:
-        task = future = Future(engine, known, args)
-    else:
-        task = CarefulCall(engine, known, args)
-        future = task.future
-    try:
-        if isinstance(task, CarefulCall):
-            task.begin(call, payload, options)
-        else:
-            future._number = engine.submit(task, call, payload)
-    except Exception as error:  # noqa: BLE001 - an argument that cannot travel; or the pool has just broken
-        task.abandon(error)
-    except BaseException:
-        task.drop()
-        raise
+    if options is not NO_OPTIONS:
+        careful = CarefulCall(engine, known, args)
+        careful.send(call, payload, options)
+        return careful.future
+    future: Future[T] = Future(engine, known, args)
+    future.send(call, payload)
     return future
 
 
@@ -110,7 +102,8 @@ class Executor(concurrent.futures.Executor):
             RuntimeError: after ``shutdown``.
             BrokenProcessPool: the initializer failed.
         """
-        self._check_open()
+        if self._pool._closed:
+            self._check_open()
         return submit(self._pool, fn, args, kwargs, self._for_submit)
 
     async def run(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from allcores.pool.crew import Known
     from allcores.pool.doing import Overdue
     from allcores.pool.engine import Engine
+    from allcores.pool.options import Options
 
 __all__ = ("CarefulCall", "Future")
 
@@ -169,10 +170,27 @@ class Future(concurrent.futures.Future[T]):
         if self._unseen is not None:
             self._unseen.seen()
 
+    def send(self, call: int, payload: Any) -> None:
+        """Have a worker do it. What cannot be sent is the error of the call."""
+        try:
+            self._number = self._engine.submit(self, call, payload)
+        except Exception as error:  # noqa: BLE001 - or the pool has just broken
+            self.abandon(error)
+        except BaseException:
+            self.drop()
+            raise
+
     # Called by the engine.
 
     def succeed(self, value: Any) -> None:
-        self._settle(FINISHED, value, None)
+        with _deciding:
+            light = self._made is None
+            if light and self._state in _UNDONE:
+                self._result = value
+                self._state = FINISHED
+        if not light:
+            self._settle_loudly(FINISHED, value, None)
+        self._forget()
 
     def fail(self, error: BaseException) -> None:
         known = self._known
@@ -206,16 +224,23 @@ class Future(concurrent.futures.Future[T]):
     def _settle(self, state: str, value: Any, error: BaseException | None) -> None:
         # Ctrl-C may come between any two calls, and the answer is then dispatched again: each step can be repeated.
         with _deciding:
-            if self._made is None and self._state in _UNDONE:
+            light = self._made is None
+            if light and self._state in _UNDONE:
                 self._result, self._exception = value, error
                 self._state = state
-        if self._made is not None and not self._told:
+        if not light:
             self._settle_loudly(state, value, error)
-        known, self._known, self._what = self._known, None, None
+        self._forget()
+
+    def _forget(self) -> None:
+        known = self._known
         if known is not None:
+            self._known = self._what = None
             self._engine.crew.forget(known)
 
     def _settle_loudly(self, state: str, value: Any, error: BaseException | None) -> None:
+        if self._told:
+            return
         assert self._made is not None
         with self._guard:
             if self._state in _UNDONE:
@@ -255,6 +280,16 @@ class CarefulCall(RetriedResult):
         super().__init__(engine, known, what)
         self.future: Future[Any] = Future(engine)
         self.future._call = self
+
+    def send(self, call: int, payload: Any, options: Options) -> None:
+        """Likewise ``Future.send``."""
+        try:
+            self.begin(call, payload, options)
+        except Exception as error:  # noqa: BLE001 - or the pool has just broken
+            self.abandon(error)
+        except BaseException:
+            self.drop()
+            raise
 
     def settle(self, ok: bool, value: Any) -> None:
         super().settle(ok, value)
