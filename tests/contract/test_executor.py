@@ -5,6 +5,7 @@ import gc
 import itertools
 import multiprocessing
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -244,6 +245,21 @@ def test_map_raises_at_its_place_and_ends(executor: Handle) -> None:
         next(results)
     with pytest.raises(StopIteration):
         next(results)
+
+
+class Thing:
+    """Can be referred to weakly."""
+
+
+def make_a_thing(_: object) -> Thing:
+    return Thing()
+
+
+def test_a_map_holds_no_result_that_it_has_given(executor: Handle) -> None:
+    for thing in executor.map(make_a_thing, range(5), chunksize=1):
+        seen = weakref.ref(thing)
+        del thing
+        assert seen() is None
 
 
 @pytest.mark.parametrize("items", [range(50), "generator"])

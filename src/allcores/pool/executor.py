@@ -265,15 +265,22 @@ def _is_call(task: Any) -> bool:
 def _results(results: MapIterator, end: float | None) -> Iterator[Any]:
     """A generator, as the standard's: a map whose results nobody has begun to ask for is done all the same."""
     try:
-        while True:
-            try:
-                result = results.next(None if end is None else max(end - time.monotonic(), 0))
-            except StopIteration:
-                return
-            yield result
-            del result
+        yield from _InTime(results, end)
     finally:
         results.cancel()
+
+
+class _InTime:
+    """The results until a moment. Holds none that it has given."""
+
+    def __init__(self, results: MapIterator, end: float | None) -> None:
+        self._results, self._end = results, end
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        return self._results.next(None if self._end is None else max(self._end - time.monotonic(), 0))
 
 
 # The end of executors: as the standard has it, after what was submitted to them.
@@ -291,7 +298,7 @@ def make_executor(
     elif mp_context is not None and not hasattr(mp_context, "get_start_method"):
         raise TypeError(f"mp_context must be a context, as get_context() gives it, not {codec.short_repr(mp_context)}")
     if isinstance(workers, int) and workers < 1:
-        raise ValueError(f"max_workers must be at least 1, not {workers}; leave it out for one per usable core")
+        raise ValueError(f"max_workers must be greater than 0, not {workers}; leave it out for one per usable core")
     most = life[2]
     if most is not None and (not isinstance(most, int) or most < 1):
         kind = ValueError if isinstance(most, int) else TypeError
