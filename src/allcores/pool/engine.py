@@ -144,15 +144,19 @@ class Engine(Driven, TakesErrors):
         else:
             action()
 
-    def take_in(self) -> None:
-        """Take in what has come. Callbacks are for who waits: the caller may hold a lock that they want."""
+    def take_in(self, patience: float = 0) -> None:
+        """Take in what has come. Callbacks are for who waits: the caller may hold a lock that they want.
+
+        ``patience`` is how many seconds to wait for the first.
+        """
         me = threading.get_ident()
         try:
             if self._seat.setdefault(0, me) == me:
                 inbox, receive_into = self._inbox, self.crew.receive_into
                 for _ in range(2 * _BETWEEN_LOOKS):  # other threads may go on submitting
-                    if self._told != self._shown or (not inbox and not receive_into(inbox, 0)):
+                    if self._told != self._shown or (not inbox and not receive_into(inbox, patience)):
                         break  # what was printed comes before the answers behind it
+                    patience = 0
                     self._dispatch(*inbox[0])
                     del inbox[0]
         finally:
@@ -160,9 +164,9 @@ class Engine(Driven, TakesErrors):
                 self._seat.pop(0, None)
             self._tell_followers()
 
-    def look(self) -> None:
+    def look(self, patience: float = 0) -> None:
         """Take in what has come, for who neither waits nor runs anything of the user's: of that, a driver does."""
-        self.take_in()
+        self.take_in(patience)
         if self._later or self._told != self._shown:
             self.drive(Later(self))
 

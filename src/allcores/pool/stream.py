@@ -68,7 +68,9 @@ async def run(pool: Pool, fn: Callable[..., Any], args: tuple[Any, ...], kwargs:
     result: _Awaited | None = None
     try:
         result = _submit(pool, bridge, fn, args, kwargs, options)
-        if not result.ready_:
+        if result.ready_ or bridge.glance(result):
+            await asyncio.sleep(0)  # others have their turn
+        else:
             await result.waiter
         return result.get()
     finally:
