@@ -1,6 +1,8 @@
 """A kill storm: processes put, get, lock, count and compute, and every few milliseconds one of them is killed.
 
-    python -m crash.storm SECONDS [SEED [nested]]
+    python -m crash.storm SECONDS [SEED [nested] [options]]
+
+With ``options`` the pool does its work in every way it can be told to (optional.py).
 
 Each notes what it is about to do and what it has done, in arrays that outlive it: so at the end it is known for each
 item whether it must be there, may be there (one for each who was killed in between), or must not.
@@ -11,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
+import itertools
 import json
 import os
 import random
@@ -24,6 +27,7 @@ import numpy as np
 
 import allcores
 from allcores import _native, start
+from crash import optional
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,8 +141,10 @@ ROLES: tuple[Callable[..., None], ...] = (produce, produce, produce, consume, co
 
 
 class Storm:
-    def __init__(self, seed: int, nested: bool) -> None:
+    def __init__(self, seed: int, nested: bool, options: bool) -> None:
         self.nested = nested
+        self.make_pool = optional.make_pool if options else lambda: allcores.Pool(2)
+        self.ways = itertools.cycle(optional.WAYS if options else [compute_once])
         self.roles: tuple[Callable[..., None], ...] = (*ROLES, use_pool) if nested else ROLES
         self.board = Board()
         self.random = random.Random(seed)
@@ -147,7 +153,7 @@ class Storm:
         self.kills = 0
         self.failed: list[BaseException] = []
         self.dead_items = self.items = self.broken_pools = 0
-        self.pool = allcores.Pool(2)
+        self.pool = self.make_pool()
 
     def launch(self, role: Callable[..., None], *args: Any) -> None:
         number = len(self.role_of)
@@ -230,11 +236,11 @@ class Storm:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
-                self.dead_items += compute_once(self.pool, 300)
+                self.dead_items += next(self.ways)(self.pool, 300)
                 self.items += 300
             except allcores.InitializerFailed:  # its workers were killed as they started, one after another
                 self.pool.terminate()
-                self.pool = allcores.Pool(2)
+                self.pool = self.make_pool()
                 self.broken_pools += 1
 
     # What must be so.
@@ -300,15 +306,20 @@ def blow(storm: Storm, seconds: float) -> dict[str, int]:
     return report
 
 
-def main(seconds: float, seed: int, nested: bool) -> None:
+def main(seconds: float, seed: int, nested: bool, options: bool) -> None:
     """``nested``: some have pools of their own. Who is killed before it takes its job leaves pins on what its handles
     name (docs/design.md, 11): so the queues of a pool that has died may stay, and blocks are only reported.
     """
     faulthandler.dump_traceback_later(seconds + 3 * PATIENCE, exit=True)
     print(f"seed {seed}", file=sys.stderr)
-    storm = Storm(seed, nested)
+    storm = Storm(seed, nested, options)
     print(json.dumps(blow(storm, seconds)), flush=True)
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), int((*sys.argv, "0")[2]) or int.from_bytes(os.urandom(4)), "nested" in sys.argv)
+    main(
+        float(sys.argv[1]),
+        int((*sys.argv, "0")[2]) or int.from_bytes(os.urandom(4)),
+        "nested" in sys.argv,
+        "options" in sys.argv,
+    )

@@ -28,12 +28,13 @@ def check(report: dict[str, int], seconds: float) -> None:
         assert report[what] > 0, f"nobody got on with anything: {what}"
 
 
-def test_storm(root: Path) -> None:
-    check(run(root, SHORT), SHORT)
+@pytest.mark.parametrize("options", ["", "options"])
+def test_storm(root: Path, options: str) -> None:
+    check(run(root, SHORT, "0", options), SHORT)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(LONG + 120)
-@pytest.mark.parametrize("nested", ["", "nested"])
-def test_long_storm(root: Path, nested: str) -> None:
-    check(run(root, LONG, "0", nested), LONG)
+@pytest.mark.parametrize("kind", ["", "nested", "options"])
+def test_long_storm(root: Path, kind: str) -> None:
+    check(run(root, LONG, "0", kind), LONG)
