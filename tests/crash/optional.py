@@ -37,11 +37,11 @@ def drawn(x: int) -> float:
 
 
 def stuck(x: int) -> int:
-    """The seventh never ends; with a process of its own, which is to end with it."""
+    """The seventh never ends; with a process of its own, which ends with it, by whomever it is killed."""
     if x == 7:
         import subprocess
 
-        subprocess.run(["sleep", str(FOR_EVER)], check=False)
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE).wait()
     return x * x
 
 
