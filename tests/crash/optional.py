@@ -136,8 +136,9 @@ def submitted(pool: Any, n: int) -> int:
 def looked_at(pool: Any, n: int) -> int:
     pending = pool.map_async(square, range(n), errors="return", progress=True)
     pool.dump(timeout=PATIENCE)  # comes back, whoever dies meanwhile; there may be nobody just now
+    got = pending.get(PATIENCE)
     assert pool.statistics().tasks > 0
-    return count_dead(pending.get(PATIENCE), square, 1)
+    return count_dead(got, square, 1)
 
 
 WAYS: tuple[Callable[[Any, int], int], ...] = (

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PATIENCE = 30.0
+GRACE = 5.0  # seconds, in which what is ending has ended
 LIVES = 40_000  # processes in one storm, at most
 EACH = 500  # items of one producer
 LARGE = np.arange(20_000)
@@ -155,6 +156,22 @@ class Storm:
         self.failed: list[BaseException] = []
         self.dead_items = self.items = self.broken_pools = 0
         self.pool = self.make_pool()
+
+    def end_pool(self) -> None:
+        self.pool.close()
+        self.pool.join()
+        start.end_parked()
+
+    def without_pool(self, wanted: tuple[int, int, int] | None = None) -> tuple[int, int, int]:
+        """What there is while the pool is another: its workers come and go, and with them what they have."""
+        self.end_pool()
+        found = traces()
+        deadline = time.monotonic() + GRACE
+        while wanted is not None and found != wanted and time.monotonic() < deadline:
+            time.sleep(0.01)  # threads that are just ending hold what they had
+            found = traces()
+        self.pool = self.make_pool()
+        return found
 
     def launch(self, role: Callable[..., None], *args: Any) -> None:
         number = len(self.role_of)
@@ -287,7 +304,7 @@ def blow(storm: Storm, seconds: float) -> dict[str, int]:
     assert storm.pool.map(square, range(9)) == [x * x for x in range(9)]
     for way in storm.every_way:  # what is made on first use stays
         way(storm.pool, 20)
-    before = traces()
+    before = storm.without_pool()
     threads = [storm.guarded(storm.get_all), storm.guarded(lambda: storm.compute(seconds))]
     try:
         storm.rage(seconds)
@@ -300,12 +317,11 @@ def blow(storm: Storm, seconds: float) -> dict[str, int]:
         raise storm.failed[0]
     assert not any(thread.is_alive() for thread in threads), "a thread waits for ever"
     report = storm.verify()
-    after = traces()
+    after = storm.without_pool(before)
     if not storm.nested and not storm.broken_pools:
         assert after == before, f"blocks, bytes and descriptors: {after}, before the storm {before}"
     report["blocks left"] = after[0] - before[0]
-    storm.pool.close()
-    storm.pool.join()
+    storm.end_pool()
     return report
 
 
