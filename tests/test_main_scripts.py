@@ -123,3 +123,18 @@ def test_example(example: str) -> None:
     assert result.stderr == ""
     assert re.fullmatch(PRINTED[example], result.stdout), result.stdout
     assert "if __name__" not in (EXAMPLES / f"{example}.py").read_text()
+
+
+def test_the_page_of_the_pool(root: Path, tmp_path: Path) -> None:
+    """Its blocks, one after another, print what their comments say."""
+    blocks = re.findall(r"```python\n(.*?)```", (root / "docs" / "pool.md").read_text(), re.DOTALL)
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks))
+    result = run(script)
+    assert result.returncode == 0, result.stderr
+    expected = """
+        [0, 1, 4, 9, 16] / [8, 9] / 49 / 0 / 1 / 4
+        0 / item 1: ValueError, attempts: 1 / item 2: TaskTimeout, attempts: 2 / item 3: WorkerDied, attempts: 2 / 4
+        True / 39601 / [10, 20, 30] / [0, 1, 4, 9] / 9 / [0, 1, 4, 9] / 16
+    """
+    assert result.stdout.splitlines() == [line.strip() for line in re.split(r"[/\n]", expected.strip())]

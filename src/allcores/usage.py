@@ -42,7 +42,7 @@ class Statistics:
     processes: int
     """Processes that take part, with this one and the template."""
     queues: int
-    """Queues that exist; a pool has three of its own, and each process one."""
+    """Queues that exist; a pool has four of its own, and each process one."""
     locks: int
     """Lock and RLock objects that exist, without those inside a Value or Array."""
     values: int
