@@ -222,7 +222,7 @@ inline bool join_segment(Segment& seg) {
         p.item.store(0);
         p.given_up.store(0);
         p.done.clear();
-        p.run.store(0);
+        p.run.fetch_and(~u64{3});  // idle; the numbers of who had the slot before do not come again
         p.supervised.store(0);
         p.is_template.store(0);
         p.name.set("");
