@@ -1,5 +1,6 @@
 """Executor: a worker that dies fails its one call, in the words of concurrent.futures; ends of programs."""
 
+import asyncio
 import concurrent.futures
 import gc
 import os
@@ -14,7 +15,7 @@ import pytest
 import allcores
 
 from . import jobs
-from .kit import PATIENCE, Context
+from .kit import PATIENCE, SHORT, Context
 
 
 @pytest.mark.needs("kills")
@@ -134,3 +135,43 @@ raise KeyboardInterrupt
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert "KeyboardInterrupt" in run.stderr
+
+
+@pytest.mark.needs("kills")
+def test_cancel_ends_what_runs(mp: Context) -> None:
+    never, started = mp.Event(), mp.Semaphore(0)
+    with mp.Executor(1) as executor:
+        for each in (executor, executor.with_options(retries=3)):
+            running = each.submit(jobs.announce_and_wait, started, never)
+            other = each.submit(jobs.square, 3)
+            assert started.acquire(timeout=PATIENCE)
+            assert running.running()
+            assert not other.running()
+            assert running.cancel() is True
+            assert running.cancelled()
+            with pytest.raises(concurrent.futures.CancelledError):
+                running.result(PATIENCE)
+            assert other.result(PATIENCE) == 9
+
+
+@pytest.mark.needs("kills")
+def test_a_timeout_in_a_loop_ends_what_runs(mp: Context) -> None:
+    never = mp.Event()
+
+    async def main(executor: concurrent.futures.Executor) -> None:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(loop.run_in_executor(executor, jobs.wait_for, never), SHORT)
+        assert await loop.run_in_executor(executor, jobs.square, 3) == 9
+
+    with mp.Executor(1) as executor:
+        asyncio.run(main(executor), debug=True)
+
+
+@pytest.mark.needs("parallel")
+def test_each_is_told_once(mp: Context) -> None:
+    """Conditions are made while answers come: whichever is first, as_completed gives each future once."""
+    with mp.Executor(2) as executor:
+        for _ in range(20):
+            futures = [executor.submit(jobs.square, i) for i in range(50)]
+            assert len(list(concurrent.futures.as_completed(futures, PATIENCE))) == 50
