@@ -52,7 +52,8 @@ void for_each_object(Segment& seg, Arena& arena, F&& f) {
             const BlockId id = e * kBlocksPerExtent + b;
             const BlockWord w = arena.look(id);
             if (w.state() != BlockState::object && w.state() != BlockState::claimed) continue;
-            if (kind_of(id) == Kind::none || kind_of(id) == Kind::ring || !arena.claim(id, w)) continue;
+            const auto seen = static_cast<Kind>(glimpse(reinterpret_cast<ObjectHead*>(arena.data(id))->kind));
+            if (seen == Kind::none || seen == Kind::ring || !arena.claim(id, w)) continue;
             Object& o = *reinterpret_cast<Object*>(arena.data(id));
             f(o, kind_of(id));
             if (is_held(o)) {
