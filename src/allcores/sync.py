@@ -22,6 +22,8 @@ __all__ = ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock",
 
 # Threads of this library that run nothing of the user's.
 SERVICE_THREADS = ("allcores-pool-keeper",)
+# Modules whose handlers of signals release no lock of the user's: Python's own of Ctrl-C, and ours.
+SERVICE_HANDLERS = ("_signal", "allcores.pool.onsignal", "allcores.pool.worker")
 
 OnOwnerDeath = Literal["poison", "release"]
 
@@ -254,8 +256,7 @@ def _others_here() -> bool:
     import signal
 
     handlers = (signal.getsignal(number) for number in signal.valid_signals())
-    ours = ("_signal", "allcores.pool.onsignal", "allcores.pool.worker")  # release nothing
-    return any(callable(handler) and getattr(handler, "__module__", "") not in ours for handler in handlers)
+    return any(callable(each) and getattr(each, "__module__", "") not in SERVICE_HANDLERS for each in handlers)
 
 
 def _line_of_caller() -> str:
