@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-from allcores.errors import WouldBlockForever
 from allcores.pool.waiting import log
 
 if TYPE_CHECKING:
@@ -64,10 +63,8 @@ class Driven:
                 job = self._background[0]
             try:
                 self.wait(job)
-            except BaseException as error:  # noqa: BLE001 - it has no caller; whoever waits for the job meets the same
-                # In the serial context, nothing is to come: then another thread is running its callback just now.
-                if not isinstance(error, WouldBlockForever):
-                    log("the background thread of a pool failed; results are still there for who asks")
+            except BaseException:  # noqa: BLE001 - it has no caller; whoever waits for the job meets the same
+                log("the background thread of a pool failed; results are still there for who asks")
                 self._background.popleft()
 
     def join_driver(self) -> None:
