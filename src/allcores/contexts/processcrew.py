@@ -144,12 +144,15 @@ class ProcessCrew:
         return dropped
 
     def condemn(self, tasks: list[int]) -> list[int]:
-        ended = []
-        for pid, each in list(self._workers.items()) if tasks else ():
-            task = _native.condemn(pid, tasks)
-            if task:
-                start.end_family(pid, each._life)
-                ended.append(task)
+        ended: list[int] = []
+        if not tasks:
+            return ended
+        with self._lock:  # one that is just being started may have a task before it is among them
+            for pid, each in self._workers.items():
+                task = _native.condemn(pid, tasks)
+                if task:
+                    start.end_family(pid, each._life)
+                    ended.append(task)
         return ended
 
     def expect(self, task: int, timeout: float) -> None:
