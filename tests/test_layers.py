@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "allcores"
 RANK = {
     "errors": -1,  # know nobody
     "_native": 0,
+    "chosen": 0,
     "cores": 0,
     "limits": 0,
     "segment": 1,
@@ -52,6 +53,7 @@ RANK = {
     "warm": 5.5,
     "preload": 5.5,
     "child": 6,
+    "methods": 5.7,
     "context": 6,
     "pool": 7,
     "contexts": 8,

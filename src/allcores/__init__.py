@@ -1,7 +1,7 @@
 """allcores: Process, Thread, Queue, Pool, Value, Array and Lock on a shared-memory core.
 
-``import allcores as mp`` is the process context; ``allcores.get_context("serial" | "thread" | "process")`` runs the
-same program elsewhere. Nothing is imported before it is used.
+``import allcores as mp`` is the process context; ``allcores.get_context("serial" | "thread" | "process")``, or the
+environment variable ``ALLCORES_CONTEXT``, runs the same program elsewhere. Nothing is imported before it is used.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 # name -> module that has it.
 _LAZY = {
     "Context": "context",
+    "DefaultContext": "context",
     "get_all_contexts": "context",
     "get_context": "context",
     **dict.fromkeys(
@@ -36,7 +37,6 @@ _LAZY = {
     ),
     **dict.fromkeys(("UnpicklableError", "UsageError", "WorkerDied", "WouldBlockForever"), "errors"),
     "Failure": "failure",
-    "parent_process": "base",
     "item_seed": "seeds",
     "Comparison": "comparison",
     "compare": "comparison",
@@ -71,16 +71,22 @@ _OF_DEFAULT_CONTEXT = (
     *("Thread", "Value", "active_children", "cpu_count", "current_process", "share", "wait"),
 )
 
-__all__ = tuple(sorted((*_LAZY, *_OF_DEFAULT_CONTEXT)))
+# And what is said of start methods, which begins nothing yet.
+_SETTINGS = (
+    *("AuthenticationError", "ProcessError", "allow_connection_pickling", "freeze_support", "get_all_start_methods"),
+    *("get_start_method", "parent_process", "reducer", "set_executable", "set_forkserver_preload", "set_start_method"),
+)
+
+__all__ = tuple(sorted((*_LAZY, *_OF_DEFAULT_CONTEXT, *_SETTINGS)))
 
 
 def __getattr__(name: str) -> Any:
     import importlib
 
-    if name in _OF_DEFAULT_CONTEXT:
-        from allcores.context import get_context
+    if name in _OF_DEFAULT_CONTEXT or name in _SETTINGS:
+        from allcores.context import default_context
 
-        value = getattr(get_context(), name)
+        value = getattr(default_context if name in _SETTINGS else default_context.prepared(), name)
     elif name in _LAZY:
         value = getattr(importlib.import_module(f"allcores.{_LAZY[name]}"), name)
     else:

@@ -56,7 +56,8 @@ class BaseProcess:
             )
         self._target = target
         self._args, self._kwargs = check_call(args, kwargs)
-        self._name = name or f"{type(self).__name__}-{next(type(self)._count)}"
+        self._identity: tuple[int, ...] = (*self._descent(), next(type(self)._count))
+        self._name = name or f"{type(self).__name__}-{':'.join(map(str, self._identity))}"
         self._daemon = bool(current_process().daemon if daemon is None else daemon)
 
     @property
@@ -78,6 +79,10 @@ class BaseProcess:
         if self._started():
             raise AssertionError("daemon must be set before start()")
         self._daemon = bool(daemon)
+
+    def _descent(self) -> tuple[int, ...]:
+        """The numbers of its ancestors, which it has before its own: none where the program is one process."""
+        return ()
 
     def run(self) -> Any:
         """What the new process does: call the target. A subclass may do something else."""
@@ -134,7 +139,7 @@ class MainProcess(BaseProcess):
     """The process that the program began in."""
 
     def __init__(self) -> None:
-        self._name, self._daemon = "MainProcess", False
+        self._name, self._daemon, self._identity = "MainProcess", False, ()
 
     @property
     def pid(self) -> int:
@@ -156,6 +161,7 @@ def become(process: BaseProcess, parent: Any) -> None:
     global _current, _parent
     process.__dict__.update(_pid=os.getpid(), _mailbox=None, _sentinel=None, _reaping=threading.Lock(), _outcome=None)
     _current, _parent = process, parent
+    BaseProcess._count = itertools.count(1)  # the children of this life
     _native.set_name(process.name)
     _native.set_title(titled(process.name))
 

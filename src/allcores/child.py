@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Any
 
-from allcores import _native, base, codec, cores, limits, process, seeds, warm
+from allcores import _native, base, chosen, codec, cores, limits, process, seeds, warm
 
 __all__ = ("run_child",)
 
@@ -82,6 +82,7 @@ def _settle_in(surroundings: dict[str, Any]) -> None:
     if os.sched_getaffinity(0) != surroundings["cpus"]:
         with contextlib.suppress(OSError):  # cores that were taken away meanwhile: then those that are left
             os.sched_setaffinity(0, surroundings["cpus"])
+    chosen.choose(surroundings["context"])
     cores.adopt(surroundings["cores"])
     limits.adopt(surroundings["threads"])
     limits.apply()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import os
 from typing import TYPE_CHECKING, Any, Unpack
 
+from allcores import chosen
 from allcores.errors import UsageError
+from allcores.methods import StartMethods
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -15,19 +19,22 @@ if TYPE_CHECKING:
     from allcores.pool.plan import Plan, PoolOptions
     from allcores.pool.pool import Pool as PoolType
 
-__all__ = ("Context", "get_all_contexts", "get_context")
+__all__ = ("Context", "DefaultContext", "default_context", "get_all_contexts", "get_context")
 
 # name -> module, class. The class is imported when its context is first asked for.
 _TABLE = {
     "process": ("allcores.contexts.process", "ProcessContext"),
     "thread": ("allcores.contexts.thread", "ThreadContext"),
     "serial": ("allcores.contexts.serial", "SerialContext"),
+    "fork": ("allcores.contexts.process", "ForkContext"),
+    "spawn": ("allcores.contexts.process", "SpawnContext"),
+    "forkserver": ("allcores.contexts.process", "ForkServerContext"),
 }
 
 _made: dict[str, Context] = {}
 
 
-class Context:
+class Context(StartMethods):
     """A place where work runs, with the vocabulary of ``multiprocessing``.
 
     Value, Array and the locks are the same in all contexts; Process, Thread, Queue and Pool are the context's own.
@@ -221,7 +228,7 @@ class Context:
 
     def get_context(self, name: str | None = None) -> Context:
         """This context, or another by its name."""
-        return self if name is None else get_context(name)
+        return self if name is None else _concrete(name)
 
     def __repr__(self) -> str:
         return f"<{self.name} context of allcores>"
@@ -230,21 +237,124 @@ class Context:
         return get_context, (self.name,)
 
 
+class DefaultContext(Context):
+    """The context of a program that names none: at each call the one that is chosen then.
+
+    That is ``process``, or what the environment variable ``ALLCORES_CONTEXT`` names, or what ``set_start_method`` has
+    set. ``Process`` asks for the start method when it is started.
+    """
+
+    @property
+    def name(self) -> str:  # type: ignore[override] # not for others to set
+        return chosen.name()
+
+    @property
+    def Process(self) -> type[BaseProcess]:  # type: ignore[override] # noqa: N802
+        """The class of processes, which asks for the start method of the program when it starts one."""
+        if chosen.place() is not None:
+            return self._actual().Process
+        from allcores import process
+
+        return process.Process
+
+    @property
+    def Thread(self) -> type[BaseProcess]:  # type: ignore[override] # noqa: N802
+        """The class of threads."""
+        return self._actual().Thread
+
+    def _actual(self) -> Context:
+        return _concrete(chosen.name())
+
+    def prepared(self) -> DefaultContext:
+        """This, when what it needs has begun to start: the program goes on importing meanwhile."""
+        self._actual()
+        return self
+
+    def get_context(self, name: str | None = None) -> Context:
+        """The context of a name; without one that of the program, which stays what it is from now on."""
+        return _concrete(chosen.fix() if name is None else name)
+
+    def get_start_method(self, allow_none: bool = False) -> str | None:
+        """The start method of the program; where its context has none, the name of that.
+
+        Args:
+            allow_none: None if nothing was chosen or used so far; else it stays what it is from now on.
+        """
+        if allow_none and not chosen.is_fixed():
+            return None
+        return self.get_context().get_start_method()
+
+    def set_start_method(self, method: str | None, force: bool = False) -> None:
+        """Choose the start method of the program: ``fork``, ``forkserver`` or ``spawn``. Once, and before it is used.
+
+        Where ``ALLCORES_CONTEXT`` names a context without processes, all of the program runs there as before.
+
+        Args:
+            method: which; None with ``force``: as if nothing had been chosen.
+            force: again.
+
+        Raises:
+            RuntimeError: it was chosen before, or used, and ``force`` is not given.
+            UsageError: there is no such start method.
+        """
+        if chosen.is_fixed() and not force:
+            raise RuntimeError(
+                "context has already been set: set_start_method() goes before the first use, or force=True"
+            )
+        if method is not None:
+            chosen.check(method)
+        chosen.choose(method and (chosen.place() or method))
+
+    def __reduce__(self) -> Any:
+        return "default_context"
+
+
+# The start method is chosen for good by who has processes: as the standard has it, and only where it matters.
+_FIXING = ("Executor", "Pool")
+
+
+def _asking(name: str) -> Callable[..., Any]:
+    """The method of that name of whatever context is chosen at the call."""
+
+    @functools.wraps(getattr(Context, name))
+    def ask(self: DefaultContext, *args: Any, **kwargs: Any) -> Any:
+        actual = self.get_context() if name in _FIXING else self._actual()
+        return getattr(actual, name)(*args, **kwargs)
+
+    return ask
+
+
+# What is said of start methods is the same for all, and to ask a context would begin to start its processes.
+for _each in set(dir(Context)) - set(dir(StartMethods)) - set(vars(DefaultContext)):
+    if not _each.startswith("_") and callable(getattr(Context, _each)):
+        setattr(DefaultContext, _each, _asking(_each))
+
+default_context = DefaultContext()
+
+
 def get_all_contexts() -> list[str]:
     """The names that ``get_context`` knows."""
     return list(_TABLE)
 
 
 def get_context(name: str | None = None) -> Context:
-    """The context of a name: ``serial``, ``thread`` or ``process``; without a name the default, ``process``.
+    """The context of a name: ``serial``, ``thread`` or ``process``, or the last with a start method: ``fork``,
+    ``spawn`` or ``forkserver``. Without a name that of the program; see ``DefaultContext``.
+
+    In a program for which ``ALLCORES_CONTEXT`` names a context without processes, the start methods mean that one.
 
     Raises:
         UsageError: there is no context of that name.
     """
-    if name is None:
-        name = "process"
+    return default_context.get_context(name)
+
+
+def _concrete(name: str) -> Context:
+    if name in chosen.METHODS:
+        name = chosen.place() or name
     if name not in _TABLE:
-        raise UsageError(f"no context {name!r}: choose one of {', '.join(_TABLE)}")
+        whose = " in ALLCORES_CONTEXT" if name == os.environ.get("ALLCORES_CONTEXT") else ""
+        raise UsageError(f"no context {name!r}{whose}: choose one of {', '.join(_TABLE)}")
     if name not in _made:
         module, cls = _TABLE[name]
         _made[name] = getattr(importlib.import_module(module), cls)()

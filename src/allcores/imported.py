@@ -15,7 +15,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
-from allcores import limits
+from allcores import limits, segment
 from allcores.spawn import READY
 
 if TYPE_CHECKING:
@@ -36,10 +36,12 @@ def import_all(control: int, names: list[str]) -> None:
         names: of modules; what cannot be imported is left out.
     """
     _end_with(control, True)
+    segment.forbidden = True
     with _quiet(), limits.restrained():
         threaded = [
             package for package in dict.fromkeys(name.partition(".")[0] for name in names) if _adds(package, names)
         ]
+    segment.forbidden = False
     limits.learn()
     gc.freeze()  # the children share these pages as long as nobody writes to them
     fit = not threaded or _has_one_thread_after_a_fork()

@@ -7,8 +7,8 @@
                  ├─ ready, and can be forked ──▶ takes the place of the first
                  └─ failed, hangs, or has threads that no fork takes care of ──▶ ends, and is not tried again with those
 
-Only installed packages, never modules of the user's own: to import those might do something. The environment variable
-``ALLCORES_PRELOAD=0`` switches it off.
+Only installed packages, never modules of the user's own: to import those might do something; unless they were asked for
+(``set_forkserver_preload``). The environment variable ``ALLCORES_PRELOAD=0`` switches it off.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ import os
 import sys
 import time
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from allcores import process, start
 
-__all__ = ("prepare",)
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ("ask_for", "prepare")
 
 # So many modules of installed packages, beyond those that the template has, are worth a template that has them: pandas
 # has 300, torch 2000. It takes as long as one import of them, where each worker that needs them would take that.
@@ -43,23 +47,36 @@ class _Known:
     template: int | None = None  # which has
     packages: frozenset[str] = frozenset()  # these
     unfit: frozenset[str] = frozenset()
+    asked: frozenset[str] = frozenset()  # what is to be there too
+    given: frozenset[str] = frozenset()  # of which the template has these, as far as they can be had
+
+
+def ask_for(module_names: Iterable[str]) -> None:
+    """Have these modules too from the next look on, in the place of those that were asked for before."""
+    names = tuple(module_names)
+    if isinstance(module_names, str) or not all(type(name) is str for name in names):
+        raise TypeError("module_names must be a list of strings")
+    _Known.asked = frozenset(names) - {"__main__"}  # which travels by value
+    _Known.modules = 0
 
 
 def prepare() -> None:
     """Have a template with the large packages of this program, if that is worth it and can be. Blocks for that."""
     if _Known.template != start.template_pid():
-        _Known.packages, _Known.modules = frozenset(), 0
+        _Known.packages, _Known.modules, _Known.given = frozenset(), 0, frozenset()
     if len(sys.modules) == _Known.modules or os.environ.get("ALLCORES_PRELOAD") == "0":
         return
     deadline = time.monotonic() + min(max(_LEAST, _PATIENCE * _age()), _MOST)
-    while packages := _worth_it():
+    while (packages := _worth_it()) or _asked() - _Known.given:
+        packages, asked = packages or _Known.packages, _asked()
         names = [name for name in list(sys.modules) if name.count(".") < 2 and _package(name) in packages]
+        names += asked - set(names)
         unfit = None if process.active_children() else start.renew(names, deadline)
         if unfit is None:  # another time: the template has children now
             return
         _Known.unfit |= frozenset(map(_package, unfit))
         if not unfit:
-            _Known.packages, _Known.template = packages, start.template_pid()
+            _Known.packages, _Known.given, _Known.template = packages, asked, start.template_pid()
             break
     _Known.modules = len(sys.modules)
 
@@ -72,6 +89,11 @@ def _worth_it() -> frozenset[str]:
         return frozenset()
     large = {package for package in new if counts[package] >= _SOME}
     return (_Known.packages | large) - _Known.unfit if large - _Known.unfit else frozenset()
+
+
+def _asked() -> frozenset[str]:
+    """Modules that were asked for and have not kept a template from being forked."""
+    return frozenset(name for name in _Known.asked if _package(name) not in _Known.unfit)
 
 
 def _age() -> float:

@@ -10,14 +10,23 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, codec, cores, limits, start
-from allcores.base import BaseProcess, MainProcess, current_process
+from allcores import _native, chosen, codec, cores, limits, start
+from allcores.base import BaseProcess, MainProcess, current_process, parent_process
 from allcores.deaths import MOST, Death
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Process", "active_children")
+__all__ = (
+    "BaseProcess",
+    "ForkProcess",
+    "ForkServerProcess",
+    "Process",
+    "SpawnProcess",
+    "active_children",
+    "current_process",
+    "parent_process",
+)
 
 # What a message in a mailbox is: the job (from the parent), or how it ended (from the child).
 JOB, RETURNED, RAISED = 0, 1, 2
@@ -29,8 +38,11 @@ class Process(BaseProcess):
 
     The function, its arguments and its result travel by value, lambdas and functions of ``__main__`` included;
     ``__main__`` is not imported again. Locks, queues, values and arrays travel by handle.
+
+    Started by the start method of the program (``set_start_method``); ``get_context(method).Process`` by that method.
     """
 
+    _start_method: str | None = None
     _crew = 0  # for a pool's worker: offset of the channel that is told of its death
     _place: Any = None  # likewise: what it has that the others have not (pool/places.py)
     _shape = 0  # likewise: of its pool, if it may be one that another pool has left
@@ -69,7 +81,8 @@ class Process(BaseProcess):
             raise AssertionError("a process is started by the process that made it")
         _reap_all()
         self._mailbox = _native.Channel(bound=2)  # two messages at most: these, and at the end the outcome
-        self._mailbox.send(JOB, 0, _surroundings() | (self._place.surroundings() if self._place else {}))
+        context = self._start_method or chosen.fix()
+        self._mailbox.send(JOB, 0, _surroundings(context) | (self._place.surroundings() if self._place else {}))
         self._mailbox.send(JOB, 0, self)
         request = start.StartRequest(self._mailbox.offset, self._crew, self._shape)
         try:
@@ -84,6 +97,10 @@ class Process(BaseProcess):
             raise
         # As the standard does: the arguments need not live here as long as the process.
         del self._target, self._args, self._kwargs
+
+    def _descent(self) -> tuple[int, ...]:
+        identity: tuple[int, ...] = current_process()._identity
+        return identity
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the process has ended, at most ``timeout`` seconds. Never depends on anybody reading a queue."""
@@ -252,6 +269,24 @@ class Process(BaseProcess):
         return f"<{type(self).__name__} name={self._name!r} pid={self._pid} {state}{' daemon' if self._daemon else ''}>"
 
 
+class ForkProcess(Process):
+    """A process that is a fork of who starts it."""
+
+    _start_method = "fork"
+
+
+class SpawnProcess(Process):
+    """A process that has nothing of who starts it but what it is given."""
+
+    _start_method = "spawn"
+
+
+class ForkServerProcess(Process):
+    """The same: both are forked by the template process."""
+
+    _start_method = "forkserver"
+
+
 _children: set[Process] = set()
 # A forked child has the parent's children in its memory; they are not its own.
 os.register_at_fork(after_in_child=_children.clear)
@@ -271,9 +306,14 @@ def _reap_all() -> None:
             continue
 
 
-def _surroundings() -> dict[str, Any]:
-    """What the child must find as it is here: the template was started earlier, perhaps elsewhere."""
+def _surroundings(context: str) -> dict[str, Any]:
+    """What the child must find as it is here: the template was started earlier, perhaps elsewhere.
+
+    Args:
+        context: that of the child, where it names none.
+    """
     return {
+        "context": context,
         "cwd": os.getcwd(),
         "environ": dict(os.environ),
         "path": list(sys.path),

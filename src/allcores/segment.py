@@ -16,14 +16,21 @@ _LEAST = _GIB // 4
 IDLE = 5
 
 
+# In a template, while it imports what it was asked to: that is not to use what its children will have.
+forbidden = False
+
+
 def ensure() -> None:
     """Make the segment if this process has none. Costs address space; memory comes as it is touched.
 
     Raises:
+        RuntimeError: this is a template that imports a module.
         OSError: no memory file can be made or mapped, even a small one.
     """
     if _native.has_segment():
         return
+    if forbidden:
+        raise RuntimeError("a module that uses allcores when it is imported cannot be preloaded")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     # Address space is cheap and blocks never move: four times the memory leaves room for every mix of sizes.
     size = max(64 * _GIB, 4 * memory)

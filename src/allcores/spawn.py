@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
-__all__ = ("CONTROL_FD", "FIRST_FREE_FD", "READY", "SEGMENT_FD", "first_word", "spawn_template")
+__all__ = ("CONTROL_FD", "FIRST_FREE_FD", "READY", "SEGMENT_FD", "first_word", "set_executable", "spawn_template")
 
 # File descriptors of the template and of every child: the segment, and the socket to the template.
 SEGMENT_FD, CONTROL_FD, FIRST_FREE_FD = 3, 4, 6  # 5: lastwords.py
@@ -23,6 +23,18 @@ SEGMENT_FD, CONTROL_FD, FIRST_FREE_FD = 3, 4, 6  # 5: lastwords.py
 # What a template says that has imported all that it was to; else the packages that it cannot be forked with.
 READY = b"ready"
 _MOST = 4096
+
+
+# The interpreter of templates, where it is not this process's own.
+_executable: str | None = None
+
+
+def set_executable(path: str | bytes | os.PathLike[str] | None) -> bool:
+    """Have templates run in this interpreter. Whether that is another one than before."""
+    global _executable
+    before = _executable or sys.executable
+    _executable = None if path is None else os.fsdecode(path)
+    return before != (_executable or sys.executable)
 
 
 def spawn_template(control: int, take_over: bool, names: Sequence[str] = ()) -> int:
@@ -44,9 +56,10 @@ def spawn_template(control: int, take_over: bool, names: Sequence[str] = ()) -> 
         high += [_high_copy(_native.segment_fd())]
         high += [_high_copy(control)]
         actions = [(os.POSIX_SPAWN_DUP2, high[0], SEGMENT_FD), (os.POSIX_SPAWN_DUP2, high[1], CONTROL_FD)]
-        argv = [sys.executable, *_interpreter_flags(), "-c", code]
+        interpreter = _executable or sys.executable
+        argv = [interpreter, *_interpreter_flags(), "-c", code]
         # Ctrl-C goes to all processes of the terminal: held back until the template ignores it.
-        return os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions, setsigmask=[signal.SIGINT])
+        return os.posix_spawn(interpreter, argv, os.environ, file_actions=actions, setsigmask=[signal.SIGINT])
     finally:
         for fd in high:
             os.close(fd)

@@ -13,7 +13,7 @@ import struct
 import threading
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, segment
+from allcores import _native, segment, spawn
 from allcores.spawn import READY, first_word, spawn_template
 
 if TYPE_CHECKING:
@@ -297,6 +297,15 @@ def renew(names: list[str], deadline: float) -> frozenset[str] | None:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
         return frozenset() if told == READY else frozenset(told.decode().split() or names)
+
+
+def set_executable(path: str | bytes | os.PathLike[str] | None) -> None:
+    """Have another interpreter for templates to come: this one ends, if it has no children."""
+    with _link.lock:
+        if not spawn.set_executable(path) or _link.socket is None or _link.pid is None or _link.owner != os.getpid():
+            return
+        if not _link.has_forked and not StartRequest(0).end_parked(_link.socket):
+            _forget_template()
 
 
 def _is_open(fd: int) -> bool:

@@ -21,14 +21,15 @@ from allcores.queues import JoinableQueue, Queue, SimpleQueue
 if TYPE_CHECKING:
     from allcores.pool.plan import Plan
 
-__all__ = ("ProcessContext",)
+__all__ = ("ForkContext", "ForkServerContext", "ProcessContext", "SpawnContext")
 
 
 class ProcessContext(Context):
     """Work runs in processes of this machine."""
 
     name = "process"
-    Process = process.Process
+    _start_method = "forkserver"
+    Process: type[process.Process] = process.ForkServerProcess
     Thread = Thread
 
     def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> Queue:  # noqa: N802
@@ -44,7 +45,7 @@ class ProcessContext(Context):
         return connection.make_pipe()
 
     def _crew(self, plan: Plan) -> ProcessCrew:
-        return ProcessCrew(plan)
+        return ProcessCrew(plan, self.Process)
 
     @property  # type: ignore[misc] # read-only, which for object is not
     def __class__(self) -> type:
@@ -52,7 +53,9 @@ class ProcessContext(Context):
 
         torch's ``DataLoader(multiprocessing_context=...)`` takes no other. To inherit would be to import them always.
         """
-        return _of_both() if "multiprocessing.context" in sys.modules else type(self)
+        if "multiprocessing.context" not in sys.modules:
+            return type(self)
+        return _of_both(type(self))  # type: ignore[arg-type] # any class has a hash
 
     def current_process(self) -> Any:
         return current_process()
@@ -62,7 +65,28 @@ class ProcessContext(Context):
 
 
 @cache
-def _of_both() -> type:
+def _of_both(ours: type[ProcessContext]) -> type:
     """A class for ``isinstance`` to find both in; nothing is one of it."""
     theirs = sys.modules["multiprocessing.context"].BaseContext
-    return type(ProcessContext.__name__, (ProcessContext, theirs), {"__module__": __name__})
+    return type(ours.__name__, (ours, theirs), {"__module__": __name__})
+
+
+class ForkContext(ProcessContext):
+    """Processes that are forks of who starts them."""
+
+    name = _start_method = "fork"
+    Process = process.ForkProcess
+
+
+class SpawnContext(ProcessContext):
+    """Processes that have nothing of who starts them but what they are given."""
+
+    name = _start_method = "spawn"
+    Process = process.SpawnProcess
+
+
+class ForkServerContext(ProcessContext):
+    """The same: both are forked by the template process."""
+
+    name = _start_method = "forkserver"
+    Process = process.ForkServerProcess

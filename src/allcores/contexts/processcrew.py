@@ -36,7 +36,8 @@ class ProcessCrew:
     alone = True
     immediate = False
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, kind: type[process.Process]) -> None:
+        self._kind = kind
         self.size = n = plan.processes
         self._pid = os.getpid()
         # Without an initializer, workers that die when they start are killed from outside: that may happen often.
@@ -77,7 +78,7 @@ class ProcessCrew:
     def _start(self) -> None:
         taken = {each._place for each in self._workers.values()}
         place = next(place for place in self._places if place not in taken)
-        made = process.Process(target=worker.serve, args=(*self._how, place), daemon=True)
+        made = self._kind(target=worker.serve, args=(*self._how, place), daemon=True)
         made._crew, made._place, made._shape = self._news.offset, place, place.shape(self._shape)
         made.name = f"PoolWorker-{made.name.rpartition('-')[2]}"
         made.start()
