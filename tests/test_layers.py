@@ -23,6 +23,7 @@ RANK = {
     "stacks": 1,
     "seeds": 1,
     "failure": 2,
+    "installed": 1,
     "family": 1,
     "reducers": 2,
     "queuestate": 2,
@@ -59,7 +60,9 @@ RANK = {
     "contexts": 8,
     "comparison": 9,
     "integrations": 9,
+    "program": 9,
     "cli": 10,
+    "__main__": 11,
 }
 # The lazy face knows the parts that it re-exports; `context` makes what lies above it, inside its methods.
 UPWARD_INSIDE_FUNCTIONS = {"allcores/context.py", "allcores/template.py"}

@@ -37,6 +37,8 @@ _LAZY = {
     ),
     **dict.fromkeys(("UnpicklableError", "UsageError", "WorkerDied", "WouldBlockForever"), "errors"),
     "Failure": "failure",
+    "install": "installed",
+    "uninstall": "installed",
     "item_seed": "seeds",
     "Comparison": "comparison",
     "compare": "comparison",

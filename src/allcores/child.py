@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Any
 
-from allcores import _native, base, chosen, codec, cores, limits, process, seeds, warm
+from allcores import _native, base, chosen, codec, cores, installed, limits, process, seeds, warm
 
 __all__ = ("run_child",)
 
@@ -86,6 +86,7 @@ def _settle_in(surroundings: dict[str, Any]) -> None:
     cores.adopt(surroundings["cores"])
     limits.adopt(surroundings["threads"])
     limits.apply()
+    installed.adopt(surroundings["installed"])
     sys.path[:], sys.argv[:] = surroundings["path"], surroundings["argv"]
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

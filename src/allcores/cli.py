@@ -1,4 +1,4 @@
-"""The command ``allcores``: ``compare`` and ``demo``.
+"""The command ``allcores``: ``compare`` and ``demo``; ``run`` is in ``program.py``.
 
 What is the user's to mend (a name that cannot be found, no items, a job that fails) is one line on stderr
 and exit code 2; no traceback.
@@ -44,8 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the arguments without the program's name; None: those of this process.
     """
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["run"]:  # what follows is a program's: nothing here is to read it, or to catch what it raises
+        from allcores.program import run_command
+
+        return run_command(words[1:])
     try:
-        code = app(None if argv is None else list(argv), prog_name="allcores", standalone_mode=False)
+        code = app(words, prog_name="allcores", standalone_mode=False)
     except (UsageError, _ClickError) as error:
         text = error.format_message() if hasattr(error, "format_message") else str(error)
         return _complain(text, _USAGE)
@@ -70,6 +75,11 @@ def _allcores(
         typer.echo(f"allcores {allcores.__version__}")
     elif context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+@app.command("run", add_help_option=False)
+def _run() -> None:
+    """Run a program whose multiprocessing answers with allcores: see allcores run --help."""
 
 
 @app.command("compare")

@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, chosen, codec, cores, limits, start
+from allcores import _native, chosen, codec, cores, installed, limits, start
 from allcores.base import BaseProcess, MainProcess, current_process, parent_process
 from allcores.deaths import MOST, Death
 
@@ -322,6 +322,7 @@ def _surroundings(context: str) -> dict[str, Any]:
         "cpus": frozenset(os.sched_getaffinity(0)),
         "cores": cores.share(),
         "threads": limits.inherited(),
+        "installed": installed.is_installed(),
     }
 
 

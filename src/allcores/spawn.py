@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from allcores import _native
+from allcores import _native, installed
 
 if TYPE_CHECKING:
     import socket
@@ -45,8 +45,10 @@ def spawn_template(control: int, take_over: bool, names: Sequence[str] = ()) -> 
         take_over: it settles what a template before it has left.
         names: modules that it is to import before it says READY; without any, it says nothing.
     """
+    # Before the packages that take names from the standard library: children are forked with what these have then.
+    first = "from allcores import installed; installed.install(); " if names and installed.is_installed() else ""
     code = (
-        f"import sys; sys.path[:] = {sys.path!r}; from allcores.template import serve; "
+        f"import sys; sys.path[:] = {sys.path!r}; {first}from allcores.template import serve; "
         f"serve({os.getpid()}, {'numpy' in sys.modules!r}, {take_over!r}, {list(names)!r})"
     )
     # Past the two it is given, the template inherits nothing that is not meant for everybody: Python's descriptors

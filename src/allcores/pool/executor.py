@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from allcores.pool.crew import Known
     from allcores.pool.engine import Engine
 
-__all__ = ("Executor", "MapIterator", "make_executor", "submit")
+__all__ = ("Executor", "MapIterator", "keep", "make_executor", "make_pool", "submit")
 
 T = TypeVar("T")
 
@@ -293,6 +293,13 @@ def make_executor(
     context: Context, workers: Any, mp_context: Any, life: tuple[Any, Any, Any], options: Any
 ) -> Executor:
     """What ``Context.Executor`` makes: one whose pool nobody else has, and that ends with it."""
+    executor = Executor(make_pool(context, workers, mp_context, life, options))
+    keep(executor)
+    return executor
+
+
+def make_pool(context: Context, workers: Any, mp_context: Any, life: tuple[Any, Any, Any], options: Any) -> Pool:
+    """The pool of an executor, from the executor's arguments."""
     if isinstance(mp_context, Context):
         context = mp_context
     elif mp_context is not None and not hasattr(mp_context, "get_start_method"):
@@ -303,11 +310,13 @@ def make_executor(
     if most is not None and (not isinstance(most, int) or most < 1):
         kind = ValueError if isinstance(most, int) else TypeError
         raise kind(f"max_tasks_per_child must be an int of at least 1 or None, not {most!r}")
-    pool = context.Pool(workers, *life, **options)
-    executor = Executor(pool)
+    return context.Pool(workers, *life, **options)
+
+
+def keep(executor: Executor) -> None:
+    """Have the pool of this executor end with it, or with the program; what was submitted is finished first."""
     _own.add(executor)
-    weakref.finalize(executor, _dropped, pool).atexit = False
-    return executor
+    weakref.finalize(executor, _dropped, executor.pool).atexit = False
 
 
 def _dropped(pool: Pool) -> None:

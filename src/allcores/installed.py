@@ -1,0 +1,236 @@
+"""install(): from then on ``multiprocessing`` and ``concurrent.futures.ProcessPoolExecutor`` answer with allcores.
+
+    program, packages ──▶ multiprocessing.Pool ── attribute ──▶ allcores.Pool
+                          multiprocessing.queues.Queue(ctx=ours) ── __new__ ──▶ ours.Queue()
+                          multiprocessing.connection.Pipe() ── by who calls ──▶ ours.Pipe(), or its own
+    the standard's own modules ──────────────────────────────▶ the standard's
+
+Attributes of the standard's modules are replaced, when they are there or as soon as they are imported; no module is.
+Its classes of parts stay what they are: others inherit from their insides, and pickle them by name. Its own modules
+keep its own functions: a manager, or the executor of loky, works as ever.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+__all__ = ("adopt", "install", "is_installed", "uninstall")
+
+_STANDARD = "multiprocessing"
+_FUTURES = "concurrent.futures.process"
+
+# Of the standard's modules: names that another object takes, and the module of ours that has it.
+_TAKEN = {
+    "multiprocessing.pool": (("Pool", "ThreadPool"), "allcores.pool"),
+    "multiprocessing.connection": (("wait",), "allcores"),
+    "multiprocessing.shared_memory": (("SharedMemory", "ShareableList"), "allcores.shared_memory"),
+    "multiprocessing.managers": (("BaseManager", "SyncManager", "SharedMemoryManager"), "allcores.managers"),
+    _FUTURES: (("ProcessPoolExecutor",), "allcores.pool.processexecutor"),
+}
+# Functions that the standard's own modules call too, and must not find changed.
+_BY_CALLER = {
+    "multiprocessing.connection": ("Pipe",),
+    "multiprocessing.sharedctypes": ("Value", "Array", "RawValue", "RawArray"),
+}
+# Classes that are called with a context. One of ours makes its own thing of that name.
+_BY_CONTEXT = {
+    "multiprocessing.queues": ("Queue", "JoinableQueue", "SimpleQueue"),
+    "multiprocessing.synchronize": (
+        *("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"),
+    ),
+}
+_MISSING = object()
+
+
+# What was done, to be undone: module, name, what it was, what it is now.
+_replaced: list[tuple[Any, str, Any, Any]] = []
+
+
+def install() -> None:
+    """Have ``multiprocessing`` and ``concurrent.futures.ProcessPoolExecutor`` answer with allcores, in this program.
+
+    In this process, in those that it starts from now on by allcores, and for packages of others too; not for a module
+    that has done ``from multiprocessing import Pool`` before: so call it first. The context is the default one of
+    ``allcores``, or the one whose start method a program asks for. Can be called twice. ``allcores run`` calls it.
+    """
+    if is_installed():
+        return
+    sys.meta_path.insert(0, _hook)
+    for name in [name for name in sys.modules if _is_standard(name)]:
+        _patch(sys.modules[name])
+
+
+def uninstall() -> None:
+    """Give the standard library its own names back. What was made meanwhile stays as it is. Can be called twice."""
+    if is_installed():
+        sys.meta_path.remove(_hook)
+    while _replaced:
+        module, name, before, now = _replaced.pop()
+        if vars(module).get(name) is now:  # else somebody has set it since
+            if before is _MISSING:
+                delattr(module, name)
+            else:
+                setattr(module, name, before)
+
+
+def is_installed() -> bool:
+    """Whether the standard library answers with allcores here."""
+    return _hook in sys.meta_path
+
+
+def adopt(active: bool) -> None:
+    """In a child: be as its parent is."""
+    if active:
+        install()
+    else:
+        uninstall()
+
+
+def _is_standard(name: str) -> bool:
+    return name in (_STANDARD, _FUTURES) or name.startswith(_STANDARD + ".")
+
+
+class _Hook:
+    """Finds nothing itself: has modules of the standard library patched when somebody imports them."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if not _is_standard(name):
+            return None
+        for finder in sys.meta_path:
+            spec: Any = None if finder is self else finder.find_spec(name, path, target)
+            if spec is not None:
+                spec.loader = _Loader(spec.loader)
+                return spec
+        return None
+
+
+class _Loader:
+    """The loader of such a module, and what comes after it."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def create_module(self, spec: Any) -> Any:
+        return self._inner.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._inner
+        self._inner.exec_module(module)
+        _patch(module)
+
+
+_hook = _Hook()
+
+
+def _patch(module: ModuleType) -> None:
+    """Replace what is to be replaced in a module of the standard's, which has just been imported or was there."""
+    name = module.__name__
+    if name == _STANDARD:
+        _patch_package(module)
+        return
+    _keep_its_own(module)
+    for each in _BY_CALLER.get(name, ()):
+        _replace(module, each, _by_caller(getattr(module, each), each))
+    for each in _BY_CONTEXT.get(name, ()):
+        _ask_the_context(getattr(module, each), each)
+    names, ours = _TAKEN.get(name, ((), ""))
+    for each in names:
+        _take(module, each, ours)
+    if name == _FUTURES:  # which the package above has a copy of once it was asked for it
+        package = sys.modules["concurrent.futures"]
+        if "ProcessPoolExecutor" in vars(package):
+            _take(package, "ProcessPoolExecutor", ours)
+
+
+def _take(module: ModuleType, name: str, ours: str) -> None:
+    import importlib
+    import importlib.util
+
+    if importlib.util.find_spec(ours) is None:
+        return
+    found = getattr(importlib.import_module(ours), name, _MISSING)
+    if found is not _MISSING:
+        _replace(module, name, found)
+
+
+def _replace(module: ModuleType, name: str, now: Any) -> None:
+    before = vars(module).get(name, _MISSING)
+    if before is not now:
+        _replaced.append((module, name, before, now))
+        setattr(module, name, now)
+
+
+def _patch_package(package: ModuleType) -> None:
+    context = _contexts().default_context
+    for name in package.__all__:
+        theirs, ours = getattr(package, name), getattr(context, name, _MISSING)
+        is_error = isinstance(theirs, type) and issubclass(theirs, Exception)
+        # Its errors are the parents of ours: who catches them, catches both. What is no function or class, is its own.
+        if ours is not _MISSING and callable(theirs) and not is_error:
+            _replace(package, name, ours)
+    _replace(package, "__getattr__", _submodule)
+
+
+def _submodule(name: str) -> Any:
+    """``multiprocessing.pool`` after ``multiprocessing.Pool()``, which used to import it."""
+    import importlib
+
+    if not name.startswith("_"):
+        try:
+            return importlib.import_module(f"{_STANDARD}.{name}")
+        except ModuleNotFoundError:
+            pass
+    raise AttributeError(f"module {_STANDARD!r} has no attribute {name!r}")
+
+
+def _keep_its_own(module: ModuleType) -> None:
+    """The standard's own modules have imported from each other what is ours by now: they are to have its own."""
+    before = {id(now): was for _module, _name, was, now in _replaced if was is not _MISSING}
+    for name, value in list(vars(module).items()):
+        if id(value) in before and value is not before[id(value)]:
+            setattr(module, name, before[id(value)])
+
+
+def _by_caller(theirs: Callable[..., Any], name: str) -> Callable[..., Any]:
+    @wraps(theirs)
+    def answer(*args: Any, ctx: Any = None, **kwargs: Any) -> Any:
+        context = _ours(ctx)
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if context is None or _is_standard(caller) or caller.startswith("allcores."):
+            return theirs(*args, **kwargs) if ctx is None else theirs(*args, ctx=ctx, **kwargs)
+        return getattr(context, name)(*args, **kwargs)
+
+    return answer
+
+
+def _ask_the_context(theirs: Any, name: str) -> None:
+    """Have the class itself, not one that inherits from it, make what the context that is given makes."""
+    if "__new__" in vars(theirs):  # it stays: to take it away again is not the same as not to have had it
+        return
+
+    def new(cls: Any, *args: Any, ctx: Any = None, **kwargs: Any) -> Any:
+        context = _ours(ctx) if cls is theirs and ctx is not None and is_installed() else None
+        return object.__new__(cls) if context is None else getattr(context, name)(*args, **kwargs)
+
+    theirs.__new__ = new
+
+
+def _ours(context: Any) -> Any:
+    """The context of ours that this is, or that stands for none; None if it is another's."""
+    contexts = _contexts()
+    if context is None:
+        return contexts.default_context
+    return context if issubclass(type(context), contexts.Context) else None
+
+
+def _contexts() -> Any:
+    import importlib
+
+    return importlib.import_module("allcores.context")  # which is far above: this is there before anything of ours is
