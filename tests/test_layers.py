@@ -12,11 +12,15 @@ PACKAGE = Path(__file__).parent.parent / "src" / "allcores"
 # A part may import parts of a lower rank, and itself.
 RANK = {
     "errors": -1,  # know nobody
+    "faces": -1,
+    "reduction": 0,
+    "util": 0,
     "_native": 0,
     "chosen": 0,
     "cores": 0,
     "limits": 0,
     "segment": 1,
+    "shared_memory": 1,
     "usage": 1,
     "byvalue": 1,
     "lastwords": 1,
@@ -38,6 +42,7 @@ RANK = {
     "imported": 4,
     "start": 4,
     "sync": 4,
+    "synchronize": 5,
     "queues": 4,
     "connection": 4,
     "several": 5,
@@ -58,6 +63,9 @@ RANK = {
     "context": 6,
     "pool": 7,
     "contexts": 8,
+    "managers": 8,
+    "sharedctypes": 8,
+    "dummy": 9,
     "comparison": 9,
     "integrations": 9,
     "program": 9,

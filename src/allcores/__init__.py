@@ -59,6 +59,7 @@ _OF_DEFAULT_CONTEXT = (
         "Executor",
         "JoinableQueue",
         "Lock",
+        "Manager",
         "Pipe",
         "Pool",
         "Process",
@@ -73,10 +74,17 @@ _OF_DEFAULT_CONTEXT = (
     *("Thread", "Value", "active_children", "cpu_count", "current_process", "share", "wait"),
 )
 
-# And what is said of start methods, which begins nothing yet.
+# And what is said of start methods and of the logger, which begins nothing yet.
 _SETTINGS = (
     *("AuthenticationError", "ProcessError", "allow_connection_pickling", "freeze_support", "get_all_start_methods"),
-    *("get_start_method", "parent_process", "reducer", "set_executable", "set_forkserver_preload", "set_start_method"),
+    *("get_logger", "get_start_method", "log_to_stderr", "parent_process", "reducer", "set_executable"),
+    *("set_forkserver_preload", "set_start_method"),
+)
+
+# Modules under the standard's names: no need to import them by name.
+_MODULES = (
+    *("connection", "context", "dummy", "managers", "pool", "process", "queues", "reduction", "shared_memory"),
+    *("sharedctypes", "synchronize", "util"),
 )
 
 __all__ = tuple(sorted((*_LAZY, *_OF_DEFAULT_CONTEXT, *_SETTINGS)))
@@ -91,6 +99,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(default_context if name in _SETTINGS else default_context.prepared(), name)
     elif name in _LAZY:
         value = getattr(importlib.import_module(f"allcores.{_LAZY[name]}"), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"allcores.{name}")
     else:
         raise AttributeError(f"module 'allcores' has no attribute {name!r}")
     globals()[name] = value

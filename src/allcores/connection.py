@@ -12,11 +12,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
 
 from allcores import _native, codec
+from allcores.faces import face
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from multiprocessing.connection import Client, Listener
 
-__all__ = ("Connection", "PipeEnd", "join_ends", "make_pipe")
+    Pipe: Any
+    wait: Any
+
+__all__ = ("Client", "Connection", "Listener", "Pipe", "PipeEnd", "join_ends", "make_pipe", "wait")
+
+# Listener and Client, between programs and machines, are the standard's.
+__getattr__ = face(__name__, {"Pipe": "allcores Pipe", "wait": "allcores wait"})
 
 
 class End(Protocol):

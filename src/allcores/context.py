@@ -9,17 +9,30 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from allcores import chosen
 from allcores.errors import UsageError
+from allcores.faces import face
 from allcores.methods import StartMethods
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from allcores.base import BaseProcess
+    from allcores.managers import SyncManager
     from allcores.pool.executor import Executor as ExecutorType
     from allcores.pool.plan import Plan, PoolOptions
     from allcores.pool.pool import Pool as PoolType
 
 __all__ = ("Context", "DefaultContext", "default_context", "get_all_contexts", "get_context")
+
+__getattr__ = face(
+    __name__,
+    {
+        "BaseContext": "allcores.context Context",
+        **{each: f"allcores.contexts.process {each}" for each in ("ForkContext", "ForkServerContext", "SpawnContext")},
+        **{
+            each: f"allcores.process {each}" for each in ("ForkProcess", "ForkServerProcess", "Process", "SpawnProcess")
+        },
+    },
+)
 
 # name -> module, class. The class is imported when its context is first asked for.
 _TABLE = {
@@ -43,6 +56,7 @@ class Context(StartMethods):
     name: str
     Process: type[BaseProcess]
     Thread: type[BaseProcess]
+    _is_here = False  # its workers live in this process
 
     def Pool(  # noqa: N802 - the standard's name
         self,
@@ -62,12 +76,9 @@ class Context(StartMethods):
             maxtasksperchild: replace a worker after so many tasks. No effect where workers are not processes.
             options: see ``PoolOptions``.
         """
-        from allcores import cores
-        from allcores.pool.plan import make_plan
         from allcores.pool.pool import Pool
 
-        n = cores.room() if processes is None else processes
-        return Pool(self._crew(make_plan(options, n, initializer, initargs, maxtasksperchild)))
+        return Pool(processes, initializer, initargs, maxtasksperchild, self, **options)
 
     def Executor(  # noqa: N802
         self,
@@ -96,6 +107,17 @@ class Context(StartMethods):
 
     def _crew(self, plan: Plan) -> Any:
         raise NotImplementedError
+
+    def Manager(self) -> SyncManager:  # noqa: N802
+        """Start a manager: a process of its own that has lists, dicts, queues, locks, ... for others to work with.
+
+        Where workers live in this process the objects do too. See ``allcores.managers.SyncManager``.
+        """
+        from allcores.managers import SyncManager
+
+        manager = SyncManager(ctx=self)
+        manager.start()
+        return manager
 
     def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> Any:  # noqa: N802
         """Make a queue; see ``allcores.queues.Queue``."""
@@ -310,7 +332,7 @@ class DefaultContext(Context):
 
 
 # The start method is chosen for good by who has processes: as the standard has it, and only where it matters.
-_FIXING = ("Executor", "Pool")
+_FIXING = ("Executor", "Manager", "Pool")
 
 
 def _asking(name: str) -> Callable[..., Any]:

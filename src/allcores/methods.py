@@ -11,6 +11,7 @@ from allcores.errors import UsageError
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
+    from logging import Logger
 
 __all__ = ("StartMethods",)
 
@@ -29,7 +30,7 @@ class _Error:
 
 
 class StartMethods:
-    """How processes start: the part of a context that is about that.
+    """How processes start, and what the standard's logger says of it: the part of a context that is about that.
 
     ``forkserver`` and ``spawn`` are the same here: a process of its own, small and with one thread, forks all others.
     ``fork`` forks the calling process.
@@ -90,6 +91,22 @@ class StartMethods:
         from allcores import preload
 
         preload.ask_for(module_names)
+
+    def get_logger(self) -> Logger:
+        """The logger of ``multiprocessing``, the standard's own."""
+        from multiprocessing import util
+
+        return util.get_logger()
+
+    def log_to_stderr(self, level: int | None = None) -> Logger:
+        """Have that logger write to stderr, here and in the processes that are started from now on; the logger.
+
+        Args:
+            level: from which level on.
+        """
+        from multiprocessing import util
+
+        return util.log_to_stderr(level)
 
     @property
     def reducer(self) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from allcores import _native, chosen, codec, cores, installed, limits, start
 from allcores.base import BaseProcess, MainProcess, current_process, parent_process
 from allcores.deaths import MOST, Death
+from allcores.faces import face
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,8 @@ __all__ = (
     "current_process",
     "parent_process",
 )
+
+__getattr__ = face(__name__)
 
 # What a message in a mailbox is: the job (from the parent), or how it ended (from the child).
 JOB, RETURNED, RAISED = 0, 1, 2
@@ -328,6 +331,9 @@ def _surroundings(context: str) -> dict[str, Any]:
 
 def end_children() -> None:
     """As the standard does at exit: end the daemonic children, wait for the others."""
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:  # what of the standard's is to be ended first: managers, and a folder for their sockets
+        util._exit_function()
     for child in active_children():
         if child.daemon:
             child.terminate()

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from allcores import _native, codec
+from allcores.faces import face
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from allcores.queuestate import QueueStatistics
 
 __all__ = ("JoinableQueue", "Queue", "SimpleQueue")
+
+__getattr__ = face(__name__)
 
 
 class Queue(_native.Channel):

@@ -116,6 +116,9 @@ class StructureValue(_Composed):
     def __reduce__(self) -> Reduced:
         return _value_of, (self._kind, self._memory)
 
+    def _on(self, memory: _Fields) -> StructureValue:
+        return _value_of(self._kind, memory)
+
     def __getattr__(self, name: str) -> Any:
         # Not for names of Python's and ours, which are asked for while the object is being made as well.
         if name.startswith("_"):
@@ -140,6 +143,9 @@ class StructureArray(_Composed):
 
     def __reduce__(self) -> Reduced:
         return _array_of, (self._kind._type_, self._kind._length_, self._memory)
+
+    def _on(self, memory: _Fields) -> StructureArray:
+        return _array_of(self._kind._type_, self._kind._length_, memory)
 
     def __len__(self) -> int:
         return int(self._kind._length_)

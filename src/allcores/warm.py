@@ -85,7 +85,7 @@ def can_stay(me: base.BaseProcess) -> bool:
         sys.modules["allcores.byvalue"].forget()
     registry.forget()
     gc.collect()  # what is in cycles may hold what is shared, or open files
-    if _traits() != _began:
+    if _traits() != _began or getattr(sys.modules.get("multiprocessing.util"), "_finalizer_registry", None):
         return False
     gc.freeze()  # the next look need not look at this again
     return True

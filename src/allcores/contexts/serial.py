@@ -174,6 +174,7 @@ class SerialContext(Context):
     name = "serial"
     Process = Process
     Thread = Thread
+    _is_here = True
 
     def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> Queue:  # noqa: N802
         return Queue(maxsize, max_bytes=max_bytes)

@@ -200,6 +200,7 @@ class ThreadContext(Context):
     name = "thread"
     Process = Process
     Thread = Thread
+    _is_here = True
 
     def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> LocalQueue:  # noqa: N802
         return LocalQueue(maxsize, max_bytes=max_bytes)

@@ -7,8 +7,9 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from allcores import checks, codec
+from allcores import checks, codec, cores
 from allcores.base import check_call
+from allcores.context import get_context
 from allcores.errors import NotSupported
 from allcores.pool import onsignal
 from allcores.pool.beside import Accompanied
@@ -17,6 +18,7 @@ from allcores.pool.crew import Mode
 from allcores.pool.engine import Engine
 from allcores.pool.imap import IMapIterator
 from allcores.pool.options import NO_OPTIONS, CallOptions, IMapOptions, MapOptions, Options, check_options
+from allcores.pool.plan import PoolOptions, make_plan
 from allcores.pool.results import AsyncResult, MapResult, RetriedResult
 from allcores.pool.submitting import Submitting
 from allcores.pool.watched import Watched, open_pools
@@ -38,10 +40,24 @@ class Pool(Watched, Submitting):
     Tasks are taken by whichever worker is free; chunks are sized by the time that items have taken. A worker that
     dies fails the one item it was running, with ``WorkerDied``; the pool goes on with a fresh worker. Leaving a
     ``with`` block finishes what was submitted; an exception in the block terminates it.
+
+    Args:
+        context: where its workers run; by default where the program's do. The others: see ``Context.Pool``.
     """
 
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+        context: Any = None,
+        **options: Unpack[PoolOptions],
+    ) -> None:
+        n = cores.room() if processes is None else processes
+        plan = make_plan(options, n, initializer, initargs, maxtasksperchild)
+        self._crew: Crew = (get_context() if context is None else context)._crew(plan)
+        crew = self._crew
         try:
             self._engine = Engine(crew)
         except BaseException:  # its keeper cannot be started
