@@ -194,25 +194,25 @@ class Context(StartMethods):
 
         return sync.Barrier(parties, action, timeout)
 
-    def Value(self, typecode_or_value: Any, *args: Any, lock: Any = True) -> Any:  # noqa: N802
+    def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:  # noqa: N802
         """Make a typed shared value; see ``allcores.shared.Value``."""
         from allcores import shared
 
-        return shared.Value(typecode_or_value, *args, lock=lock)
+        return shared.Value(typecode_or_type, *args, lock=lock)
 
-    def Array(self, typecode_or_data: Any, size_or_initializer: Any = None, *, lock: Any = True) -> Any:  # noqa: N802
+    def Array(self, typecode_or_type: Any, size_or_initializer: Any = None, *, lock: Any = True) -> Any:  # noqa: N802
         """Make a typed shared array; see ``allcores.shared.Array``."""
         from allcores import shared
 
-        return shared.Array(typecode_or_data, size_or_initializer, lock=lock)
+        return shared.Array(typecode_or_type, size_or_initializer, lock=lock)
 
-    def RawValue(self, typecode_or_value: Any, *args: Any) -> Any:  # noqa: N802
+    def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:  # noqa: N802
         """``Value`` without a lock."""
-        return self.Value(typecode_or_value, *args, lock=False)
+        return self.Value(typecode_or_type, *args, lock=False)
 
-    def RawArray(self, typecode_or_data: Any, size_or_initializer: Any = None) -> Any:  # noqa: N802
+    def RawArray(self, typecode_or_type: Any, size_or_initializer: Any = None) -> Any:  # noqa: N802
         """``Array`` without a lock."""
-        return self.Array(typecode_or_data, size_or_initializer, lock=False)
+        return self.Array(typecode_or_type, size_or_initializer, lock=False)
 
     @property
     def SharedArray(self) -> Any:  # noqa: N802
@@ -248,9 +248,9 @@ class Context(StartMethods):
         """Those that were started from here and have not ended."""
         raise NotImplementedError
 
-    def get_context(self, name: str | None = None) -> Context:
+    def get_context(self, method: str | None = None) -> Context:
         """This context, or another by its name."""
-        return self if name is None else _concrete(name)
+        return self if method is None else _concrete(method)
 
     def __repr__(self) -> str:
         return f"<{self.name} context of allcores>"
@@ -292,9 +292,9 @@ class DefaultContext(Context):
         self._actual()
         return self
 
-    def get_context(self, name: str | None = None) -> Context:
+    def get_context(self, method: str | None = None) -> Context:
         """The context of a name; without one that of the program, which stays what it is from now on."""
-        return _concrete(chosen.fix() if name is None else name)
+        return _concrete(chosen.fix() if method is None else method)
 
     def get_start_method(self, allow_none: bool = False) -> str | None:
         """The start method of the program; where its context has none, the name of that.
@@ -359,7 +359,7 @@ def get_all_contexts() -> list[str]:
     return list(_TABLE)
 
 
-def get_context(name: str | None = None) -> Context:
+def get_context(method: str | None = None) -> Context:
     """The context of a name: ``serial``, ``thread`` or ``process``, or the last with a start method: ``fork``,
     ``spawn`` or ``forkserver``. Without a name that of the program; see ``DefaultContext``.
 
@@ -368,7 +368,7 @@ def get_context(name: str | None = None) -> Context:
     Raises:
         UsageError: there is no context of that name.
     """
-    return default_context.get_context(name)
+    return default_context.get_context(method)
 
 
 def _concrete(name: str) -> Context:

@@ -39,11 +39,12 @@ class Queue(_native.Channel):
             in shared memory, its pickle and buffers, and at least 1; shared objects in it count as their handles. One
             that is larger than ``max_bytes`` is let in when the queue is empty; until then smaller ones may overtake
             it. May be given together with ``maxsize``.
+        ctx: for the standard's sake only.
     """
 
     _joinable = False
 
-    def __init__(self, maxsize: int = 0, *, max_bytes: int | None = None) -> None:
+    def __init__(self, maxsize: int = 0, *, max_bytes: int | None = None, ctx: Any = None) -> None:
         if not isinstance(maxsize, int) or max_bytes is not None:
             from allcores import counting
 
@@ -95,7 +96,7 @@ class Queue(_native.Channel):
 class SimpleQueue(Queue):
     """``put``, ``get``, ``empty`` and ``close``, as ``multiprocessing.SimpleQueue``: a ``Queue`` without limits."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ctx: Any = None) -> None:
         super().__init__()
 
 

@@ -71,15 +71,16 @@ class SynchronizedString(SynchronizedArray):
         self[: len(whole)] = whole
 
 
-def Value(typecode_or_value: Any, *args: Any, lock: Any = True) -> Any:  # noqa: N802 - the standard's name
+def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) -> Any:  # noqa: N802 - the standard's name
     """Make a typed value in shared memory, as ``multiprocessing.Value``.
 
     Args:
-        typecode_or_value: a type code of the standard table (``c b B u h H i I l L q Q f d``), a ctypes type, or
+        typecode_or_type: a type code of the standard table (``c b B u h H i I l L q Q f d``), a ctypes type, or
             just the first value: ``Value(0)`` is a 64-bit int, ``Value(0.5)`` a double, a NumPy scalar its own type.
         *args: the first value, 0 if left out; the fields of a Structure, one after the other.
         lock: True for a lock of its own, False for none (``+=`` and ``add`` are atomic all the same), or a Lock or
             RLock.
+        ctx: for the standard's sake only.
 
     Returns:
         A Synchronized; of a Structure or Union a StructureValue; of an array type what ``Array`` makes.
@@ -89,33 +90,34 @@ def Value(typecode_or_value: Any, *args: Any, lock: Any = True) -> Any:  # noqa:
             field.
         OverflowError: the value does not fit the type.
     """
-    if isinstance(typecode_or_value, ctypes.Structure | ctypes.Union) and not args:
-        typecode_or_value, args = type(typecode_or_value), (typecode_or_value,)
-    if is_composed(typecode_or_value):
-        make = _value_of_array if issubclass(typecode_or_value, ctypes.Array) else structures.make_value
-        return make(typecode_or_value, args, lock)
+    if isinstance(typecode_or_type, ctypes.Structure | ctypes.Union) and not args:
+        typecode_or_type, args = type(typecode_or_type), (typecode_or_type,)
+    if is_composed(typecode_or_type):
+        make = _value_of_array if issubclass(typecode_or_type, ctypes.Array) else structures.make_value
+        return make(typecode_or_type, args, lock)
     if len(args) > 1:
         raise TypeError(f"Value takes a type and one first value, not {len(args)}: {args!r}")
-    known = isinstance(typecode_or_value, str | type)
-    code = _code_of(typecode_or_value) if known else _code_for(typecode_or_value)
+    known = isinstance(typecode_or_type, str | type)
+    code = _code_of(typecode_or_type) if known else _code_for(typecode_or_type)
     if args and not known:
         raise TypeError(
-            f"Value takes a type code and a value, or just a value, not {typecode_or_value!r} and {args[0]!r}"
+            f"Value takes a type code and a value, or just a value, not {typecode_or_type!r} and {args[0]!r}"
         )
     made = Synchronized._attach(code, 1, 0, guard_of(lock))
     if args or not known:
-        made.value = args[0] if args else typecode_or_value
+        made.value = args[0] if args else typecode_or_type
     return made
 
 
-def Array(typecode_or_data: Any, size_or_initializer: Any = None, *, lock: Any = True) -> Any:  # noqa: N802
+def Array(typecode_or_type: Any, size_or_initializer: Any = None, *, lock: Any = True, ctx: Any = None) -> Any:  # noqa: N802
     """Make a one-dimensional typed array in shared memory, as ``multiprocessing.Array``.
 
     Args:
-        typecode_or_data: a type code or ctypes type as for ``Value``, or just the data: a NumPy vector (its dtype is
+        typecode_or_type: a type code or ctypes type as for ``Value``, or just the data: a NumPy vector (its dtype is
             the type), or a sequence of ints or floats.
         size_or_initializer: the length (all zeros), or a sequence of first values: of a Structure instances or tuples.
         lock: as for ``Value``.
+        ctx: for the standard's sake only.
 
     Returns:
         A SynchronizedArray; of Structures, Unions or array types a StructureArray.
@@ -127,28 +129,28 @@ def Array(typecode_or_data: Any, size_or_initializer: Any = None, *, lock: Any =
         OverflowError: a value does not fit the type.
         MemoryError: the system has no memory for it.
     """
-    if not isinstance(typecode_or_data, str | type):
+    if not isinstance(typecode_or_type, str | type):
         if size_or_initializer is not None:
             raise TypeError(
-                f"Array takes a type code first, not {codec.short_repr(typecode_or_data)}; {_native.TYPE_CODES}"
+                f"Array takes a type code first, not {codec.short_repr(typecode_or_type)}; {_native.TYPE_CODES}"
             )
-        _refuse_nested(typecode_or_data)
-        return _array_of(_code_for_all(typecode_or_data), typecode_or_data, lock)
+        _refuse_nested(typecode_or_type)
+        return _array_of(_code_for_all(typecode_or_type), typecode_or_type, lock)
     if size_or_initializer is None:
         raise TypeError("Array needs a size or first values: Array('i', 10) or Array('i', [1, 2, 3])")
-    if is_composed(typecode_or_data):
-        return structures.make_array(typecode_or_data, size_or_initializer, lock)
-    return _array_of(_code_of(typecode_or_data), size_or_initializer, lock)
+    if is_composed(typecode_or_type):
+        return structures.make_array(typecode_or_type, size_or_initializer, lock)
+    return _array_of(_code_of(typecode_or_type), size_or_initializer, lock)
 
 
-def RawValue(typecode_or_value: Any, *args: Any) -> Any:  # noqa: N802 - the standard's name
+def RawValue(typecode_or_type: Any, *args: Any) -> Any:  # noqa: N802 - the standard's name
     """``Value`` without a lock."""
-    return Value(typecode_or_value, *args, lock=False)
+    return Value(typecode_or_type, *args, lock=False)
 
 
-def RawArray(typecode_or_data: Any, size_or_initializer: Any = None) -> Any:  # noqa: N802
+def RawArray(typecode_or_type: Any, size_or_initializer: Any = None) -> Any:  # noqa: N802
     """``Array`` without a lock."""
-    return Array(typecode_or_data, size_or_initializer, lock=False)
+    return Array(typecode_or_type, size_or_initializer, lock=False)
 
 
 def _value_of_array(kind: Any, args: tuple[Any, ...], lock: Any) -> Any:

@@ -2,6 +2,8 @@
 
 Whatever a process that dies was holding or waiting for, the others go on: a lock says ``OwnerDied`` (or is handed on),
 the permits of a BoundedSemaphore are free again, a Condition's notification goes to another, a Barrier breaks.
+
+The classes take a context, ``ctx``, as the standard's do; where their objects are does not depend on it.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ class Lock(_Travels, _native.Lock):
 
     _recursive = False
 
-    def __init__(self, *, on_owner_death: OnOwnerDeath = "poison") -> None:
+    def __init__(self, *, on_owner_death: OnOwnerDeath = "poison", ctx: Any = None) -> None:
         if on_owner_death not in ("poison", "release"):
             raise ValueError(f"on_owner_death must be 'poison' or 'release', not {codec.short_repr(on_owner_death)}")
         super().__init__(recursive=self._recursive, release_on_death=on_owner_death == "release")
@@ -87,7 +89,7 @@ class Semaphore(_Travels, _native.Semaphore):
         value: permits at the start, 0 or more.
     """
 
-    def __init__(self, value: int = 1) -> None:
+    def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
         super().__init__(value=_number(value, "value", "of permits"))
 
     def __repr__(self) -> str:
@@ -103,7 +105,7 @@ class BoundedSemaphore(_Travels, _native.BoundedSemaphore):
         value: how many may be inside at once, 0 to 1,048,576.
     """
 
-    def __init__(self, value: int = 1) -> None:
+    def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
         super().__init__(value=_number(value, "value", "of permits"))
 
     def __repr__(self) -> str:
@@ -113,7 +115,7 @@ class BoundedSemaphore(_Travels, _native.BoundedSemaphore):
 class Event(_Travels, _native.Event):
     """A flag that processes and threads wait for, as ``multiprocessing.Event``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ctx: Any = None) -> None:
         super().__init__()
 
     def __repr__(self) -> str:
@@ -130,7 +132,7 @@ class Condition(_Travels, _native.Condition):
         lock: a Lock or RLock of this library; by default a new RLock.
     """
 
-    def __init__(self, lock: Lock | None = None) -> None:
+    def __init__(self, lock: Lock | None = None, *, ctx: Any = None) -> None:
         if lock is not None and not isinstance(lock, Lock):
             raise TypeError(f"lock must be an allcores Lock or RLock, not {codec.short_repr(lock)}")
         super().__init__()
@@ -208,7 +210,14 @@ class Barrier(_Travels, _native.Barrier):
         timeout: seconds that ``wait`` waits if it is not told otherwise.
     """
 
-    def __init__(self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        *,
+        ctx: Any = None,
+    ) -> None:
         if not 1 <= _number(parties, "parties", "of those who wait for each other") <= 1 << 20:
             raise ValueError(f"parties must be from 1 to {1 << 20}, not {parties}")
         super().__init__(parties=parties)

@@ -99,13 +99,13 @@ class Plan(NamedTuple):
         return hash(repr(self)) & (1 << 63) - 1 | 1
 
 
-def make_plan(options: Mapping[str, Any], *args: Any) -> Plan:
+def make_plan(options: Mapping[str, Any], processes: int | None, *args: Any) -> Plan:
     """The plan of a pool with these positional arguments and options of ``Pool``. Refuses what makes no sense."""
     for name in options:
         if name not in PoolOptions.__annotations__:
             known = ", ".join(sorted(PoolOptions.__annotations__))
             raise TypeError(f"Pool() has no option {name!r}: besides the standard's it knows {known}")
-    return Plan(*args, **options).checked()
+    return Plan(cores.room() if processes is None else processes, *args, **options).checked()
 
 
 def _limit(name: str, value: Any, what: str) -> int | None:

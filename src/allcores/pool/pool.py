@@ -7,7 +7,7 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from allcores import checks, codec, cores
+from allcores import checks, codec
 from allcores.base import check_call
 from allcores.context import get_context
 from allcores.errors import NotSupported
@@ -27,7 +27,7 @@ from allcores.sharing.share import share
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from allcores.pool.crew import Crew, Known
+    from allcores.pool.crew import Known
 
 __all__ = ("Pool",)
 
@@ -40,9 +40,7 @@ class Pool(Watched, Submitting):
     Tasks are taken by whichever worker is free; chunks are sized by the time that items have taken. A worker that
     dies fails the one item it was running, with ``WorkerDied``; the pool goes on with a fresh worker. Leaving a
     ``with`` block finishes what was submitted; an exception in the block terminates it.
-
-    Args:
-        context: where its workers run; by default where the program's do. The others: see ``Context.Pool``.
+    Its arguments are those of ``Context.Pool``, and the context where its workers run.
     """
 
     def __init__(
@@ -54,10 +52,8 @@ class Pool(Watched, Submitting):
         context: Any = None,
         **options: Unpack[PoolOptions],
     ) -> None:
-        n = cores.room() if processes is None else processes
-        plan = make_plan(options, n, initializer, initargs, maxtasksperchild)
-        self._crew: Crew = (get_context() if context is None else context)._crew(plan)
-        crew = self._crew
+        plan = make_plan(options, processes, initializer, initargs, maxtasksperchild)
+        self._crew = crew = (context or get_context())._crew(plan)
         try:
             self._engine = Engine(crew)
         except BaseException:  # its keeper cannot be started
