@@ -142,7 +142,11 @@ public:
         if (looked(core().seg, channel().items)) notify_one(core().seg, channel().items);
     }
 
-    bool empty() { return !view().has_item(); }
+    bool empty() {
+        const bool holds = view().has_item();
+        if (closed_ && holds) raise_python(PyExc_OSError, "this queue is closed: empty() after close()");
+        return !holds;
+    }
     bool full() {
         if (channel().bound != 0 && !view().has_room()) return true;
         if (max_bytes() == 0) return false;

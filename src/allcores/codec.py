@@ -10,6 +10,7 @@ holds it; one in an object that is read several times (a function sent to a pool
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pickle
 import sys
@@ -34,6 +35,7 @@ __all__ = (
     "pack_error",
     "short_repr",
     "unpack_error",
+    "unpicklable",
     "why_not",
 )
 
@@ -105,7 +107,7 @@ def _dumps(obj: object, pinned: bool) -> tuple[Made, list[Shared]]:
     try:
         return _dumps_with(obj, pinned, light=False)
     except Exception as error:
-        raise UnpicklableError(f"cannot send {short_repr(obj)} to another process: {error}{blame(obj)}") from error
+        raise unpicklable(f"cannot send {short_repr(obj)} to another process: {error}{blame(obj)}", error) from error
 
 
 def _dumps_with(obj: object, pinned: bool, light: bool) -> tuple[Made, list[Shared]]:
@@ -127,6 +129,31 @@ def _dumps_with(obj: object, pinned: bool, light: bool) -> tuple[Made, list[Shar
     finally:
         sending.handles, sending.pinned = before
     return (out.parts, [b.raw() for b in buffers]), handles  # type: ignore[misc]
+
+
+def unpicklable(text: str, why: BaseException) -> UnpicklableError:
+    """The error for what cannot travel. It is caught as what pickling it raised, too: existing code waits for that."""
+    kind: Any = type(why)
+    return _unpicklable_as(kind)(text)
+
+
+@functools.lru_cache(64)
+def _unpicklable_as(kind: Any) -> type[UnpicklableError]:
+    if issubclass(UnpicklableError, kind):
+        return UnpicklableError
+    words = {"__str__": Exception.__str__, "__reduce__": _reduce_as, "__module__": UnpicklableError.__module__}
+    try:
+        return type(UnpicklableError.__name__, (UnpicklableError, kind), words)
+    except TypeError:  # a kind with fields in C, as OSError
+        return UnpicklableError
+
+
+def _reduce_as(error: UnpicklableError) -> tuple[Any, ...]:
+    return _unpicklable_again, (error.args, type(error).__bases__[1])
+
+
+def _unpicklable_again(args: tuple[Any, ...], kind: Any) -> UnpicklableError:
+    return _unpicklable_as(kind)(*args)
 
 
 def blame(obj: object, path: str = "") -> str:
@@ -153,8 +180,9 @@ def why_not(obj: object, what: str) -> UnpicklableError | None:
         path, part = _part_to_blame(obj)
         kind = type(part)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        why = UnpicklableError(
-            f"{what}{path and ': '}{path}: {name} cannot be sent to another process: {error}; it is {short_repr(part)}"
+        why = unpicklable(
+            f"{what}{path and ': '}{path}: {name} cannot be sent to another process: {error}; it is {short_repr(part)}",
+            error,
         )
         why.__cause__ = error
         return why

@@ -381,7 +381,7 @@ class RemoteTraceback(Exception):
     """The traceback of an error where it happened, as text; the ``__cause__`` of the error here."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
+        self.text = self.tb = text  # the latter is the standard's name
         super().__init__(text)
 
     def __str__(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from allcores import _native, codec
 from allcores.sync import Lock, RLock
@@ -10,10 +10,31 @@ from allcores.sync import Lock, RLock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Guarded", "guard_of")
+__all__ = ("Guarded", "guard_of", "with_lock_only")
 
 # How a handle says which lock guards it, where it is not the offset of another lock.
 _OWN, _NONE = -1, 0
+
+M = TypeVar("M")
+
+
+class _WithLockOnly:
+    """A method that an object has only if it has a lock."""
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self._method = method
+
+    def __get__(self, obj: Any, kind: Any = None) -> Any:
+        if obj is None:
+            return self._method
+        if obj._guard == _NONE:
+            raise AttributeError("this was made with lock=False: there is no lock; make it without that argument")
+        return self._method.__get__(obj, kind)
+
+
+def with_lock_only(method: M) -> M:
+    """A method that ``hasattr`` does not find where there is no lock: so programs tell a RawValue from a Value."""
+    return cast("M", _WithLockOnly(cast("Any", method)))
 
 
 class Guarded:
@@ -24,20 +45,21 @@ class Guarded:
     _guard: Lock | int
     offset: int
 
+    @with_lock_only
     def get_lock(self) -> Lock:
         """The lock that guards this object: its own RLock, or the one it was made with.
 
         Raises:
             AttributeError: it was made with ``lock=False``.
         """
-        if self._guard == _NONE:
-            raise AttributeError("this was made with lock=False: there is no lock; make it without that argument")
         return RLock._attach(self.offset) if isinstance(self._guard, int) else self._guard
 
+    @with_lock_only
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Acquire the lock; see ``get_lock``."""
         return self.get_lock().acquire(block, timeout)
 
+    @with_lock_only
     def release(self) -> None:
         """Release the lock; see ``get_lock``."""
         self.get_lock().release()
@@ -71,4 +93,5 @@ def guard_of(lock: Any) -> Lock | int:
         return _OWN
     if lock is False:
         return _NONE
-    raise TypeError(f"lock must be True, False, or an allcores Lock or RLock, not {codec.short_repr(lock)}")
+    # An AttributeError, as the standard raises for what has no acquire().
+    raise AttributeError(f"lock must be True, False, or an allcores Lock or RLock, not {codec.short_repr(lock)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import queue
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from allcores import several
 from allcores.base import here
@@ -71,6 +71,20 @@ class LocalQueue(queue.Queue[Any]):
         """Whether as many items or bytes wait as may."""
         return super().full() or (self._max_bytes is not None and self._bytes >= self._max_bytes)
 
+    def empty(self) -> bool:
+        """Whether nothing is in it. ``OSError`` if there is something, and it was closed here."""
+        nothing = super().empty()
+        if self.closed and not nothing:
+            raise OSError("this queue is closed: empty() after close()")
+        return nothing
+
+    @property
+    def _reader(self) -> Self:
+        """The end to wait for, which of the standard's queue many programs take."""
+        return self
+
+    _writer = _reader
+
     def _is_ready(self) -> bool:
         self._check_open("wait")
         return not self.empty()
@@ -113,6 +127,12 @@ class LocalSimpleQueue(LocalQueue):
 
     def __init__(self) -> None:
         super().__init__()
+
+    def empty(self) -> bool:
+        """Whether nothing is in it; ``OSError`` after ``close``."""
+        if self.closed:
+            raise OSError("this queue is closed: empty() after close()")
+        return super().empty()
 
 
 class LocalJoinableQueue(LocalQueue):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from allcores import _native, codec
+from allcores.errors import UnpicklableError
 from allcores.faces import face
 
 if TYPE_CHECKING:
@@ -39,10 +40,18 @@ class Queue(_native.Channel):
             in shared memory, its pickle and buffers, and at least 1; shared objects in it count as their handles. One
             that is larger than ``max_bytes`` is let in when the queue is empty; until then smaller ones may overtake
             it. May be given together with ``maxsize``.
-        ctx: for the standard's sake only.
+        ctx: for subclasses written for the standard library, which give it: it changes nothing.
+
+    A subclass that has ``_on_queue_feeder_error(error, obj)``, as the standard lets it, is told by that of what cannot
+    travel: ``put`` then raises nothing.
     """
 
     _joinable = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "_on_queue_feeder_error" in vars(cls) and "put" not in vars(cls):
+            cls.put = _put_or_tell  # type: ignore[method-assign] # here only: no frame more for all other queues
 
     def __init__(self, maxsize: int = 0, *, max_bytes: int | None = None, ctx: Any = None) -> None:
         if not isinstance(maxsize, int) or max_bytes is not None:
@@ -76,6 +85,13 @@ class Queue(_native.Channel):
     def cancel_join_thread(self) -> None:
         """Do nothing: a process never waits for its queues at exit, and what it put is not lost."""
 
+    @property
+    def _reader(self) -> Self:
+        """The end to wait for, which of the standard's queue many programs take: ``wait([q._reader])``."""
+        return self
+
+    _writer = _reader
+
     def statistics(self) -> QueueStatistics:
         """How the queue is now: items, bytes, limits. Does not block."""
         from allcores.queuestate import QueueStatistics
@@ -98,6 +114,12 @@ class SimpleQueue(Queue):
 
     def __init__(self, *, ctx: Any = None) -> None:
         super().__init__()
+
+    def empty(self) -> bool:
+        """Whether nothing is in it; ``OSError`` after ``close``."""
+        if self.closed:
+            raise OSError("this queue is closed: empty() after close()")
+        return super().empty()
 
 
 class JoinableQueue(Queue):
@@ -141,3 +163,11 @@ class JoinableQueue(Queue):
         For whoever has made sure of what became of them, as ``Lock.recover()``: what has to be done still is put again.
         """
         return self._recover()
+
+
+def _put_or_tell(self: Any, obj: Any, block: bool = True, timeout: float | None = None) -> None:
+    """``put`` of a queue that has ``_on_queue_feeder_error``."""
+    try:
+        _native.Channel.put(self, obj, block, timeout)
+    except UnpicklableError as error:
+        self._on_queue_feeder_error(error.__cause__ or error, obj)

@@ -6,7 +6,7 @@ import ctypes
 from typing import TYPE_CHECKING, Any
 
 from allcores import _native, codec, structures
-from allcores.guarded import Guarded, guard_of
+from allcores.guarded import Guarded, guard_of, with_lock_only
 from allcores.layouts import CTYPES, check_shareable, is_composed, is_swapped
 
 if TYPE_CHECKING:
@@ -22,8 +22,13 @@ class Synchronized(Guarded, _native.Value):
     += 1``.
     """
 
+    @with_lock_only
     def get_obj(self) -> Any:
-        """The ctypes object that looks at the same memory, without a lock."""
+        """The ctypes object that looks at the same memory, without taking the lock.
+
+        Raises:
+            AttributeError: it was made with ``lock=False``: as a buffer it is that memory itself.
+        """
         return CTYPES[self._code].from_buffer(self)
 
     def __repr__(self) -> str:
@@ -33,8 +38,13 @@ class Synchronized(Guarded, _native.Value):
 class SynchronizedArray(Guarded, _native.Array):
     """A one-dimensional typed array in shared memory: ``a[i]``, slices, iteration; ``a.add(i, x)`` is atomic."""
 
+    @with_lock_only
     def get_obj(self) -> Any:
-        """The ctypes array that looks at the same memory, without a lock."""
+        """The ctypes array that looks at the same memory, without taking the lock.
+
+        Raises:
+            AttributeError: it was made with ``lock=False``: as a buffer it is that memory itself.
+        """
         return (CTYPES[self._code] * self._n).from_buffer(self)
 
     def __iter__(self) -> Iterator[Any]:

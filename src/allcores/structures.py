@@ -16,7 +16,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from allcores import _native, codec
-from allcores.guarded import Guarded, guard_of
+from allcores.guarded import Guarded, guard_of, with_lock_only
 from allcores.layouts import Field, check_shareable, fields_of, made, raw_of
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ class _Composed(_native.Exporter):
     def _set_up(self, kind: Any, memory: _Fields) -> None:
         self._kind, self._memory, self._obj = kind, memory, None
 
+    @property
+    def _guard(self) -> Lock | int:
+        return self._memory._guard
+
+    @with_lock_only
     def get_lock(self) -> Lock:
         """The lock that guards this object: its own RLock, or the one it was made with.
 
@@ -55,10 +60,12 @@ class _Composed(_native.Exporter):
         """
         return self._memory.get_lock()
 
+    @with_lock_only
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Acquire the lock; see ``get_lock``."""
         return self._memory.acquire(block, timeout)
 
+    @with_lock_only
     def release(self) -> None:
         """Release the lock; see ``get_lock``."""
         self._memory.release()
@@ -123,6 +130,8 @@ class StructureValue(_Composed):
         # Not for names of Python's and ours, which are asked for while the object is being made as well.
         if name.startswith("_"):
             raise AttributeError(name)
+        if hasattr(type(self), name):  # what it has only with a lock
+            self._memory.get_lock()
         names = ", ".join(field.name for field in fields_of(self._kind))
         raise AttributeError(
             f"{self._kind.__name__} has no field {name!r}, but {names}; methods are those of get_obj()"

