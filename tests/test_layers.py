@@ -41,6 +41,10 @@ RANK = {
     "spawn": 3,
     "imported": 4,
     "start": 4,
+    "protocol": 1,
+    "scarce": 1,
+    "children": 4,
+    "forked": 4.5,
     "sync": 4,
     "synchronize": 5,
     "queues": 4,
@@ -73,7 +77,7 @@ RANK = {
     "__main__": 11,
 }
 # The lazy face knows the parts that it re-exports; `context` makes what lies above it, inside its methods.
-UPWARD_INSIDE_FUNCTIONS = {"allcores/context.py", "allcores/template.py"}
+UPWARD_INSIDE_FUNCTIONS = {"allcores/context.py", "allcores/forked.py", "allcores/template.py"}
 
 
 def part_of(module: str) -> str:

@@ -165,6 +165,7 @@ void bind_pipe(nb::module_& m);
 void bind_several(nb::module_& m);
 void bind_workers(nb::module_& m);
 void bind_title(nb::module_& m);
+void bind_fork(nb::module_& m);
 
 // lock.cpp: the lock inside a shared object, whichever kind it is.
 LockState& lock_of(u64 offset);

@@ -6,7 +6,6 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/vector.h>
 
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -300,12 +299,6 @@ NB_MODULE(_native, m) {
     m.def("peak_memory", &peak_memory, nb::arg("pid"));
     m.def("dead_pids", &dead_pids, nb::arg("all"));
     m.def("on_long_wait", [](nb::object f) { bare_core().look_around = f.release().ptr(); }, nb::arg("callback"));
-    // For a child of the template: the kernel kills it when the template ends; if that has happened, it does so itself.
-    m.def("die_with", [](int parent) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent) raise(SIGKILL);
-        core().seg.participant(core().seg.me).supervised.store(1);
-    }, nb::arg("parent"));
     m.def("set_name", [](const std::string& name) { core().seg.participant(core().seg.me).name.set(name.c_str()); },
           nb::arg("name"));
     m.def("pin", [](u64 handle) { pin_handle(core().seg, core().arena, handle); }, nb::arg("handle"));
@@ -326,6 +319,7 @@ NB_MODULE(_native, m) {
     bind_several(m);
     bind_workers(m);
     bind_title(m);
+    bind_fork(m);
 }
 
 }  // namespace allcores::bindings

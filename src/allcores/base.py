@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ("BaseProcess", "check_call", "current_process", "here", "parent_process", "running", "titled")
 
+# Called in a child of the start method `fork`, for what its parent was and it is not: a pool's worker.
+in_fork: list[Callable[[], object]] = []
+
 # Of each thread: the Thread object of ours that runs in it, as ``thread``.
 running = threading.local()
 
@@ -159,6 +162,7 @@ _parent: Any = None
 def become(process: BaseProcess, parent: Any) -> None:
     """In a child: this process is the one that this object, just arrived, describes."""
     global _current, _parent
+    running.thread = None
     process.__dict__.update(_pid=os.getpid(), _mailbox=None, _sentinel=None, _reaping=threading.Lock(), _outcome=None)
     _current, _parent = process, parent
     BaseProcess._count = itertools.count(1)  # the children of this life

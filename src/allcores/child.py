@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 
 from allcores import _native, base, chosen, codec, cores, installed, limits, process, seeds, warm
 
-__all__ = ("run_child",)
+__all__ = ("run_child", "run_forked")
 
 
 class _Parent:
@@ -43,11 +44,30 @@ def _do_job(mailbox: _native.Channel, parent: int) -> tuple[int, bool]:
     _kind, _whole, surroundings = mailbox.receive()
     _settle_in(surroundings)  # first: the job's functions are imported by the parent's paths
     _kind, broken, me = mailbox.receive()
+    return _work(mailbox, me, bool(broken), _Parent(parent, surroundings["parent"]))
+
+
+def run_forked(me: Any, mailbox: _native.Channel, context: str, parent: int) -> int:
+    """Likewise, in a fork of the process ``parent``, where the job is there already. The exit code."""
+    atexit._clear()  # what the parent wants done at its end
+    for forget in base.in_fork:
+        forget()
+    chosen.choose(context)
+    cores.adopt(cores.share())
+    if me._place is not None:
+        _take(me._place.surroundings())
+    _close_stdin()
+    seeds.draw_own()
+    code, _stays = _work(mailbox, me, False, _Parent(parent, base.current_process().name))
+    return code
+
+
+def _work(mailbox: _native.Channel, me: Any, broken: bool, parent: _Parent) -> tuple[int, bool]:
     code, stays = 1, False
     try:
         if broken:
             raise me
-        base.become(me, _Parent(parent, surroundings["parent"]))
+        base.become(me, parent)
         mailbox.send(process.RETURNED, 0, me.run())
         code = 0
         stays = warm.can_stay(me)
@@ -76,16 +96,8 @@ def _settle_in(surroundings: dict[str, Any]) -> None:
     """Make cwd, environment and paths those of the parent: the template was started earlier, perhaps elsewhere."""
     with contextlib.suppress(OSError):  # a directory that is gone was no use to the parent either
         os.chdir(surroundings["cwd"])
-    if dict(os.environ) != surroundings["environ"]:
-        os.environ.clear()
-        os.environ.update(surroundings["environ"])
-    if os.sched_getaffinity(0) != surroundings["cpus"]:
-        with contextlib.suppress(OSError):  # cores that were taken away meanwhile: then those that are left
-            os.sched_setaffinity(0, surroundings["cpus"])
     chosen.choose(surroundings["context"])
-    cores.adopt(surroundings["cores"])
-    limits.adopt(surroundings["threads"])
-    limits.apply()
+    _take(surroundings)
     installed.adopt(surroundings["installed"])
     sys.path[:], sys.argv[:] = surroundings["path"], surroundings["argv"]
     for stream in (sys.stdout, sys.stderr):
@@ -93,9 +105,27 @@ def _settle_in(surroundings: dict[str, Any]) -> None:
             # Whole lines, soon: pieces of lines would mix with those of others, and a block be lost with a killed
             # process.
             stream.reconfigure(line_buffering=True, write_through=False)
+    _close_stdin()
+    seeds.draw_own()  # or all children would draw the template's numbers
+
+
+def _take(surroundings: dict[str, Any]) -> None:
+    environ, cpus = surroundings.get("environ"), surroundings.get("cpus")
+    if environ is not None and dict(os.environ) != environ:
+        os.environ.clear()
+        os.environ.update(environ)
+    if cpus is not None and os.sched_getaffinity(0) != cpus:
+        with contextlib.suppress(OSError):  # cores that were taken away meanwhile: then those that are left
+            os.sched_setaffinity(0, cpus)
+    cores.adopt_in_thread(None)
+    cores.adopt(surroundings["cores"])
+    limits.adopt(surroundings["threads"])
+    limits.apply()
+
+
+def _close_stdin() -> None:
     if getattr(sys.stdin, "name", None) != os.devnull:
         sys.stdin = open(os.devnull)  # noqa: SIM115 - for the life of the process
-    seeds.draw_own()  # or all children would draw the template's numbers
 
 
 def _exit_code(error: SystemExit) -> int:

@@ -15,6 +15,7 @@ __all__ = ("Death", "OomWatch", "oom_kills")
 # The longest message of the sentinel pipe: a write of so much is never in parts, and never waits.
 MOST = 4096
 _HEAD = struct.Struct("<iq?")
+_UNKNOWN = -(1 << 31)  # in the place of an exit code
 
 
 class Death(NamedTuple):
@@ -24,20 +25,22 @@ class Death(NamedTuple):
     """
 
     pid: int
-    exitcode: int | None  # as Process.exitcode has it
+    exitcode: int | None  # as Process.exitcode has it; None: nobody knows
     peak_memory: int | None = None  # bytes
     oom: bool = False
     stderr: str = ""
 
     def packed(self) -> bytes:
         """For the sentinel pipe."""
-        head = _HEAD.pack(self.exitcode, self.peak_memory or 0, self.oom)
+        head = _HEAD.pack(_UNKNOWN if self.exitcode is None else self.exitcode, self.peak_memory or 0, self.oom)
         return (head + self.stderr.encode("utf-8", "replace"))[:MOST]
 
     @classmethod
     def unpack(cls, pid: int, data: bytes) -> Death:
         """From the sentinel pipe."""
         exitcode, peak_memory, oom = _HEAD.unpack_from(data)
+        if exitcode == _UNKNOWN:
+            exitcode = None
         return cls(pid, exitcode, peak_memory or None, oom, data[_HEAD.size :].decode("utf-8", "replace"))
 
     def error(self, index: int | None = None, item: str = "", attempts: int = 1) -> WorkerDied:
@@ -119,7 +122,7 @@ class OomWatch:
             self._until = now + _SOON
         self._seen = count
 
-    def explains(self, exitcode: int) -> bool:
+    def explains(self, exitcode: int | None) -> bool:
         """Whether a process that ended just now was probably a victim."""
         if exitcode != -signal.SIGKILL:
             return False

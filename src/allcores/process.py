@@ -14,6 +14,7 @@ from allcores import _native, chosen, codec, cores, installed, limits, start
 from allcores.base import BaseProcess, MainProcess, current_process, parent_process
 from allcores.deaths import MOST, Death
 from allcores.faces import face
+from allcores.forked import ForkRequest, death_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +64,7 @@ class Process(BaseProcess):
         self._closed = False
         self._reaping = threading.Lock()
         self._template: int | None = None
+        self._forked = False  # by this very process
         self._status: list[bytes] = []  # as read from the sentinel
         self._told: list[Any] = []  # as taken from the mailbox
 
@@ -84,12 +86,10 @@ class Process(BaseProcess):
             raise AssertionError("a process is started by the process that made it")
         _reap_all()
         self._mailbox = _native.Channel(bound=2)  # two messages at most: these, and at the end the outcome
-        context = self._start_method or chosen.fix()
-        self._mailbox.send(JOB, 0, _surroundings(context) | (self._place.surroundings() if self._place else {}))
-        self._mailbox.send(JOB, 0, self)
-        request = start.StartRequest(self._mailbox.offset, self._crew, self._shape)
+        request = self._request(self._mailbox)
         try:
             self._pid, self._sentinel = request.run()
+            self._forked = isinstance(request, ForkRequest)
             self._life = request.life
             self._template = start.template_pid()
             _children.add(self)
@@ -104,6 +104,14 @@ class Process(BaseProcess):
     def _descent(self) -> tuple[int, ...]:
         identity: tuple[int, ...] = current_process()._identity
         return identity
+
+    def _request(self, mailbox: _native.Channel) -> start.StartRequest | ForkRequest:
+        context = self._start_method or chosen.fix()
+        if chosen.method(context) == "fork":
+            return ForkRequest(self, mailbox, context, self._crew)
+        mailbox.send(JOB, 0, _surroundings(context) | (self._place.surroundings() if self._place else {}))
+        mailbox.send(JOB, 0, self)
+        return start.StartRequest(mailbox.offset, self._crew, self._shape)
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the process has ended, at most ``timeout`` seconds. Never depends on anybody reading a queue."""
@@ -135,12 +143,17 @@ class Process(BaseProcess):
         self._mailbox = None
         _children.discard(self)
         self._told.clear()
-        told = self._status[0]
-        if not told:
-            start.template_died(self._template)
+        self._death = self._death_as_told(self._status[0])
+        self._exitcode = _UNTOLD if self._death.exitcode is None else self._death.exitcode
+
+    def _death_as_told(self, told: bytes) -> Death:
         assert self._pid is not None
-        self._death = Death.unpack(self._pid, told) if told else Death(self._pid, None)
-        self._exitcode = self._death.exitcode if told else _UNTOLD
+        if self._forked:
+            return death_of(self._pid, told, self._template)
+        if told:
+            return Death.unpack(self._pid, told)
+        start.template_died(self._template)
+        return Death(self._pid, None)
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the end and return what the function returned, or raise what it raised.

@@ -56,6 +56,15 @@ def answer() -> None:
     _answers = True
 
 
+def _forget() -> None:
+    """In a fork: the file is its parent's."""
+    global _answers
+    _answers = False
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
 def ask(whom: Collection[Listed], timeout: float | None) -> dict[int, str | None]:
     """The stacks of these processes, by pid; None for one that does not answer in time, or has ended.
 

@@ -9,29 +9,18 @@ import itertools
 import os
 import signal
 import socket
-import struct
 import threading
 from typing import TYPE_CHECKING, Any
 
 from allcores import _native, segment, spawn
+from allcores.protocol import END_PARKED, FAMILY, FORKED, JOB, PARK, REPLY, REQUEST, SIGNAL, START, WATCH
+from allcores.scarce import no_room
 from allcores.spawn import READY, first_word, spawn_template
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ("StartRequest", "end_parked", "park", "send_signal", "stop_template", "template_pid")
-
-START, SIGNAL, FORKED, PARK, END_PARKED, FAMILY = 1, 2, 3, 4, 5, 6
-# Verb, running number, pid or count of descriptors, signal number or mailbox or bytes, pool or 0, shape or 0. The
-# number of the START names that life of a process: one that is parked and begins anew is another, with the same pid.
-REQUEST = struct.Struct("<BIiQQQ")
-REPLY = struct.Struct("<Ii")  # number of the request, pid or -errno
-JOB = struct.Struct("<QQ")  # to a parked process: the offset of its next mailbox, 0: it is to end
-
-# The task number of a pool worker that has not begun: it is starting, or in its initializer.
-STARTING = (1 << 64) - 1
-# b & 0xff of the message to a pool whose worker died; the pool's outcomes (pool/worker.py) are the others.
-DIED = 3
+__all__ = ("StartRequest", "end_parked", "entrust", "park", "send_signal", "stop_template", "template_pid")
 
 
 class _Link:
@@ -45,6 +34,7 @@ class _Link:
         self.requests = itertools.count(1)
         self.has_forked = False  # by the user: those count on this template to hear of their death
         self.lost = False  # a template was killed: the next one settles what it left
+        self.forking: int | None = None  # the thread that is forking by `fork` (forked.py), not by the user's os.fork()
 
 
 _link = _Link()
@@ -100,13 +90,13 @@ class StartRequest:
                 if pid > 0 and fds:
                     return pid, fds[0]
                 if pid > 0:
-                    raise _no_room(errno.EMFILE)  # and the caller cancels
+                    raise no_room(errno.EMFILE)  # and the caller cancels
                 if pid < 0:
-                    raise _no_room(-pid)
+                    raise no_room(-pid)
                 if _link.pid is None:
                     break
                 _forget_template()  # killed, and its children with it: a new one starts
-        raise RuntimeError("the template process of this program has died, and with it all workers; start anew")
+        raise RuntimeError(_ENDED)
 
     @property
     def life(self) -> int:
@@ -166,35 +156,8 @@ class StartRequest:
                 send_signal(pid, signal.SIGKILL, number)
 
 
+_ENDED = "the template process of this program has died, and with it all workers; start anew"
 _FDS_SPACE = socket.CMSG_SPACE(array.array("i", [0]).itemsize)
-
-
-def _no_room(number: int) -> OSError:
-    """That no process can be started: what it needs, what there is, and the cure."""
-    import resource
-
-    files, processes = (resource.getrlimit(which)[0] for which in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
-    match number:
-        case errno.EMFILE | errno.ENFILE:
-            why = (
-                "it needs 1 file descriptor here and 4 in the template process, and one of the two has no more of the "
-                f"{files} that it may have: raise the limit (ulimit -n), run fewer processes at a time, or close() "
-                "what has ended"
-            )
-        case errno.EAGAIN:
-            limit = (
-                "the container's or system's limit"
-                if processes == resource.RLIM_INFINITY
-                else f"the limit of {processes}"
-            )
-            why = f"it needs one more, and {limit} (ulimit -u, pids.max) is reached: raise it, or run fewer at a time"
-        case errno.ENOMEM:
-            why = (
-                "there is not enough memory for one more: run fewer processes at a time, or raise the container's limit"
-            )
-        case _:
-            why = "the system refuses"
-    return OSError(number, f"{os.strerror(number)}: cannot start a process: {why}")
 
 
 def _next_number() -> int:
@@ -207,6 +170,47 @@ def send_signal(pid: int, signum: int, life: int) -> None:
         if _link.socket is not None:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 _link.socket.send(REQUEST.pack(SIGNAL, life, pid, signum, 0, 0))
+
+
+def next_life() -> int:
+    """A number for a life that is no START's."""
+    return _next_number()
+
+
+@contextlib.contextmanager
+def forking() -> Iterator[None]:
+    """Around the fork of a child that will be entrusted to the template: it need not be told of that fork otherwise."""
+    with _link.lock:
+        _connected()
+        try:
+            _link.forking = threading.get_ident()
+            yield
+        finally:
+            _link.forking = None
+
+
+def entrust(life: int, pid: int, crew: int, fds: list[int]) -> None:
+    """Have the template watch a child that this process has forked as if it had done so itself. Does not wait for it.
+
+    Args:
+        life: the number that names the child's life.
+        pid: of the child.
+        crew: as in ``StartRequest``.
+        fds: the writing end of the child's sentinel, and the template's end of its socket.
+
+    Raises:
+        OSError: the system refuses to send the descriptors.
+        RuntimeError: the template that this process was started by has ended, and it ends, too.
+    """
+    request = REQUEST.pack(WATCH, life, pid, len(fds), crew, 0)
+    with _link.lock:
+        try:
+            socket.send_fds(_connected(), [request], fds)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            if _link.pid is None:
+                raise RuntimeError(_ENDED) from error
+            _forget_template()  # killed: this child is none of those that died with it
+            socket.send_fds(_connected(), [request], fds)
 
 
 def park(nbytes: int) -> tuple[int, list[int]]:
@@ -245,8 +249,10 @@ def end_family(pid: int, life: int) -> None:
 
 
 def adopt_link(control: int) -> None:
-    """In a child of the template: its own socket to it is ``control``."""
-    _link.__init__()  # type: ignore[misc] # as new: what is there was the template's
+    """In a child: its own socket to the template is ``control``."""
+    if _link.socket is not None:  # its parent's
+        _link.socket.close()
+    _link.__init__()  # type: ignore[misc] # as new: what is there was the template's, or the parent's
     _link.socket = socket.socket(fileno=control)
 
 
@@ -329,7 +335,7 @@ def _connected() -> socket.socket:
             with theirs:
                 _link.pid = spawn_template(theirs.fileno(), _link.lost)
         except OSError as error:
-            raise _no_room(error.errno or 0) from error
+            raise no_room(error.errno or 0) from error
         _link.socket = ours
     return _link.socket
 
@@ -340,7 +346,7 @@ def template_died(pid: int | None) -> None:
         _replace_template(0)
 
 
-def _check_template() -> None:
+def check_template() -> None:
     """Called when a wait has lasted for seconds: has the template been killed? Its successor settles all deaths."""
     _replace_template(os.WNOHANG)
 
@@ -363,7 +369,7 @@ def _replace_template(how_to_wait: int) -> None:
 
 
 # What is to be looked at when a wait of this process has lasted for seconds.
-during_long_waits: list[Callable[[], object]] = [_check_template]
+during_long_waits: list[Callable[[], object]] = [check_template]
 
 
 def _look_around() -> None:
@@ -377,13 +383,17 @@ _native.on_long_wait(_look_around)
 def _forked() -> None:
     """In a fork of the user's: the template is to hear of its death too, over the socket of its parent."""
     _link.lock = threading.RLock()  # a thread that is not here may have held it
-    if _link.socket is not None:
+    if _link.socket is not None and not _forks_itself():
         with contextlib.suppress(OSError):
             _link.socket.send(REQUEST.pack(FORKED, 0, os.getpid(), 0, 0, 0), socket.MSG_DONTWAIT)
 
 
 def _has_forked() -> None:
-    _link.has_forked = True
+    _link.has_forked |= not _forks_itself()
+
+
+def _forks_itself() -> bool:
+    return _link.forking == threading.get_ident()
 
 
 os.register_at_fork(after_in_parent=_has_forked, after_in_child=_forked)

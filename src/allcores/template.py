@@ -20,14 +20,14 @@ import os
 import select
 import signal
 import socket
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from allcores import _native, lastwords, limits
+from allcores.children import Child, Foster, Job
 from allcores.deaths import Death, OomWatch
 from allcores.family import end_family
 from allcores.lot import Lot
-from allcores.spawn import CONTROL_FD, FIRST_FREE_FD, SEGMENT_FD
-from allcores.start import (
+from allcores.protocol import (
     DIED,
     END_PARKED,
     FAMILY,
@@ -39,8 +39,11 @@ from allcores.start import (
     SIGNAL,
     START,
     STARTING,
-    adopt_link,
+    WATCH,
 )
+from allcores.scarce import NOT_WATCHED
+from allcores.spawn import CONTROL_FD, FIRST_FREE_FD, SEGMENT_FD
+from allcores.start import adopt_link
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,49 +56,13 @@ _IDLE_MS = 100
 _FORKS = 8
 
 
-class _Child:
-    """A process that the template forked."""
-
-    def __init__(self, pid: int, parent: int, job: _Job, control: socket.socket, words: int | None) -> None:
-        self.pid = pid
-        self.parent = parent
-        self.shape = job.shape
-        self.control = control
-        self.words = words  # its region of the last words
-        self.pidfd = os.pidfd_open(pid)
-        self.sentinel: int | None = None
-
-    def begin(self, job: _Job, sentinel: int) -> None:
-        """A life begins: it works for this job, and whoever asked for it reads from the other end of the sentinel."""
-        self.life, self.crew, self.sentinel = job.asked, job.crew, sentinel
-
-    def tell(self, death: Death) -> None:
-        """The end of a life, to whoever asked for it."""
-        self.life = self.crew = 0
-        if self.sentinel is not None:
-            with contextlib.suppress(BrokenPipeError):
-                os.write(self.sentinel, death.packed())
-            os.close(self.sentinel)
-            self.sentinel = None
-
-
-class _Job(NamedTuple):
-    """What a START asks for."""
-
-    asked: int
-    mailbox: int
-    crew: int
-    shape: int
-    standard: list[int]
-
-
 class _Template:
     def __init__(self, main_pid: int) -> None:
         self.main_pid = main_pid
         self.control = socket.socket(fileno=CONTROL_FD)
-        self.children: dict[int, _Child] = {}
+        self.children: dict[int, Child] = {}
         self.forks = 0
-        self.lot: Lot[_Child] = Lot()
+        self.lot: Lot[Child] = Lot()
         self.words = lastwords.LastWords()
         self.oom = OomWatch()
         self.poller = select.poll()
@@ -116,7 +83,7 @@ class _Template:
             ready = self.poller.poll(self.lot.patience_ms() if idle_ms is None else idle_ms)
             if not ready:
                 for child in self.lot.overdue():
-                    os.kill(child.pid, signal.SIGKILL)
+                    child.signal(signal.SIGKILL)
             if idle_ms is not None and (not ready or self.forks >= _FORKS):
                 with contextlib.suppress(OSError, ImportError):  # no descriptor free: then each worker does it
                     import allcores.byvalue  # noqa: F401 - once here instead of once in every worker
@@ -140,34 +107,34 @@ class _Template:
             return
         verb, asked, number, argument, crew, shape = REQUEST.unpack(request)
         try:
-            self.do(sock, client, verb, asked, number, argument, _Job(asked, argument, crew, shape, fds))
+            self.do(sock, client, verb, asked, number, argument, Job(asked, argument, crew, shape, fds))
         finally:
             for fd in fds:
                 os.close(fd)
 
-    def do(
-        self, sock: socket.socket, client: int, verb: int, asked: int, number: int, argument: int, job: _Job
-    ) -> None:
+    def do(self, sock: socket.socket, client: int, verb: int, asked: int, number: int, argument: int, job: Job) -> None:
         if verb == START:
             self.serve_start(sock, client, number, job)
         elif verb == SIGNAL:
             child = self.children.get(number)
             if child is not None and child.life == asked:
-                os.kill(number, argument)
+                child.signal(argument)
         elif verb == FAMILY:
             end_family(self.family_of(number, asked))
         elif verb == FORKED:
             self.watch_fork(number)
+        elif verb == WATCH:
+            self.adopt(client, number, job)
         elif verb == PARK:
             self.park(self.children[client], argument)
         elif verb == END_PARKED:
             self.end_parked(self.lot.all_of(client))
             _reply(sock, asked, len(self.children))
 
-    def serve_start(self, sock: socket.socket, client: int, standard: int, job: _Job) -> None:
+    def serve_start(self, sock: socket.socket, client: int, standard: int, job: Job) -> None:
         while True:
             try:
-                if len(job.standard) < standard:
+                if len(job.fds) < standard:
                     raise OSError(errno.EMFILE, "no descriptor is free to receive the caller's with")
                 self.start(sock, client, job)
                 return
@@ -176,7 +143,7 @@ class _Template:
                     _reply(sock, job.asked, -(error.errno or 1))
                     return
 
-    def start(self, sock: socket.socket, client: int, job: _Job) -> None:
+    def start(self, sock: socket.socket, client: int, job: Job) -> None:
         """Wake a parked worker or fork a child. Should anything fail, nothing of it stays."""
         self.oom.look()
         with contextlib.ExitStack() as anyhow, contextlib.ExitStack() as failed:
@@ -190,7 +157,7 @@ class _Template:
             failed.pop_all()
             _reply(sock, job.asked, child.pid, sentinel_read)
 
-    def fork(self, client: int, job: _Job, failed: contextlib.ExitStack) -> _Child:
+    def fork(self, client: int, job: Job, failed: contextlib.ExitStack) -> Child:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         failed.callback(ours.close)
         with theirs:
@@ -202,23 +169,40 @@ class _Template:
                 _become_child(template, client, job, theirs, words)
             failed.callback(_unmake, pid)
         # `theirs` is closed before the next descriptor is wanted.
-        child = _Child(pid, client, job, ours, words)
-        self.children[pid] = child
         self.forks += 1
+        return self.register(Child(pid, client, job, ours, words))
+
+    def register(self, child: Child) -> Child:
+        self.children[child.pid] = child
         self.watch(child.pidfd, lambda: self.settle(child))
-        self.listen(ours, pid)
+        self.listen(child.control, child.pid)
         return child
 
-    def wake(self, client: int, job: _Job) -> _Child | None:
+    def adopt(self, client: int, pid: int, job: Job) -> None:
+        """Watch a process that a client has forked itself. Where that fails, the end of its sentinel is its end."""
+        self.oom.look()
+        try:
+            sentinel, control = job.fds  # fewer, where no descriptor was free to receive them with
+            child = Foster(pid, client, job, control)
+        except (OSError, ValueError):
+            if job.crew:  # its pool waits for this worker's end
+                body = (pid, -signal.SIGKILL, None, False, NOT_WATCHED)
+                _native.report_death(crew=job.crew, task=STARTING, item=0, body=body, died=DIED)
+            return
+        job.fds.clear()
+        child.begin(job, sentinel)
+        self.register(child)
+
+    def wake(self, client: int, job: Job) -> Child | None:
         """Hand the job to a parked worker. None: there is none, or it has just been killed, which `settle` hears of."""
         child = self.lot.take(client, job.shape)
         if child is not None:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                socket.send_fds(child.control, [JOB.pack(job.mailbox, 0)], job.standard)
+                socket.send_fds(child.control, [JOB.pack(job.mailbox, 0)], job.fds)
                 return child
         return None
 
-    def park(self, child: _Child, nbytes: int) -> None:
+    def park(self, child: Child, nbytes: int) -> None:
         """A worker has done all that its pool wanted, and offers to wait for another."""
         if not self.lot.add(child, nbytes):
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -228,26 +212,25 @@ class _Template:
         self.words.clear(child.words)
         child.tell(Death(child.pid, 0))
 
-    def end_parked(self, children: list[_Child]) -> bool:
+    def end_parked(self, children: list[Child]) -> bool:
         """End them, and wait until they have. False if there is nobody."""
         for child in children:
-            os.kill(child.pid, signal.SIGKILL)
+            child.signal(signal.SIGKILL)
         for child in children:
             self.settle(child)
         return bool(children)
 
-    def settle(self, child: _Child) -> None:
+    def settle(self, child: Child) -> None:
         """A child has died: repair what it left in the segment, end its own children, then say so."""
-        info = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        assert info is not None
-        exitcode = info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
-        oom, peak_memory = self.oom.explains(exitcode), _native.peak_memory(child.pid) or None
-        death = Death(child.pid, exitcode, peak_memory, oom, self.words.release(child.words))
+        child.wait()
+        exitcode, peak_memory = child.outcome()
+        words = self.words.release(child.words)
+        death = Death(child.pid, exitcode, peak_memory, self.oom.explains(exitcode), words)
         reported = _native.recover_process(pid=child.pid, body=tuple(death), died=DIED)
         if child.crew and not reported and child.parent in (*self.children, self.main_pid):
             # It died before it could say whom it works for. Its pool is there: it waits for this worker's end.
             _native.report_death(crew=child.crew, task=STARTING, item=0, body=tuple(death), died=DIED)
-        os.waitpid(child.pid, 0)
+        child.bury()
         del self.children[child.pid]
         self.lot.discard(child)
         self.kill_children_of(child.pid)
@@ -290,14 +273,14 @@ class _Template:
     def kill_children_of(self, pid: int) -> None:
         for child in self.children.values():
             if child.parent == pid:
-                os.kill(child.pid, signal.SIGKILL)
+                child.signal(signal.SIGKILL)
 
     def end(self) -> NoReturn:
         """The main process has ended: nobody is left behind."""
-        for pid in self.children:
-            os.kill(pid, signal.SIGKILL)
-        for pid in self.children:
-            os.waitpid(pid, 0)
+        for child in self.children.values():
+            child.signal(signal.SIGKILL)
+        for child in self.children.values():
+            child.wait()
         os._exit(0)
 
 
@@ -356,12 +339,12 @@ def _unmake(pid: int) -> None:
     os.waitpid(pid, 0)
 
 
-def _become_child(template: int, parent: int, job: _Job, control: socket.socket, words: int | None) -> NoReturn:
+def _become_child(template: int, parent: int, job: Job, control: socket.socket, words: int | None) -> NoReturn:
     """In the fork: keep nothing of the template but its modules, then do the job in the mailbox."""
     code = 1
     try:
         _native.die_with(template)
-        for fd, target in zip(job.standard, (1, 2), strict=False):
+        for fd, target in zip(job.fds, (1, 2), strict=False):
             os.dup2(fd, target)
         os.dup2(control.fileno(), CONTROL_FD, inheritable=False)
         control.detach()

@@ -32,7 +32,7 @@ from allcores.pool.statistics import Tally
 from allcores.pool.takeserrors import TakesErrors
 from allcores.pool.unasked import Unasked
 from allcores.pool.waiting import Idle, Later, Posted, deadline_after, is_ctrl_c, left_until, log
-from allcores.start import STARTING
+from allcores.protocol import STARTING
 
 if TYPE_CHECKING:
     from collections.abc import Callable

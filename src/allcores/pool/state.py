@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from types import SimpleNamespace
 
+from allcores.base import in_fork
 from allcores.errors import UsageError
 
 __all__ = ("WorkerState", "begin", "here", "worker_state")
@@ -33,6 +34,15 @@ class _Here(threading.local):
 
 here = _Here()
 _of_process: WorkerState | None = None
+
+
+def _forget() -> None:
+    """In a fork of a worker, which is none."""
+    global _of_process
+    _of_process = here.state = None
+
+
+in_fork.append(_forget)
 
 
 def begin(place: int) -> None:

@@ -8,13 +8,13 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from allcores import _native, codec, stacks, warm
-from allcores.base import current_process
+from allcores.base import current_process, in_fork
 from allcores.pool import state
 from allcores.pool.crew import Mode, Outcome, run_task
 from allcores.pool.output import speak
 from allcores.pool.retirement import Retirement, retirement_of
+from allcores.protocol import STARTING
 from allcores.sharing import registry
-from allcores.start import STARTING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +92,17 @@ def _interrupt(_signum: int, _frame: object) -> None:
     """Ctrl-C is for the program, whose pool then says which tasks it has given up: only those are broken off."""
     if _running and _native.is_given_up():
         raise KeyboardInterrupt
+
+
+def _forget() -> None:
+    """In a fork of a worker, which is none."""
+    global _running
+    _running = False
+    if signal.getsignal(signal.SIGINT) is _interrupt:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+in_fork.append(_forget)
 
 
 def _run(func: Callable[..., Any], mode: int, payload: Any) -> tuple[int, Any]:

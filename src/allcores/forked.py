@@ -1,0 +1,161 @@
+"""The start method ``fork``: the child is a copy of the process that starts it, and has its job already.
+
+    parent ──fork──▶ child ─── killed by the kernel when the pipe ends ◀──┐
+       │                                                                  │
+       └── pid, writing end of the pipe, a socket ──▶ template ── holds it, watches the child by a pidfd
+
+The reading end of the pipe is the sentinel, in the parent, and the child's lifeline. The template alone has the writing
+end: so a child does not outlive it, as none that the template forked does. The template kills the children of who has
+died, these too; and it says of none that it has ended before it has settled its death. The parent hands its child over
+and does not wait for the template: until that has taken it over, the parent's own end closes the pipe.
+
+**Threads.** The child has the thread that forked, and nothing of the others but their memory as it was, and locks that
+they held stay locked. Of ours that is no harm: what a thread of ours may hold while another forks (the holds of shared
+objects, the pages of the segment, the link to the template) is taken or made anew by hooks around the fork; what it has
+claimed in shared memory names the parent, which lives; and the child uses no pool, crew or keeper of its parent: those
+objects know that they were forked. What the user's threads hold, and libraries in C, is the price of ``fork``, as ever:
+so nothing is forked this way by anybody who has not asked for it by name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from itertools import chain, starmap
+from typing import TYPE_CHECKING, NoReturn
+
+from allcores import _native, start
+from allcores.deaths import Death
+from allcores.protocol import DIED
+from allcores.scarce import NOT_WATCHED, no_room
+
+if TYPE_CHECKING:
+    from allcores.base import BaseProcess
+
+__all__ = ("ForkRequest", "death_of")
+
+# In a child: what its life hangs on, which must stay open.
+_lifeline: int | None = None
+
+
+class ForkRequest:
+    """Forks this process. Once only. Does what a ``StartRequest`` does, and is broken off as that is.
+
+    Args:
+        process: whose ``run`` is the child's job.
+        mailbox: where the child leaves what comes of it.
+        context: of the child, where it names none.
+        crew: offset of the channel that its pool is told of its death by; 0 if it works for none.
+    """
+
+    def __init__(self, process: BaseProcess, mailbox: _native.Channel, context: str, crew: int = 0) -> None:
+        from allcores import child  # here, and not in each fork
+
+        self._run_forked = child.run_forked
+        self._job = process, mailbox, context
+        self._crew = crew
+        self.life = 0
+        self._pipe: list[int] = []  # its ends
+        self._closed: list[None] = []  # so many of them are, the last first
+        self._sockets: list[socket.socket] = []
+        self._forked: list[int] = []
+
+    def run(self) -> tuple[int, int]:
+        """Fork. The child's pid, and a file descriptor that is readable when it has ended and its death is settled.
+
+        Raises:
+            OSError: no process or file descriptor is to be had.
+        """
+        _flush()
+        try:
+            with start.forking():
+                self.life = start.next_life()
+                self._pipe.extend(chain.from_iterable(starmap(os.pipe, ((),))))
+                self._sockets.extend(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+                parent = os.getpid()
+                allowed = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+                self._forked.extend(starmap(_native.fork, ((),)))
+                if self._forked[0] == 0:
+                    self._be_child(parent, allowed)
+                theirs = [self._pipe[1], self._sockets[1].fileno()]
+                start.entrust(self.life, self._forked[0], self._crew, theirs)
+        except OSError as error:
+            raise no_room(error.errno or 0) from error
+        self._close(but=1)
+        return self._forked[0], self._pipe[0]
+
+    def cancel(self) -> None:
+        """After an exception: what was forked, if anything was, ends."""
+        for pid in self._forked:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            _bury(pid, 0)
+            _settle(pid, -signal.SIGKILL)
+        self._close(but=0)
+
+    def _close(self, but: int) -> None:
+        """Close all but so many ends of the pipe."""
+        for each in self._sockets:
+            each.close()
+        while (left := len(self._pipe) - len(self._closed)) > but:
+            self._closed.extend(map(os.close, (self._pipe[left - 1],)))
+
+    def _be_child(self, parent: int, allowed: set[int | signal.Signals]) -> NoReturn:
+        global _lifeline
+        code = 1
+        try:
+            if _lifeline is not None:  # the parent's
+                os.close(_lifeline)
+            _lifeline, writing = self._pipe
+            os.close(writing)
+            _native.die_with_pipe(_lifeline)
+            mine, theirs = self._sockets
+            theirs.close()
+            start.adopt_link(mine.detach())
+            signal.set_wakeup_fd(-1)  # it is the parent's event loop that would wake up
+            signal.pthread_sigmask(signal.SIG_SETMASK, allowed)
+            code = self._run_forked(*self._job, parent)
+        finally:
+            os._exit(code)
+
+
+def _flush() -> None:
+    """What is still in a buffer here is not to be written there, too."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # none, closed, or something of the user's
+            stream.flush()
+
+
+def death_of(pid: int, told: bytes, template: int | None) -> Death:
+    """The death of a child that was forked here.
+
+    Args:
+        pid: of the child.
+        told: by its sentinel, which is readable. Nothing: the template has ended, or could not watch it; then the child
+            has ended by that.
+        template: the pid of the template then.
+    """
+    code = _bury(pid, os.WNOHANG if told else 0)
+    if told:
+        death = Death.unpack(pid, told)
+        return death if code is None else death._replace(exitcode=code)
+    start.check_template()
+    _settle(pid, code)
+    return Death(pid, code, stderr=NOT_WATCHED if start.template_pid() == template else "")
+
+
+def _settle(pid: int, code: int | None) -> None:
+    """What no template does: each of the two can be done again."""
+    _native.recover_process(pid=pid, body=(pid, code), died=DIED)
+
+
+def _bury(pid: int, how: int) -> int | None:
+    """The exit code of a child; None if somebody else has waited for it."""
+    try:
+        ended, status = os.waitpid(pid, how)
+    except ChildProcessError:
+        return None
+    return os.waitstatus_to_exitcode(status) if ended else None

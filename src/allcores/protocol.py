@@ -1,0 +1,32 @@
+"""What processes and their template say to each other."""
+
+from __future__ import annotations
+
+import struct
+
+__all__ = (
+    "DIED",
+    "END_PARKED",
+    "FAMILY",
+    "FORKED",
+    "JOB",
+    "PARK",
+    "REPLY",
+    "REQUEST",
+    "SIGNAL",
+    "START",
+    "STARTING",
+    "WATCH",
+)
+
+START, SIGNAL, FORKED, PARK, END_PARKED, FAMILY, WATCH = 1, 2, 3, 4, 5, 6, 7
+# Verb, running number, pid or count of descriptors, signal number or mailbox or bytes, pool or 0, shape or 0. The
+# number of the START names that life of a process: one that is parked and begins anew is another, with the same pid.
+REQUEST = struct.Struct("<BIiQQQ")
+REPLY = struct.Struct("<Ii")  # number of the request, pid or -errno
+JOB = struct.Struct("<QQ")  # to a parked process: the offset of its next mailbox, 0: it is to end
+
+# The task number of a pool worker that has not begun: it is starting, or in its initializer.
+STARTING = (1 << 64) - 1
+# b & 0xff of the message to a pool whose worker died; the pool's outcomes (pool/worker.py) are the others.
+DIED = 3
