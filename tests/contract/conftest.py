@@ -9,12 +9,13 @@ import pytest
 
 from allcores.context import get_context
 
-from .kit import PATIENCE, PLACES, Context, Handle, Place
+from .kit import FOR_FORK, FORK, PATIENCE, PLACES, Context, Handle, Place
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
-        fitting = [place for place in PLACES if place.fits(metafunc.definition)]
+        places = (*PLACES, FORK) if metafunc.module.__name__.rpartition(".")[2] in FOR_FORK else PLACES
+        fitting = [place for place in places if place.fits(metafunc.definition)]
         metafunc.parametrize("place", fitting, ids=[place.name for place in fitting])
 
 

@@ -8,7 +8,19 @@ import pytest
 
 from allcores.context import Context
 
-__all__ = ("IMPATIENT", "MISUSE", "PATIENCE", "PLACES", "SHORT", "Context", "Handle", "Place", "report")
+__all__ = (
+    "FORK",
+    "FOR_FORK",
+    "IMPATIENT",
+    "MISUSE",
+    "PATIENCE",
+    "PLACES",
+    "SHORT",
+    "Context",
+    "Handle",
+    "Place",
+    "report",
+)
 
 # What a context's Process(), Queue(), Lock(), Value() give: their types differ from context to context.
 Handle = Any
@@ -42,6 +54,7 @@ class Place:
     parallel: bool  # workers run while their parent goes on
     copies: bool  # arguments and results are copied on their way
     alone: bool = True  # a task has the random generators of its process for itself
+    inherits: bool = False  # a Process has its job from its parent's memory: its function and arguments do not travel
 
     def fits(self, test: pytest.Item) -> bool:
         """Whether the `needs` and `lacks` marks of this test let it run here."""
@@ -54,6 +67,14 @@ PLACES = (
     Place("serial", kills=False, parallel=False, copies=False),
     Place("thread", kills=False, parallel=True, copies=False, alone=False),
     Place("process", kills=True, parallel=True, copies=True),
+)
+
+# The start method of the processes is theirs alone; so only what it makes a difference to runs there, too.
+FORK = Place("fork", kills=True, parallel=True, copies=True, inherits=True)
+FOR_FORK = (
+    "test_process",
+    "test_process_end",
+    "test_process_result",
 )
 
 

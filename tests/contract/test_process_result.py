@@ -68,6 +68,7 @@ def test_the_errors_own_cause_is_told(start: Callable[..., Handle]) -> None:
     assert "no inner" in report(caught.value)
 
 
+@pytest.mark.lacks("inherits")
 def test_error_whose_class_is_local(start: Callable[..., Handle]) -> None:
     class Local(Exception):
         pass
@@ -127,6 +128,7 @@ def test_result_that_cannot_be_unpickled(start: Callable[..., Handle]) -> None:
 
 
 @pytest.mark.needs("copies")
+@pytest.mark.lacks("inherits")
 def test_argument_that_cannot_be_pickled(mp: Context) -> None:
     p = mp.Process(target=jobs.nothing, args=(threading.Lock(),))
     with pytest.raises((TypeError, pickle.PicklingError), match="pickle"):
@@ -136,6 +138,7 @@ def test_argument_that_cannot_be_pickled(mp: Context) -> None:
 
 
 @pytest.mark.needs("copies")
+@pytest.mark.lacks("inherits")
 def test_argument_that_cannot_be_unpickled(start: Callable[..., Handle]) -> None:
     p = start(jobs.nothing, jobs.Grudging("the argument"))
     with pytest.raises(ValueError, match="the argument cannot be rebuilt"):

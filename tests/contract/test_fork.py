@@ -1,0 +1,180 @@
+"""The start method `fork`: the job is inherited, not sent; and the child is watched like any other."""
+
+import gc
+import os
+import signal
+import socket
+import threading
+import warnings
+from collections.abc import Iterator
+from multiprocessing.connection import wait
+from typing import Any
+
+import pytest
+
+import allcores
+
+from . import jobs
+from .kit import PATIENCE, SHORT, Handle
+
+fork = allcores.get_context("fork")
+state = {"set": "at first"}
+
+
+@pytest.fixture
+def started() -> Iterator[list[Handle]]:
+    processes: list[Handle] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.join(PATIENCE)
+    processes.clear()
+
+
+def run(target: Any, *args: Any) -> Any:
+    process = fork.Process(target=target, args=args)
+    process.start()
+    return process.result(PATIENCE)
+
+
+def test_the_child_is_a_copy_of_its_parent() -> None:
+    state["set"] = "before the fork"
+    try:
+        assert run(lambda: state["set"]) == "before the fork"
+    finally:
+        state["set"] = "at first"
+    assert run(lambda: (os.getppid(), allcores.parent_process().pid)) == (os.getpid(), os.getpid())
+
+
+def test_what_cannot_be_pickled_is_there() -> None:
+    """Sockets, locks, generators, local classes: nothing of the job travels."""
+
+    class Local:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+            self.numbers = (x for x in range(3))
+
+    here, there = socket.socketpair()
+    with here, there:
+        thing = Local()
+
+        def job(mine: Local, sock: socket.socket) -> list[int]:
+            sock.sendall(b"from the child")
+            assert not mine.lock.locked()
+            return list(mine.numbers)
+
+        assert run(job, thing, there) == [0, 1, 2]
+        assert here.recv(100) == b"from the child"
+
+
+def test_started_by_a_thread_that_ends(started: list[Handle]) -> None:
+    """The kernel's own way to kill a child with its parent would kill it with the thread that forked."""
+    gate = allcores.Event()
+    process = fork.Process(target=jobs.wait_for, args=(gate, "done"))
+    started.append(process)
+    starter = threading.Thread(target=process.start)
+    starter.start()
+    starter.join()
+    process.join(SHORT)
+    assert process.is_alive()
+    gate.set()
+    assert process.result(PATIENCE) == "done"
+
+
+def test_no_warning_though_there_are_threads() -> None:
+    gate = threading.Event()
+    waiting = threading.Thread(target=gate.wait)
+    waiting.start()
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert run(threading.active_count) == 1
+        assert caught == []
+    finally:
+        gate.set()
+        waiting.join()
+
+
+def test_a_lock_of_the_link_to_the_template_held_by_another_thread(started: list[Handle]) -> None:
+    """Many threads start processes at once, and those start processes."""
+    results: list[int] = []
+
+    def nested(x: int) -> int:
+        return int(run(jobs.square, x)) + 1
+
+    threads = [threading.Thread(target=lambda x=x: results.append(run(nested, x))) for x in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert sorted(results) == [x * x + 1 for x in range(8)]
+
+
+def test_a_death_is_settled_before_it_is_told(started: list[Handle]) -> None:
+    lock, held = allcores.Lock(), allcores.Event()
+
+    def hold() -> None:
+        lock.acquire()
+        held.set()
+        signal.pause()
+
+    process = fork.Process(target=hold)
+    process.start()
+    assert held.wait(PATIENCE)
+    os.kill(process.pid, signal.SIGKILL)
+    assert wait([process.sentinel], PATIENCE) == [process.sentinel]
+    with pytest.raises(allcores.OwnerDied):
+        lock.acquire(block=False)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_somebody_else_waits_for_any_child() -> None:
+    """`os.wait()` in the program takes the exit status away: what the child has left still says it."""
+    process = fork.Process(target=os._exit, args=(7,))
+    process.start()
+    pid, status = os.wait()
+    assert (pid, os.waitstatus_to_exitcode(status)) == (process.pid, 7)
+    process.join(PATIENCE)
+    assert process.exitcode in (7, 255)
+
+
+def test_children_end_with_their_parent(started: list[Handle]) -> None:
+    told = allcores.Queue()
+
+    def parent() -> None:
+        child = fork.Process(target=signal.pause)
+        child.start()
+        told.put(child.pid)
+        signal.pause()
+
+    process = fork.Process(target=parent)
+    process.start()
+    grandchild = os.pidfd_open(told.get(timeout=PATIENCE))
+    try:
+        process.kill()
+        assert wait([grandchild], PATIENCE) == [grandchild]
+    finally:
+        os.close(grandchild)
+    assert process.exitcode is None or process.exitcode == -signal.SIGKILL
+    process.join(PATIENCE)
+
+
+def test_both_methods_in_one_program() -> None:
+    def outer() -> tuple[int, int]:
+        other = allcores.get_context("forkserver").Process(target=jobs.square, args=(3,))
+        other.start()
+        return other.result(PATIENCE), run(jobs.square, 4)
+
+    assert run(outer) == (9, 16)
+
+
+def test_what_a_child_holds_open_of_ours() -> None:
+    """Besides what it has from its parent: its lifeline and its link."""
+
+    def ours() -> int:
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    here = ours()
+    assert run(ours) <= here + 2
+    assert run(lambda: run(ours)) <= here + 4
