@@ -66,6 +66,7 @@ RANK = {
     "methods": 5.7,
     "context": 6,
     "pool": 7,
+    "cluster": 7.5,
     "contexts": 8,
     "managers": 8,
     "sharedctypes": 8,

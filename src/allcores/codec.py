@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = (
     "blame",
     "describe",
+    "dumps_far",
     "dumps_kept",
     "dumps_message",
     "handle_of",
@@ -99,23 +100,23 @@ def _by_value_pickler(out: _Parts, keep_in: Callable[[pickle.PickleBuffer], bool
     return byvalue.Pickler(out, keep_in, lambda obj: reducers.reduce(known_to_cloudpickle(obj)))
 
 
-def _dumps(obj: object, pinned: bool) -> tuple[Made, list[Shared]]:
+def _dumps(obj: object, pinned: bool, least: int = LEAST_BUFFER) -> tuple[Made, list[Shared]]:
     try:
-        return _dumps_with(obj, pinned, light=True)
+        return _dumps_with(obj, pinned, True, least)
     except (_ByValue, pickle.PicklingError, TypeError, AttributeError):
         pass  # cloudpickle knows more; what it does not know either, it says better
     try:
-        return _dumps_with(obj, pinned, light=False)
+        return _dumps_with(obj, pinned, False, least)
     except Exception as error:
         raise unpicklable(f"cannot send {short_repr(obj)} to another process: {error}{blame(obj)}", error) from error
 
 
-def _dumps_with(obj: object, pinned: bool, light: bool) -> tuple[Made, list[Shared]]:
+def _dumps_with(obj: object, pinned: bool, light: bool, least: int = LEAST_BUFFER) -> tuple[Made, list[Shared]]:
     buffers: list[pickle.PickleBuffer] = []
     out = _Parts()
 
     def keep_in(buffer: pickle.PickleBuffer) -> bool:
-        if memoryview(buffer).nbytes < LEAST_BUFFER or not memoryview(buffer).contiguous:
+        if memoryview(buffer).nbytes < least or not memoryview(buffer).contiguous:
             return True
         buffers.append(buffer)
         return False
@@ -236,6 +237,27 @@ def dumps_message(obj: object) -> tuple[list[bytes], list[pickle.PickleBuffer], 
 def dumps_kept(obj: object) -> tuple[Made, list[Shared]]:
     """Pickle an object that several will load. The caller keeps the returned shared objects alive as long."""
     return _dumps(obj, pinned=False)
+
+
+def dumps_far(obj: object, least: int) -> tuple[bytes, list[Any]]:
+    """Pickle an object for another machine: arrays by value, and nothing by handle.
+
+    Args:
+        obj: it.
+        least: bytes of a buffer that stays out of the pickle.
+
+    Returns:
+        The pickle, and its buffers: contiguous, of bytes.
+
+    Raises:
+        UnpicklableError: something in it cannot travel, or lives in the memory of this machine.
+    """
+    before, sending.far = sending.far, True
+    try:
+        (parts, buffers), _ = _dumps(obj, False, least)
+    finally:
+        sending.far = before
+    return b"".join(parts), list(buffers)
 
 
 def short_repr(obj: object, limit: int = 80) -> str:

@@ -13,7 +13,7 @@ from allcores.faces import face
 from allcores.methods import StartMethods
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from allcores.base import BaseProcess
     from allcores.managers import SyncManager
@@ -42,9 +42,10 @@ _TABLE = {
     "fork": ("allcores.contexts.process", "ForkContext"),
     "spawn": ("allcores.contexts.process", "SpawnContext"),
     "forkserver": ("allcores.contexts.process", "ForkServerContext"),
+    "dask": ("allcores.contexts.dask", "DaskContext"),
+    "ray": ("allcores.contexts.ray", "RayContext"),
 }
-
-_made: dict[str, Context] = {}
+_made: dict[tuple[Any, ...], Context] = {}  # by name and options
 
 
 class Context(StartMethods):
@@ -54,6 +55,7 @@ class Context(StartMethods):
     """
 
     name: str
+    OPTIONS: tuple[str, ...] = ()  # what ``get_context`` may be told beside the name
     Process: type[BaseProcess]
     Thread: type[BaseProcess]
     _is_here = False  # its workers live in this process
@@ -248,9 +250,9 @@ class Context(StartMethods):
         """Those that were started from here and have not ended."""
         raise NotImplementedError
 
-    def get_context(self, method: str | None = None) -> Context:
-        """This context, or another by its name."""
-        return self if method is None else _concrete(method)
+    def get_context(self, method: str | None = None, **options: Any) -> Context:
+        """This context, or another by its name and options."""
+        return self if method is None else _concrete(method, options)
 
     def __repr__(self) -> str:
         return f"<{self.name} context of allcores>"
@@ -292,9 +294,9 @@ class DefaultContext(Context):
         self._actual()
         return self
 
-    def get_context(self, method: str | None = None) -> Context:
+    def get_context(self, method: str | None = None, **options: Any) -> Context:
         """The context of a name; without one that of the program, which stays what it is from now on."""
-        return _concrete(chosen.fix() if method is None else method)
+        return _concrete(chosen.fix() if method is None else method, options)
 
     def get_start_method(self, allow_none: bool = False) -> str | None:
         """The start method of the program; where its context has none, the name of that.
@@ -359,25 +361,40 @@ def get_all_contexts() -> list[str]:
     return list(_TABLE)
 
 
-def get_context(method: str | None = None) -> Context:
-    """The context of a name: ``serial``, ``thread`` or ``process``, or the last with a start method: ``fork``,
-    ``spawn`` or ``forkserver``. Without a name that of the program; see ``DefaultContext``.
-
+def get_context(method: str | None = None, **options: Any) -> Context:
+    """The context of a name: ``serial``, ``thread``, ``process``, or a start method of that: ``fork``, ``spawn``,
+    ``forkserver``; ``dask`` or ``ray`` for a cluster. Without a name that of the program; see ``DefaultContext``.
     In a program for which ``ALLCORES_CONTEXT`` names a context without processes, the start methods mean that one.
 
+    Args:
+        method: the name.
+        options: of a cluster, see ``contexts.dask.DaskContext`` and ``contexts.ray.RayContext``. The same options give
+            the same context.
+
     Raises:
-        UsageError: there is no context of that name.
+        UsageError: there is no context of that name, it has no such option, or its engine is not installed.
     """
-    return default_context.get_context(method)
+    return default_context.get_context(method, **options)
 
 
-def _concrete(name: str) -> Context:
+def _concrete(name: str, options: Mapping[str, Any] | None = None) -> Context:
     if name in chosen.METHODS:
         name = chosen.place() or name
     if name not in _TABLE:
         whose = " in ALLCORES_CONTEXT" if name == os.environ.get("ALLCORES_CONTEXT") else ""
         raise UsageError(f"no context {name!r}{whose}: choose one of {', '.join(_TABLE)}")
-    if name not in _made:
+    given = {k: v for k, v in (options or {}).items() if v is not None}
+    key = (name, *sorted((option, _key_of(value)) for option, value in given.items()))
+    if key not in _made:
         module, cls = _TABLE[name]
-        _made[name] = getattr(importlib.import_module(module), cls)()
-    return _made[name]
+        kind = getattr(importlib.import_module(module), cls)
+        for option in set(options or ()) - set(kind.OPTIONS):
+            raise UsageError(
+                f"the {name} context has no option {option!r}: it knows {', '.join(kind.OPTIONS) or 'none'}"
+            )
+        _made[key] = kind(**given)
+    return _made[key]
+
+
+def _key_of(value: Any) -> Any:
+    return value if isinstance(value, str | int) else id(value)  # its own for as long as the context holds it

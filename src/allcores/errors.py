@@ -47,6 +47,7 @@ __all__ = (
     "BufferTooShort",
     "CheckpointError",
     "CheckpointMismatch",
+    "ClusterDied",
     "ConsumerDied",
     "DeadlockError",
     "ExecutorBroken",
@@ -136,10 +137,8 @@ class UnpicklableError(TypeError):
 
 def describe_exit(exitcode: int | None) -> str:
     """Say in words how a process ended: ``killed by SIGKILL``, ``exit code 3``."""
-    if exitcode is None:
-        return "for an unknown reason"
-    if exitcode >= 0:
-        return f"exit code {exitcode}"
+    if exitcode is None or exitcode >= 0:
+        return "for an unknown reason" if exitcode is None else f"exit code {exitcode}"
     try:
         name = signal.Signals(-exitcode).name
     except ValueError:
@@ -195,10 +194,8 @@ class WorkerDied(RuntimeError):
         item = f" ({self.item})" if at and self.item else f" {self.item}" if self.item else ""
         what = f" while it was running{at}{item}" if at or item else " before it returned"
         text = f"process {self.pid} died{what}: {describe_exit(self.exitcode)}"
-        if self.oom:
-            text += " (probably the out-of-memory killer)"
-        if self.attempts > 1:
-            text += f"; it was attempt {self.attempts}"
+        text += " (probably the out-of-memory killer)" if self.oom else ""
+        text += f"; it was attempt {self.attempts}" if self.attempts > 1 else ""
         if self.peak_memory is not None:
             text += f"; peak memory {describe_bytes(self.peak_memory)}"
         if self.stderr:
@@ -353,6 +350,10 @@ class CheckpointMismatch(CheckpointError):
             f"the checkpoint {self.path!r} has the results of another call: {self.why}; go back to what it was, give "
             "another name, or remove the file to begin anew"
         )
+
+
+class ClusterDied(ConnectionError):
+    """The cluster cannot be reached any more. What was out is lost, and so are its locks, queues and values."""
 
 
 class PoolTerminated(RuntimeError):

@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
 from allcores import _native, segment
+from allcores.errors import UnpicklableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,6 +47,8 @@ class _Sending(threading.local):
     pinned: bool = False
     # Who sends may have another way for arrays that are not in shared memory.
     arrays: Callable[[Any], Any] | None = None
+    # It goes to where this memory is not: arrays by value, and shared objects not at all.
+    far: bool = False
 
 
 sending = _Sending()
@@ -59,6 +62,12 @@ def handle_of(obj: Shared, *args: object) -> Reduced:
 
 def note_handle(obj: Shared) -> tuple[tuple[int, int, int], bool]:
     """Note that a shared object is in the message: what ``held_from`` needs where it arrives."""
+    if sending.far:
+        kind = type(obj).__name__
+        raise UnpicklableError(
+            f"a {kind} of this machine's shared memory cannot go to a cluster: make it with the cluster's context, "
+            f"as mp = allcores.get_context(...); mp.{kind}()"
+        )
     if sending.handles is None:
         # A plain pickle.dumps by the user: who knows when it is loaded, and how often. Kept for the program's life.
         _native.pin(obj.offset)
@@ -96,7 +105,7 @@ by_id: dict[int, Known] = {}
 
 def reduce(obj: Any) -> Any:
     """How an object travels that is not an exact built-in; NotImplemented for as pickle has it."""
-    known = by_id.get(id(obj))
+    known = None if sending.far else by_id.get(id(obj))
     if known is not None and (reduced := known.reduce(obj)) is not NotImplemented:
         return reduced
     how = _BY_TYPE.get(type(obj).__name__)
@@ -127,7 +136,7 @@ _spelled: dict[Any, Any] = {}
 def _array(array: Any) -> Any:
     if type(array).__module__ != "numpy":
         return NotImplemented
-    memory = None if array.base is None else memory_under(array)
+    memory = None if array.base is None or sending.far else memory_under(array)
     if memory is None:
         if sending.arrays is not None and (reduced := sending.arrays(array)) is not NotImplemented:
             return reduced
@@ -152,7 +161,7 @@ def _view(array: Any) -> Any:
     """A recarray or matrix that looks at shared memory."""
     import numpy
 
-    if type(array) not in (numpy.recarray, numpy.matrix) or memory_under(array) is None:
+    if type(array) not in (numpy.recarray, numpy.matrix) or sending.far or memory_under(array) is None:
         return NotImplemented
     return _view_as, (array.view(numpy.ndarray), type(array))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import queue
@@ -16,6 +15,7 @@ from allcores.pool.crew import LocalCrew, Outcome, run_task
 from allcores.pool.doing import Here, Overdue
 from allcores.pool.expected import Expected
 from allcores.pool.places import places_of
+from allcores.pool.shown import Shown
 
 if TYPE_CHECKING:
     import weakref
@@ -62,23 +62,6 @@ class _Doing(Here):
         return None
 
 
-class _Shown:
-    """A descriptor that is readable while it is shown that something is there. Closed when nobody has it any more."""
-
-    def __init__(self) -> None:
-        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-
-    def show(self) -> None:
-        os.eventfd_write(self.fd, 1)
-
-    def hide(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # nothing is shown
-            os.eventfd_read(self.fd)
-
-    def __del__(self) -> None:
-        os.close(self.fd)
-
-
 class ThreadCrew(LocalCrew):
     """Worker threads around two queues."""
 
@@ -92,7 +75,7 @@ class ThreadCrew(LocalCrew):
         self._waiting: dict[int, tuple[Callable[..., Any], int, Any]] = {}  # whoever takes one out has it
         self._doing: dict[int, _Doing] = {}
         self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
-        self._shown: _Shown | None = None  # that there are answers, to event loops
+        self._shown: Shown | None = None  # that there are answers, to event loops
         self._ended = False
         self._aborted = False
         self._engine: weakref.ref[Engine] | None = None
@@ -158,7 +141,7 @@ class ThreadCrew(LocalCrew):
         if self._ended:
             return -1
         if self._shown is None:
-            self._shown = _Shown()
+            self._shown = Shown()
         self._shown.hide()
         if not self._answers.empty():
             self._shown.show()

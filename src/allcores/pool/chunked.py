@@ -39,6 +39,8 @@ class Chunked:
         self.options = options
         self.func = known.func  # for who wants to see
         self.call = known.call | Mode.CHUNK | (Mode.STAR if star else 0) | (Mode.ORDERS if options.travels else 0)
+        if options.exact:
+            self.call |= Mode.EXACT
         if chunks.fixed is None or engine.crew.in_parts:
             self.call |= Mode.PART
         self._func = known.func

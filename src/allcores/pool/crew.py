@@ -45,6 +45,7 @@ class Mode:
     ONCE = 16  # the function will not be named again by another call of the pool: not to be remembered
     STOP = 32  # with CHUNK: the first error ends it; the answer then has no results beyond that item
     PART = 64  # with CHUNK: when it has taken PATIENCE_NS it ends after the item it is at, likewise
+    EXACT = 128  # the caller has said how often it may be sent again after a death: a crew that would do so, does not
 
 
 class Orders(NamedTuple):

@@ -24,7 +24,8 @@ class CallOptions(TypedDict, total=False):
     run again. A thread cannot be ended: another takes its place, and what becomes of the item is dropped. In the serial
     context the item runs to its end first."""
     retries: int
-    """How often an item runs again whose worker died or that took too long: what it had done till then stays done."""
+    """How often an item runs again whose worker died or that took too long: what it had done till then stays done. By
+    default 0; where workers are a cluster's, it runs again up to three times after a death, if nothing is said here."""
     retry_on: type[BaseException] | tuple[type[BaseException], ...]
     """Errors raised by the function after which it is tried again as well. By default none is."""
     seed: int | None
@@ -70,6 +71,7 @@ class Options(NamedTuple):
     max_bytes: int | None = None
     checkpoint: str | None = None
     buffersize: int | None = None
+    exact: bool = False  # how often to retry was said, and be it 0
 
     @property
     def travels(self) -> bool:
@@ -96,7 +98,8 @@ def check_options(method: str, known: type, given: Mapping[str, Any]) -> Options
     for name in given:
         if name not in names:
             raise TypeError(f"{method}() has no option {name!r}: it knows {', '.join(sorted(names))}")
-    return Options(**{name: _CHECKS[name](name, value) for name, value in given.items()})
+    checked = {name: _CHECKS[name](name, value) for name, value in given.items()}
+    return Options(**checked, exact="retries" in given)
 
 
 # Seconds, some thirty years. What is more would not fit in 64 bits of nanoseconds, and is no limit.

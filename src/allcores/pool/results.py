@@ -232,6 +232,7 @@ class RetriedResult(AsyncResult):
 
     def begin(self, call: int, payload: Any, options: Options) -> Self:
         """Send it. From now on the pool's end waits for it."""
+        call |= Mode.EXACT if options.exact else 0
         self._how = (call | Mode.ORDERS, (options.orders(), payload)) if options.travels else (call, payload)
         self.options = options
         self.attempt = Attempt(self, 1)

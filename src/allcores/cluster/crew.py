@@ -1,0 +1,306 @@
+"""The crew of a pool whose workers are a cluster's: tasks out by a Team, answers in by a queue.
+
+    send ── pack ──▶ Team ──▶ engine ──▶ remote.work ──▶ answered ──▶ SimpleQueue ──▶ receive_into: unpack
+
+A worker's death loses nothing: what it had is sent again, at most RETRIES times, unless the caller has said how often
+(Mode.EXACT). A chunk of several items is not: the engine cuts it, to find the one to blame.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import sys
+import threading
+import time
+import uuid
+from types import BuiltinFunctionType, FunctionType
+from typing import TYPE_CHECKING, Any
+
+from allcores import codec, limits
+from allcores.cluster import parcel
+from allcores.cluster.remote import Preparation
+from allcores.cluster.seams import Job, Setup
+from allcores.deaths import Death
+from allcores.errors import NotSupported
+from allcores.pool.crew import Known, Mode, Outcome
+from allcores.pool.shown import Shown
+from allcores.pool.statistics import ANSWERING, Record, Traffic
+
+if TYPE_CHECKING:
+    import weakref
+    from collections.abc import Callable
+
+    from allcores.cluster.remote import Answer
+    from allcores.cluster.seams import Fleet
+    from allcores.pool.engine import Engine
+    from allcores.pool.plan import Plan
+
+__all__ = ("RETRIES", "ClusterCrew")
+
+# How often a task is sent again whose worker died, where the caller has not said.
+RETRIES = 3
+# In the info of a message: the body is the error of unpacking it.
+_BROKEN = 1 << 62
+# A function of so many bytes goes with each task; a larger one workers ask for.
+_SMALL = 4096
+# Functions that are kept packed for the next call of the same.
+_KEPT = 256
+
+
+class _Packed(Known):
+    """A function, packed for the workers."""
+
+    __slots__ = ("data", "kept")
+
+    def __init__(self, func: Callable[..., Any], key: int) -> None:
+        super().__init__(func, key)
+        self.data = parcel.pack_small(func)
+        # Only plain functions are the same function the next time, and closures may hold something else by then.
+        self.kept = isinstance(func, FunctionType | BuiltinFunctionType) and not getattr(func, "__closure__", None)
+
+
+class _Out:
+    """A task that is out."""
+
+    __slots__ = ("buffers", "deaths", "job", "single")
+
+    def __init__(self, job: Job, buffers: list[Any], single: bool) -> None:
+        self.job, self.buffers, self.single = job, buffers, single
+        self.deaths = 0
+
+
+class ClusterCrew:
+    """The pool's side of a Team."""
+
+    local = False
+    patience = 0
+    in_parts = False
+    alone = True
+    immediate = False
+
+    def __init__(self, plan: Plan, fleet: Fleet) -> None:
+        _check(plan)
+        self._fleet = fleet
+        self._numbers = itertools.count(1)
+        self._functions: dict[int, _Packed] = {}  # by key
+        self._by_func: dict[int, _Packed] = {}
+        self._lock = threading.RLock()
+        self._out: dict[int, _Out] = {}
+        self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
+        self._shown: Shown | None = None
+        self._ended = False
+        self._lost: BaseException | None = None
+        self._sent = self._received = self._count = 0
+        self._waited = 0.0
+        self._setup = Setup(fleet.cluster, uuid.uuid4().hex)
+        self._keep("", parcel.pack_small(tuple(_preparation(plan))))
+        self._team = fleet.recruit(plan.processes, self._setup, self)
+        self.size = self._team.size
+
+    def _keep(self, key: str, data: bytes) -> None:
+        self._fleet.link.call(0, "keep", (self._setup.team, key, data))
+
+    def begin(self, engine: weakref.ref[Engine]) -> None:
+        """Nothing to do: nobody looks after the workers here."""
+
+    # Functions and tasks.
+
+    def learn(self, func: Callable[..., Any]) -> Known:
+        with self._lock:
+            known = self._by_func.get(id(func))
+            if known is None:
+                known = _Packed(func, next(self._numbers))
+                if len(known.data) > _SMALL:
+                    self._keep(str(known.call >> 8), known.data)
+                self._functions[known.call >> 8] = known
+                if known.kept:
+                    self._by_func[id(func)] = known
+                    while len(self._by_func) > _KEPT:
+                        self._by_func.pop(next(iter(self._by_func))).kept = False
+            known.uses += 1
+            return known
+
+    def forget(self, known: Known) -> None:
+        assert isinstance(known, _Packed)
+        with self._lock:
+            known.uses -= 1
+            if not known.kept and not known.uses:
+                self._functions.pop(known.call >> 8, None)
+
+    def send(self, task: int, call: int, payload: Any, /) -> int | None:
+        if self._lost is not None:
+            raise self._lost
+        packed = parcel.pack(payload)
+        function = self._functions[call >> 8].data
+        job = Job(task, call, function if len(function) <= _SMALL else None, packed.data)
+        single = not call & Mode.CHUNK or len(payload[1] if call & Mode.ORDERS else payload) == 1
+        out = self._out[task] = _Out(job, packed.buffers, single)
+        nbytes = packed.nbytes
+        self._sent += nbytes
+        try:
+            self._team.send(job, out.buffers, bool(call & Mode.EXACT))
+        except BaseException:
+            self._out.pop(task, None)
+            raise
+        return nbytes if nbytes > 4096 else None
+
+    def expect(self, task: int, timeout: float, /) -> None:
+        """Nothing to do: the worker looks itself."""
+
+    def drop(self, tasks: list[int], /) -> list[int]:
+        """Take back what no worker has begun."""
+        mine = [task for task in tasks if task in self._out]
+        dropped = self._team.take_back(mine) if mine else []
+        for task in dropped:
+            self._out.pop(task, None)
+        return dropped
+
+    def give_up(self, tasks: list[int], _interrupt: bool, /) -> list[int]:
+        """What runs goes on to its end: nobody can interrupt it."""
+        return self.drop(tasks)
+
+    def condemn(self, tasks: list[int], /) -> list[int]:
+        """End the workers that run these, where they run nothing else."""
+        ended = [task for task in tasks if task in self._out and self._team.end_worker_of(task)]
+        for task in ended:
+            self._out.pop(task, None)
+        return ended
+
+    def is_running(self, task: int, /) -> bool:
+        return task in self._out and self._team.is_running(task)
+
+    # Reports, from any thread of the engine.
+
+    def answered(self, task: int, answer: Answer) -> None:
+        """See Reports."""
+        if task and self._out.pop(task, None) is None:
+            return
+        self._put((task, answer.info, answer))
+
+    def died(self, task: int, pid: int, exitcode: int | None, began: bool) -> None:
+        """See Reports."""
+        out = self._out.get(task)
+        if out is None:
+            return
+        exact = bool(out.job.call & Mode.EXACT)
+        if began and (exact or not out.single or out.deaths >= RETRIES):
+            self._out.pop(task, None)
+            item = 0 if out.single else ANSWERING
+            self._put((task, Outcome.DIED | item << 8, tuple(Death(pid, exitcode))))
+            return
+        if began:
+            out.deaths += 1
+            self._put((0, Outcome.DIED, tuple(Death(pid, exitcode))))  # to be counted
+        try:
+            self._team.send(out.job, out.buffers, True)
+        except Exception as error:  # noqa: BLE001 - the cluster may be gone
+            self.failed(task, error)
+
+    def failed(self, task: int, error: BaseException) -> None:
+        """See Reports."""
+        if self._out.pop(task, None) is not None:
+            self._put((task, Outcome.ERROR | _BROKEN, error))
+
+    def lost(self, error: BaseException) -> None:
+        """See Reports."""
+        self._lost = error
+        for task in list(self._out):
+            self.failed(task, error)
+
+    def _put(self, message: tuple[int, int, Any]) -> None:
+        self._answers.put(message)
+        shown = self._shown
+        if shown is not None:
+            shown.show()
+
+    # Answers.
+
+    def receive_into(self, inbox: list[tuple[int, int, Any]], timeout: float | None = None, /) -> bool:
+        began = time.monotonic()
+        try:
+            task, info, body = self._answers.get(timeout != 0, timeout)
+        except queue.Empty:
+            return False
+        finally:
+            self._waited += time.monotonic() - began
+        if task and not info & _BROKEN and info & 0xFF <= Outcome.CHUNK:
+            self._count += 1
+        if hasattr(body, "buffers"):
+            self._received += len(body.data) + sum(memoryview(each).nbytes for each in body.buffers)
+            try:
+                body = parcel.unpack(body.data, body.buffers)
+            except BaseException as error:  # noqa: BLE001 - the result cannot be loaded here
+                text = f"the result of a worker cannot be put together here: {codec.describe(error)}"
+                info, body = info | _BROKEN, codec.unpicklable(text, error)
+                body.__cause__ = error
+        inbox.append((task, info, body))
+        return True
+
+    def fileno(self) -> int:
+        if self._ended:
+            return -1
+        if self._shown is None:
+            self._shown = Shown()
+        self._shown.hide()
+        if not self._answers.empty():
+            self._shown.show()
+        return self._shown.fd
+
+    def wake(self) -> None:
+        self._put((0, Outcome.WAKE, None))
+
+    def records(self) -> list[Record]:
+        """What the workers say of themselves is the engine's to show."""
+        return []
+
+    def traffic(self) -> Traffic:
+        return Traffic(self._sent, self._received, self._waited, self._count)
+
+    def stacks(self, _timeout: float | None, /) -> dict[str, str | None]:
+        raise NotSupported("stacks of workers of a cluster: ask the engine, or dump them in the process context")
+
+    def show(self) -> None:
+        """Nothing to do: what workers print and log is the engine's to show."""
+
+    show_all = show
+
+    def finish(self) -> None:
+        self._end(wait=True)
+
+    def abort(self) -> None:
+        self._end(wait=False)
+
+    def _end(self, wait: bool) -> None:
+        ended, self._ended = self._ended, True
+        if not ended:
+            self._team.end(wait)
+            self._fleet.link.post(0, "disband", (self._setup.team,))
+        self._shown = None
+        self._out.clear()
+        self._functions.clear()
+        self._by_func.clear()
+
+
+def _preparation(plan: Plan) -> Preparation:
+    threads = plan.threads_per_worker
+    variables = limits.variables(threads or 1, forced=threads is not None)
+    begin = parcel.pack_small((plan.initializer, tuple(plan.initargs)))
+    return Preparation(list(sys.path), 1, variables, begin)
+
+
+def _check(plan: Plan) -> None:
+    """Refuse what a pool on a cluster cannot do."""
+    for name, asked, cure in (
+        ("affinity", plan.affinity is not False, "pin workers where the engine starts them"),
+        ("devices", plan.devices is not None, "give devices to workers where the engine starts them"),
+        ("max_memory", plan.max_memory is not None, "limit the workers' memory where the engine starts them"),
+        ("idle_timeout", plan.idle_timeout is not None, "let the engine scale its workers"),
+        ("maxtasksperchild", plan.maxtasksperchild is not None, "let the engine limit the life of its workers"),
+        ("forward_output", plan.forward_output not in (True, False), "leave it out: prints and logs are the engine's"),
+    ):
+        if asked:
+            raise NotSupported(
+                f"{name} needs workers that are the pool's own, and those of a cluster are the engine's: {cure}, or "
+                "use the process context"
+            )

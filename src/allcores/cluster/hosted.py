@@ -1,0 +1,273 @@
+"""The server side of a cluster's objects: one table of small state machines, in one process, in one event loop.
+
+    Link ── request ──▶ Hosts.answer ── op ──▶ Lock, Queue, ...  ── now, or when it is this call's turn ──▶ reply
+    engine ── gone(node) ──▶ what that process held is settled, what it waited for ends
+
+Everything happens in the loop's thread, and a state changes between two awaits only: so nothing is ever half changed.
+A lock is given to whoever waits by whoever releases it, in that very step: a call that was given something and whose
+process dies before it knows is, to all others, a process that had it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import itertools
+import pickle
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from allcores.cluster.link import Who
+from allcores.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ("Call", "Gone", "Hosted", "Hosts", "Waiting", "is_of")
+
+# kind -> module, class: an object of each kind is made by its class from what the client says.
+_KINDS = {
+    "Lock": "hostedlocks",
+    "Semaphore": "hostedlocks",
+    "BoundedSemaphore": "hostedlocks",
+}
+
+
+class Gone(RuntimeError):
+    """Whoever asks was taken for dead, or what is asked for is not there any more."""
+
+
+class Call(NamedTuple):
+    """Who asks, and how long it may wait."""
+
+    who: Who
+    timeout: float | None
+    ticket: int
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether it may wait at all."""
+        return self.timeout is None or self.timeout > 0
+
+
+def is_of(node: str, dead: str) -> bool:
+    """Whether a process has ended, when that one has: it is that one, or was started by it."""
+    return node == dead or node.startswith(f"{dead}/")
+
+
+class Waiting:
+    """A call that waits for its turn."""
+
+    __slots__ = ("call", "turn", "what")
+
+    def __init__(self, call: Call, what: Any = None) -> None:
+        self.call = call
+        self.what = what  # the object's own note
+        self.turn: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def give(self, value: Any = True) -> None:
+        """It is this call's turn."""
+        if not self.turn.done():
+            self.turn.set_result(value)
+
+    def fail(self, error: BaseException) -> None:
+        """It waits in vain."""
+        if not self.turn.done():
+            self.turn.set_exception(error)
+
+
+class Hosted:
+    """One object of the table. Its operations are its methods ``do_…``, each with the Call first."""
+
+    def __init__(self, hosts: Hosts, oid: int) -> None:
+        self.hosts, self.oid = hosts, oid
+        self.lines: list[deque[Waiting]] = []  # all who wait here, for whatever
+
+    def line(self) -> deque[Waiting]:
+        """Another line to wait in."""
+        made: deque[Waiting] = deque()
+        self.lines.append(made)
+        return made
+
+    async def wait(self, line: deque[Waiting], call: Call, what: Any = None, otherwise: Any = False) -> Any:
+        """Wait in a line for one's turn: what is given then; ``otherwise`` when the time is over before."""
+        waiting = Waiting(call, what)
+        line.append(waiting)
+        self.hosts.waiting[call.who.node, call.ticket] = waiting
+        try:
+            await asyncio.wait([waiting.turn], timeout=call.timeout)
+        finally:
+            self.hosts.waiting.pop((call.who.node, call.ticket), None)
+            if not waiting.turn.done():
+                line.remove(waiting)
+        return waiting.turn.result() if waiting.turn.done() else otherwise
+
+    def gone(self, dead: Callable[[Who], bool], why: str) -> None:
+        """Processes have ended; those of them that waited here are out of their lines already."""
+
+    def do_undo(self, call: Call, op: str, value: Any) -> None:
+        """What this operation gave came to nobody: the thread was broken off."""
+
+
+class Hosts:
+    """The table of a cluster's objects; itself object 0."""
+
+    def __init__(self) -> None:
+        self.objects: dict[int, Hosted] = {}
+        self.waiting: dict[tuple[str, int], Waiting] = {}
+        self._numbers = itertools.count(1)
+        self._holders: dict[int, dict[str, int]] = {}  # object -> process -> handles there
+        self._travels: dict[int, set[str]] = {}  # object -> handles that are on their way
+        self._early: set[str] = set()  # arrived before it was said that they left
+        self._dead: set[str] = set()
+        self._begun: set[str] = set()
+        self._kept: dict[str, dict[str, bytes]] = {}  # of each pool: what its workers ask for
+        self._places: dict[str, list[str]] = {}  # of each pool: its workers
+        self._owners: dict[str, str] = {}  # of each pool: whose it is
+
+    async def answer(self, request: bytes) -> bytes:
+        """Do what a Link asks."""
+        oid, op, who, args, timeout, ticket = pickle.loads(request)
+        try:
+            call = Call(Who(*who), timeout, ticket)
+            if any(is_of(call.who.node, dead) for dead in self._dead):
+                raise Gone("this process was taken for dead by its cluster, since the connection was lost")
+            value = await self._do(oid, op, call, args)
+            return pickle.dumps((True, value), 5)
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            return pickle.dumps((False, error.with_traceback(None)), 5)
+
+    async def _do(self, oid: int, op: str, call: Call, args: tuple[Any, ...]) -> Any:
+        where: Any = self.objects.get(oid) if oid else self
+        if where is None:
+            raise Gone("the object is gone: all that held it have ended")
+        value = getattr(where, f"do_{op}")(call, *args)
+        return await value if asyncio.iscoroutine(value) else value
+
+    # Operations of the table itself.
+
+    def do_make(self, call: Call, kind: str, args: tuple[Any, ...]) -> int:
+        """Make an object: its number. Whoever asks holds it."""
+        if kind not in _KINDS:
+            raise UsageError(f"a cluster has no object of kind {kind!r}")
+        oid = next(self._numbers)
+        cls = getattr(importlib.import_module(f"allcores.cluster.{_KINDS[kind]}"), kind)
+        self.objects[oid] = cls(self, oid, *args)
+        self._holders[oid] = {call.who.node: 1}
+        self._travels[oid] = set()
+        return oid
+
+    def do_leave(self, call: Call, oid: int, token: str) -> None:
+        """A handle of an object is on its way, by this name."""
+        if token in self._early:
+            self._early.discard(token)
+        elif oid in self._travels:
+            self._travels[oid].add(token)
+
+    def do_arrive(self, call: Call, oid: int, token: str) -> None:
+        """It is there: this process holds the object."""
+        if oid not in self.objects:
+            return  # whatever is done with it says so
+        holders = self._holders[oid]
+        holders[call.who.node] = holders.get(call.who.node, 0) + 1
+        if token in self._travels[oid]:
+            self._travels[oid].discard(token)
+        else:
+            self._early.add(token)
+
+    def do_drop(self, call: Call, oid: int) -> None:
+        """A handle is gone."""
+        holders = self._holders.get(oid)
+        if holders is None or call.who.node not in holders:
+            return
+        holders[call.who.node] -= 1
+        if not holders[call.who.node]:
+            del holders[call.who.node]
+        self._drop_unheld(oid)
+
+    def _drop_unheld(self, oid: int) -> None:
+        if not self._holders[oid] and not self._travels[oid]:
+            del self._holders[oid], self._travels[oid]
+            self.objects.pop(oid, None)
+
+    def do_cancel(self, call: Call, ticket: int) -> None:
+        """A thread was broken off while it waited."""
+        waiting = self.waiting.get((call.who.node, ticket))
+        if waiting is not None:
+            waiting.fail(Gone("broken off"))
+
+    def do_begin(self, call: Call, key: str) -> None:
+        """A task that must not run twice is about to run."""
+        self._begun.add(key)
+
+    def do_begun(self, call: Call, key: str) -> bool:
+        """Whether it was; from now on it is forgotten."""
+        found = key in self._begun
+        self._begun.discard(key)
+        return found
+
+    # What the workers of a pool must know.
+
+    def do_keep(self, call: Call, team: str, key: str, data: bytes) -> None:
+        """Keep something for the workers of a pool."""
+        self._owners[team] = call.who.node
+        self._kept.setdefault(team, {})[key] = data
+
+    def do_fetch(self, _call: Call, team: str, key: str) -> bytes:
+        """What was kept."""
+        try:
+            return self._kept[team][key]
+        except KeyError:
+            raise Gone("the pool of this task has ended") from None
+
+    def do_join(self, call: Call, team: str) -> int:
+        """A process works for a pool: its number in it. That of one that has died is free again."""
+        places = self._places.setdefault(team, [])
+        if call.who.node not in places:
+            free = next((i for i, node in enumerate(places) if not node), None)
+            if free is None:
+                places.append(call.who.node)
+            else:
+                places[free] = call.who.node
+        return places.index(call.who.node)
+
+    def do_disband(self, _call: Call, team: str) -> None:
+        """A pool has ended."""
+        for known in (self._kept, self._places, self._owners):
+            known.pop(team, None)
+
+    def do_undo(self, _call: Call, op: str, value: Any) -> None:
+        """Nothing here has to be undone."""
+
+    def do_counts(self, call: Call) -> tuple[int, int]:
+        """How many objects there are, and how many calls wait."""
+        return len(self.objects), len(self.waiting)
+
+    # Deaths.
+
+    def back(self, node: str) -> None:
+        """A process of that name is there again: another one."""
+        self._dead.discard(node)
+
+    def gone(self, node: str, why: str = "") -> None:
+        """A process has ended, with all that it had started: whatever it held is settled now."""
+        self._dead.add(node)
+
+        def dead(who: Who) -> bool:
+            return is_of(who.node, node)
+
+        for obj in list(self.objects.values()):
+            for line in obj.lines:
+                for waiting in [each for each in line if dead(each.call.who)]:
+                    line.remove(waiting)
+                    waiting.fail(Gone("its process has ended"))
+        for obj in list(self.objects.values()):
+            obj.gone(dead, why)
+        for places in self._places.values():
+            places[:] = ["" if is_of(each, node) else each for each in places]
+        for team in [team for team, owner in self._owners.items() if is_of(owner, node)]:
+            self.do_disband(Call(Who(node, 0, "", 0), 0, 0), team)
+        for oid, holders in list(self._holders.items()):
+            for each in [each for each in holders if is_of(each, node)]:
+                del holders[each]
+            self._drop_unheld(oid)

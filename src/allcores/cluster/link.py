@@ -1,0 +1,143 @@
+"""How a process of the program talks to the hosted objects of a cluster, and who it is to them.
+
+    thread ── call ──▶ Link ── engine ──▶ Hosts.answer(request) ── reply ──▶ thread
+           ── post ──▶ (in order, nobody waits)
+
+A process has one Link for each cluster that it has to do with: in a worker the engine's set-up registers it, elsewhere
+the context makes it. ``Who`` is told with each call: what a lock needs to know of its owner.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from allcores.base import current_process, here
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+__all__ = ("Link", "Origin", "Who", "find", "home", "register", "unregister", "who")
+
+# (name of the cluster, name of the context, its options): where an object lives, and how to come there.
+Origin = tuple[str, str, dict[str, Any]]
+
+
+class Who(NamedTuple):
+    """A thread of a process, to the hosts."""
+
+    node: str  # of the process. What begins with it and a "/" has been started by it, and ends with it
+    pid: int
+    name: str
+    thread: int
+
+
+class Link:
+    """The base of an engine's Link: what goes over the wire is made here, an engine carries bytes.
+
+    An engine implements ``_ask`` and ``_tell``. Both may be called from any thread, the latter by a finalizer too.
+    """
+
+    def __init__(self, cluster: str, node: str) -> None:
+        self.cluster = cluster
+        self.node = node
+        self.pid = os.getpid()
+        self._tickets = itertools.count(1)
+
+    def call(self, oid: int, op: str, args: tuple[Any, ...] = (), timeout: float | None = None) -> Any:
+        """Have an object do something, and wait for what it gives. Broken off by Ctrl-C it has not happened.
+
+        Args:
+            oid: number of the object; 0 is the table of all.
+            op: what to do.
+            args: plain built-ins.
+            timeout: for operations that wait: seconds, None for ever. What comes of it the operation says.
+
+        Raises:
+            ClusterDied: the process that has the objects is gone.
+            BaseException: what the operation raises.
+        """
+        ticket = next(self._tickets)
+        request = pickle.dumps((oid, op, tuple(who(self.node)), args, timeout, ticket), 5)
+        reply = self._ask(request)
+        try:
+            ok, value = pickle.loads(reply.result())
+        except BaseException as error:
+            if not isinstance(error, Exception):  # Ctrl-C
+                self.post(0, "cancel", (ticket,))
+                reply.add_done_callback(lambda late: self._undo(oid, op, late))
+            raise
+        if ok:
+            return value
+        raise value
+
+    def _undo(self, oid: int, op: str, late: Future[bytes]) -> None:
+        """A call that was broken off has been answered: what it was given goes back."""
+        if not late.cancelled() and late.exception() is None:
+            ok, value = pickle.loads(late.result())
+            if ok:
+                self.post(oid, "undo", (op, value))
+
+    def post(self, oid: int, op: str, args: tuple[Any, ...] = ()) -> None:
+        """Likewise, and nobody waits: in order with other posts of this process. Never blocks."""
+        self._tell(pickle.dumps((oid, op, tuple(who(self.node)), args, None, 0), 5))
+
+    def _ask(self, request: bytes) -> Future[bytes]:
+        """Carry a request to ``Hosts.answer``: its reply. ClusterDied in bounded time if nobody is there."""
+        raise NotImplementedError
+
+    def _tell(self, request: bytes) -> None:
+        """Carry a request to ``Hosts.answer``, in order, when it may be. Errors are dropped: nobody asks."""
+        raise NotImplementedError
+
+
+def who(node: str) -> Who:
+    """The thread that runs here."""
+    of = here() or current_process()
+    return Who(node, os.getpid(), of.name, threading.get_native_id())
+
+
+# The links of this process, by cluster; and the home of a worker: context's name -> origin.
+_links: dict[str, Link] = {}
+_homes: dict[str, Origin] = {}
+_lock = threading.RLock()
+
+
+def register(link: Link, home_of: str | None = None, options: dict[str, Any] | None = None) -> None:
+    """This process has this link; with ``home_of``, it is a worker of that cluster of the context of that name."""
+    with _lock:
+        _links[link.cluster] = link
+        if home_of is not None:
+            _homes[home_of] = (link.cluster, home_of, options or {})
+
+
+def unregister(cluster: str) -> None:
+    """It has left that cluster."""
+    with _lock:
+        _links.pop(cluster, None)
+        for name in [name for name, origin in _homes.items() if origin[0] == cluster]:
+            del _homes[name]
+
+
+def home(name: str) -> Origin | None:
+    """The cluster of that context that this process is a worker of."""
+    return _homes.get(name)
+
+
+def find(origin: Origin) -> Link:
+    """The link to where an object lives that arrived here."""
+    found = _links.get(origin[0])
+    if found is None:
+        from allcores.context import get_context
+
+        context: Any = get_context(origin[1], **origin[2])
+        found = context._fleet().link
+    return found
+
+
+# A fork has its parent's threads no more, nor its connections.
+os.register_at_fork(after_in_child=_links.clear)
+os.register_at_fork(after_in_child=_homes.clear)

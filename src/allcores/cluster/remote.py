@@ -1,0 +1,185 @@
+"""What runs in a worker of a cluster: ``work`` for a task of a pool, ``prepare`` before the first.
+
+    setup, job, buffers ──▶ unpack ── run_task (pool/crew.py) ── pack ──▶ Answer
+
+Of each pool a worker remembers what it was prepared with, and its functions. Prints and logs stay the engine's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from allcores import codec, cores, limits
+from allcores.cluster import link as links
+from allcores.cluster import parcel
+from allcores.pool import state
+from allcores.pool.crew import Outcome, run_task
+from allcores.pool.doing import Here
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from allcores.cluster.seams import Job, Setup
+
+__all__ = ("Answer", "Preparation", "forget", "prepare", "work")
+
+# Functions a worker remembers of one pool.
+_REMEMBERED = 256
+
+
+class Answer(NamedTuple):
+    """What comes of a task."""
+
+    info: int  # as of Crew.receive: an Outcome in the low byte
+    data: bytes  # the body, packed
+    buffers: list[Any]
+    pid: int
+
+
+class Preparation(NamedTuple):
+    """What a worker must know of a pool, unpacked in two steps: its path first, since the rest may need it."""
+
+    path: list[str]  # the program's
+    cores: int  # this worker's share
+    threads: dict[str, str]  # variables of native libraries
+    begin: bytes  # packed: the initializer and its arguments
+
+
+class _Team:
+    """A pool, in one of its workers."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._lock = threading.RLock()
+        self._ready = False
+        self._functions: OrderedDict[int, Callable[..., Any]] = OrderedDict()
+        self._state: state.WorkerState | None = None
+        self._cores = 1
+        self.failed: BaseException | None = None
+
+    def enter(self) -> None:
+        """Be this pool's worker in this thread. The first makes all ready; ``failed`` says that it went wrong."""
+        with self._lock:
+            if not self._ready:
+                try:
+                    self._prepare()
+                except BaseException as error:  # noqa: BLE001 - told to the pool, which cannot work
+                    self.failed = error
+                self._ready = True
+        cores.adopt_in_thread(self._cores)
+        state.here.state = self._state
+
+    def _prepare(self) -> None:
+        link = links.find((self._setup.cluster, "", {}))
+        self._state = state.WorkerState(link.call(0, "join", (self._setup.team,)))
+        told = Preparation(*parcel.unpack(link.call(0, "fetch", (self._setup.team, ""))))
+        sys.path.extend(each for each in told.path if each not in sys.path)
+        limits.adopt(told.threads)
+        limits.apply()
+        self._cores = told.cores
+        cores.adopt_in_thread(self._cores)
+        state.here.state = self._state
+        initializer, initargs = parcel.unpack(told.begin)
+        if initializer is not None:
+            initializer(*initargs)
+
+    def function(self, job: Job) -> Callable[..., Any]:
+        """The function of a job."""
+        number = job.call >> 8
+        with self._lock:
+            func = self._functions.get(number)
+            if func is None:
+                data = job.function
+                if data is None:
+                    link = links.find((self._setup.cluster, "", {}))
+                    data = link.call(0, "fetch", (self._setup.team, str(number)))
+                func = self._functions[number] = parcel.unpack(data)
+                while len(self._functions) > _REMEMBERED:
+                    self._functions.popitem(last=False)
+        return func
+
+
+_teams: dict[str, _Team] = {}
+_lock = threading.RLock()
+
+
+def _team(setup: Setup) -> _Team:
+    with _lock:
+        return _teams.setdefault(setup.team, _Team(setup))
+
+
+def forget(team: str) -> None:
+    """That pool has ended."""
+    _teams.pop(team, None)
+
+
+def prepare(setup: Setup) -> Answer:
+    """Be ready for a pool: STARTED, or BROKEN with what its initializer raised."""
+    with _Left():
+        team = _team(setup)
+        team.enter()
+    return _broken(team) or Answer(Outcome.STARTED, parcel.pack_small(os.getpid()), [], os.getpid())
+
+
+def _broken(team: _Team) -> Answer | None:
+    if team.failed is None:
+        return None
+    return Answer(Outcome.BROKEN, parcel.pack_small(codec.pack_error(team.failed)), [], os.getpid())
+
+
+def work(setup: Setup, job: Job, buffers: list[Any]) -> Answer:
+    """Run a task of a pool."""
+    with _Left():
+        team = _team(setup)
+        team.enter()
+        if (broken := _broken(team)) is not None:
+            return broken
+        try:
+            func, payload = team.function(job), parcel.unpack(job.payload, buffers)
+        except BaseException as error:  # noqa: BLE001 - it cannot be loaded here: that fails this task only
+            info, body = int(Outcome.ERROR), error
+        else:
+            info, body = run_task(func, job.call & 0xFF, payload, Here())
+        return _answer(info, body)
+
+
+class _Left:
+    """Around a task: the engine's thread is nobody's worker afterwards."""
+
+    def __enter__(self) -> None:
+        self._before = state.here.state
+
+    def __exit__(self, *_exc: object) -> None:
+        state.here.state = self._before
+        cores.adopt_in_thread(None)
+
+
+def _answer(info: int, body: Any) -> Answer:
+    if info & 0xFF == Outcome.ERROR:
+        body = codec.pack_error(body), os.getpid()
+    elif info & 0xFF == Outcome.CHUNK and body[1]:
+        body = body[0], [(i, codec.pack_error(e), ns, os.getpid()) for i, e, ns in body[1]]
+    try:
+        return Answer(info, *parcel.pack(body), os.getpid())
+    except Exception as error:  # noqa: BLE001 - the result cannot travel
+        return _answer_in_parts(info, body, error)
+
+
+def _answer_in_parts(info: int, body: Any, error: Exception) -> Answer:
+    """Of a chunk, only the results that cannot travel become errors."""
+    if info & 0xFF != Outcome.CHUNK:
+        error = codec.why_not(body, "the result") or error
+        return Answer(Outcome.ERROR, parcel.pack_small((codec.pack_error(error), os.getpid())), [], os.getpid())
+    results, errors = body
+    for i, result in enumerate(results):
+        try:
+            parcel.pack(result)
+        except Exception as why:  # noqa: BLE001 - likewise
+            results[i] = None
+            why = codec.why_not(result, "the result") or why
+            errors.append((i, codec.pack_error(why), -1, os.getpid()))
+    return Answer(info, *parcel.pack((results, errors)), os.getpid())

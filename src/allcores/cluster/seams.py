@@ -1,0 +1,144 @@
+"""What an engine brings: a Fleet, its Teams, and what they tell. (Its Link is a class in ``link``.)
+
+A context of an engine is ``ClusterContext`` (``cluster.context``) with two methods: ``_found()``, which starts or
+joins the cluster and gives a Fleet, and ``_refuse(options)``. Its options are the arguments of its ``__init__``:
+keyword-only, all with defaults; ``get_context(name, **options)`` refuses others by name and gives the same context for
+the same options. A context must be cheap to make: the cluster is looked for at its first use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from allcores.cluster.link import Link
+
+__all__ = ("Fleet", "Job", "Launched", "Outcome", "Reports", "Setup", "Team")
+
+
+class Setup(NamedTuple):
+    """Of which pool a task is. What a worker must know of that it asks the hosts, once, by its link."""
+
+    cluster: str
+    team: str  # names the pool, in all the cluster
+
+
+class Job(NamedTuple):
+    """One task of a pool, packed: ``remote.work(setup, job, buffers)`` runs it, and gives the answer packed."""
+
+    task: int
+    call: int  # as of Crew.send: the function's number above the low byte, a Mode
+    function: bytes | None  # packed, where it is small; a worker remembers it by team and number, else asks the hosts
+    payload: bytes  # packed, without its large buffers
+
+
+class Reports(Protocol):
+    """What a team tells its crew. Called from any thread of the engine; never blocks, raises nothing."""
+
+    def answered(self, task: int, answer: Any) -> None:
+        """What ``remote.work`` returned."""
+        ...
+
+    def died(self, task: int, pid: int, exitcode: int | None, began: bool) -> None:
+        """The worker died that had this task. ``began`` False: it certainly had not begun; the crew sends it again."""
+        ...
+
+    def failed(self, task: int, error: BaseException) -> None:
+        """The engine could not run it, for a reason that is no death."""
+        ...
+
+    def lost(self, error: BaseException) -> None:
+        """The cluster is gone (ClusterDied): nothing more will come."""
+        ...
+
+
+class Team(Protocol):
+    """The workers of one pool. An engine may share them among pools, where it has no others."""
+
+    size: int  # how many tasks run at a time
+
+    def send(self, job: Job, buffers: list[Any], exact: bool) -> None:
+        """Have the job run by whichever worker is free first. Does not wait for a worker.
+
+        Args:
+            job: it.
+            buffers: the large ones of its payload, contiguous bytes-like objects of 1 MB and more, in order. The engine
+                keeps each in its object store once, however many jobs have it: the same object, known by identity
+                while a job that has it is not answered.
+            exact: the job must not run twice, whoever dies: of its death it must be known whether it had begun.
+        """
+        ...
+
+    def take_back(self, tasks: list[int]) -> list[int]:
+        """Those that no worker has begun, nor will: they are forgotten, and nothing is reported of them."""
+        ...
+
+    def is_running(self, task: int) -> bool:
+        """Whether a worker may be at it."""
+        ...
+
+    def end_worker_of(self, task: int) -> bool:
+        """End the worker that is at the task, at once, if it is at nothing else; another takes its place.
+
+        False: not possible, here or now. Of a task that was ended so nothing more is reported.
+        """
+        ...
+
+    def end(self, wait: bool) -> None:
+        """The pool ends. Without ``wait`` its tasks are lost."""
+        ...
+
+
+class Outcome(NamedTuple):
+    """How a launched process ended."""
+
+    exitcode: int | None  # as Process.exitcode; None: nobody knows
+    told: bytes | None  # packed: (returned, value or packed error); None: it did not get so far
+    stderr: str = ""
+
+
+class Launched(Protocol):
+    """A process that runs in the cluster."""
+
+    pid: int
+    host: str
+
+    def signal(self, signum: int) -> None:
+        """Send it a signal; SIGKILL ends it at once. Of one that has ended, nothing happens."""
+        ...
+
+
+class Fleet(Protocol):
+    """A cluster that this process works with."""
+
+    cluster: str  # names the cluster: the same in all its processes
+    link: Link
+    options: dict[str, Any]  # of ``get_context`` elsewhere, to come to this very cluster: with its address
+
+    def slots(self) -> int:
+        """How many tasks the cluster can run at a time now: the default size of a pool."""
+        ...
+
+    def recruit(self, size: int, setup: Setup, reports: Reports) -> Team:
+        """Workers for a pool. A cluster of our own grows to so many; another has what it has, and ``size`` says it.
+
+        In each of the workers ``remote.prepare(setup)`` is run at once; what it gives is reported as of task 0.
+        """
+        ...
+
+    def launch(self, made: bytes, name: str, told: Callable[[Outcome], object]) -> Launched:
+        """Run ``remote.live(made)`` in a process of its own, wherever the engine places it. ``told`` comes once."""
+        ...
+
+    def put(self, obj: Any) -> Any:
+        """Keep a contiguous buffer in the object store: something that pickles, is small, and ``get`` takes."""
+        ...
+
+    def get(self, ref: Any) -> memoryview:
+        """The buffer again, read-only, at one copy per worker at most."""
+        ...
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started here ends. Can be called twice."""
+        ...

@@ -1,0 +1,192 @@
+"""The dask context: work runs on a cluster of dask.distributed.
+
+program ── DaskFleet ── Client ──▶ scheduler ──▶ workers: remote.work
+        ── DaskLink ── rpc ──▶ _Host, a plugin of the scheduler: Hosts ◀── rpc ── _WorkerLink, by _Resident
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from allcores.cluster import link as links
+from allcores.cluster.context import ClusterContext
+from allcores.errors import ClusterDied, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from allcores.cluster.link import Link
+    from allcores.cluster.seams import Launched, Outcome, Reports, Setup, Team
+
+__all__ = ("DaskContext",)
+
+if importlib.util.find_spec("distributed") is None:
+    raise UsageError("get_context('dask') needs dask.distributed: pip install 'allcores[dask]'")
+
+import distributed
+from distributed import SchedulerPlugin, WorkerPlugin
+
+# By this name the scheduler and the workers know what is ours.
+_NAME = "allcores"
+
+
+class DaskContext(ClusterContext):
+    """Work runs on a cluster of dask.distributed.
+
+    Args:
+        address: of its scheduler, as ``tcp://host:8786``. Without one a cluster of this machine is started at the first
+            use, on the loopback only: as many workers as ``cpu_count()``, a process of one thread each, and more when a
+            pool asks for more. It ends with the program. In a worker of a cluster it is that one.
+        security: a ``distributed.Security``, for TLS.
+    """
+
+    name = "dask"
+    OPTIONS = ("address", "security")
+
+    def __init__(self, *, address: str | None = None, security: Any = None) -> None:
+        super().__init__(**{k: v for k, v in (("address", address), ("security", security)) if v is not None})
+        self._address, self._security = address, security
+
+    def _found(self) -> DaskFleet:
+        from allcores.contexts.daskhead import Head
+
+        address, head = self._address, None
+        if address is None and (here := links.home(self.name)) is not None:
+            address = here[2]["address"]
+        if address is None:
+            head = Head(self.cpu_count(), self._security)
+            address = head.address
+        return DaskFleet(address, self._security, head)
+
+
+class DaskFleet:
+    """A cluster, as its clients see it."""
+
+    def __init__(self, address: str, security: Any, head: Any) -> None:
+        self.head = head
+        self.client = distributed.Client(
+            address, security=security, set_as_default=False, direct_to_workers=True if head else None, name=_NAME
+        )
+        identity = self.client.scheduler_info(n_workers=-1)
+        self.cluster: str = identity["id"]
+        self.options: dict[str, Any] = {"address": address}
+        self.client.register_plugin(_Host(), name=_NAME)
+        self.client.register_plugin(_Resident(self.cluster, self.options), name=_NAME)
+        self.link: Link = DaskLink(self.cluster, self.client.id, self.client.scheduler, self.client.loop)
+        links.register(self.link)
+        atexit.register(self.close)
+
+    def slots(self) -> int:
+        return sum(self.client.nthreads().values()) or 1
+
+    def recruit(self, size: int, setup: Setup, reports: Reports) -> Team:
+        from allcores.contexts.daskteam import DaskTeam
+
+        slots = self.slots()
+        if self.head is not None and size > slots:
+            self.head.grow(size)
+            self.client.wait_for_workers(size)
+            slots = self.slots()
+        return DaskTeam(self, min(size, slots), size < slots, setup, reports)
+
+    def launch(self, made: bytes, name: str, told: Callable[[Outcome], object]) -> Launched:
+        raise NotImplementedError
+
+    def put(self, obj: Any) -> Any:
+        raise NotImplementedError
+
+    def get(self, ref: Any) -> memoryview:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        atexit.unregister(self.close)
+        links.unregister(self.cluster)
+        self.client.close(timeout=2)
+        if self.head is not None:
+            self.head.close()
+
+
+class DaskLink(links.Link):
+    """The hosts are in the scheduler: requests go there as calls of its rpc, from this process's event loop."""
+
+    def __init__(self, cluster: str, node: str, scheduler: Any, loop: Any) -> None:
+        super().__init__(cluster, node)
+        self._scheduler, self._loop = scheduler, loop.asyncio_loop
+        self._posts: list[bytes] = []
+        self._posting = False
+
+    def _ask(self, request: bytes) -> Future[bytes]:
+        return asyncio.run_coroutine_threadsafe(self._carry(request), self._loop)
+
+    async def _carry(self, request: bytes) -> bytes:
+        try:
+            reply: bytes = await self._scheduler.allcores(request=request)
+            return reply
+        except OSError as error:
+            raise ClusterDied(f"the scheduler of the dask cluster cannot be reached any more: {error}") from error
+
+    def _tell(self, request: bytes) -> None:
+        self._posts.append(request)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._post)
+
+    def _post(self) -> None:
+        if not self._posting:
+            self._posting = True
+            self._task = self._loop.create_task(self._post_all())
+
+    async def _post_all(self) -> None:
+        try:
+            while self._posts:
+                await self._carry(self._posts.pop(0))
+        except ClusterDied:
+            self._posts.clear()
+        finally:
+            self._posting = False
+
+
+class _Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
+    """In the scheduler: the hosts."""
+
+    idempotent = True
+
+    async def start(self, scheduler: Any) -> None:
+        from allcores.cluster.hosted import Hosts
+
+        self.hosts = Hosts()
+        scheduler.handlers[_NAME] = self.answer
+
+    async def answer(self, request: bytes) -> bytes:
+        return await self.hosts.answer(request)
+
+    def update_graph(self, scheduler: Any, *, keys: Any, **_more: Any) -> None:
+        """A task of ours whose worker dies is told to its pool at once, which knows better what to do."""
+        for key in keys:
+            if type(key) is str and key.startswith(_NAME) and key in scheduler.tasks:
+                scheduler.tasks[key].suspicious = scheduler.allowed_failures
+
+    def add_worker(self, scheduler: Any, worker: str) -> None:
+        self.hosts.back(worker)
+
+    def remove_worker(self, scheduler: Any, worker: str, **_more: Any) -> None:
+        self.hosts.gone(worker)
+
+    def remove_client(self, scheduler: Any, client: str) -> None:
+        self.hosts.gone(client)
+
+
+class _Resident(WorkerPlugin):  # type: ignore[misc] # likewise
+    """In each worker: its link."""
+
+    idempotent = True
+
+    def __init__(self, cluster: str, options: dict[str, Any]) -> None:
+        self.cluster, self.options = cluster, options
+
+    def setup(self, worker: Any) -> None:
+        link = DaskLink(self.cluster, worker.address, worker.scheduler, worker.loop)
+        links.register(link, DaskContext.name, self.options)
