@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -64,6 +65,10 @@ def child_processes() -> frozenset[psutil.Process]:
 
         template = allcores.start.template_pid()
         children = [child for child in children if child.pid != template]
+    clusters: Any = sys.modules.get("contract.clusters")
+    if clusters is not None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children = [child for child in children if not clusters.is_of_engine(child)]
     return frozenset(children)
 
 
@@ -147,6 +152,8 @@ def warm() -> None:
 def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     if "allcores" in sys.modules:  # tests of other parts run without a built core
         request.getfixturevalue("warm")
+    if "place" in request.fixturenames:
+        request.getfixturevalue("before_all")
     before = Traces(child_processes(), traces_but_processes())
     yield
     left = left_behind(before)

@@ -4,19 +4,31 @@ A test that needs more than the common vocabulary says so: `@pytest.mark.needs("
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from allcores.context import get_context
 
-from .kit import FOR_FORK, FORK, PATIENCE, PLACES, Context, Handle, Place
+from . import clusters
+from .kit import CLUSTERS, FOR_CLUSTERS, FOR_FORK, FORK, PATIENCE, PLACES, Context, Handle, Place
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
         places = (*PLACES, FORK) if metafunc.module.__name__.rpartition(".")[2] in FOR_FORK else PLACES
-        fitting = [place for place in places if place.fits(metafunc.definition)]
-        metafunc.parametrize("place", fitting, ids=[place.name for place in fitting])
+        quick = metafunc.module.__name__.rpartition(".")[2] in FOR_CLUSTERS
+        params: list[Any] = list(places)
+        params += [pytest.param(each, marks=() if quick else pytest.mark.slow) for each in CLUSTERS]
+        fitting = [each for each in params if getattr(each, "values", [each])[0].fits(metafunc.definition)]
+        metafunc.parametrize("place", fitting, ids=[getattr(each, "values", [each])[0].name for each in fitting])
+
+
+@pytest.fixture
+def before_all(place: Place) -> None:
+    """What stays for all tests, and is there before the first looks what is there: the place's cluster."""
+    if place.cluster:
+        clusters.prepare(place.name)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import traceback
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from allcores.context import Context
 
 __all__ = (
+    "CLUSTERS",
     "FORK",
+    "FOR_CLUSTERS",
     "FOR_FORK",
     "IMPATIENT",
     "MISUSE",
@@ -55,6 +58,8 @@ class Place:
     copies: bool  # arguments and results are copied on their way
     alone: bool = True  # a task has the random generators of its process for itself
     inherits: bool = False  # a Process has its job from its parent's memory: its function and arguments do not travel
+    cluster: bool = False  # work runs in another program, perhaps on another machine: no memory is shared
+    shares: bool = True  # there is memory that several processes see
 
     def fits(self, test: pytest.Item) -> bool:
         """Whether the `needs` and `lacks` marks of this test let it run here."""
@@ -67,6 +72,19 @@ PLACES = (
     Place("serial", kills=False, parallel=False, copies=False),
     Place("thread", kills=False, parallel=True, copies=False, alone=False),
     Place("process", kills=True, parallel=True, copies=True),
+)
+
+# Each a real cluster of this machine, one for all tests; only where it is installed.
+CLUSTERS = tuple(
+    Place(name, kills=True, parallel=True, copies=True, cluster=True, shares=False)
+    for name, package in (("dask", "distributed"), ("ray", "ray"))
+    if find_spec(package) and find_spec(f"allcores.contexts.{name}")
+)
+# What of the suite runs for a cluster without being asked: the rest takes minutes, by `-m "slow or not slow"`.
+FOR_CLUSTERS = (
+    "test_lock",
+    "test_pool_map",
+    "test_process_result",
 )
 
 # The start method of the processes is theirs alone; so only what it makes a difference to runs there, too.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from allcores.base import current_process, here
 from allcores.cluster import link as links
-from allcores.cluster import objects
+from allcores.cluster import objectdata, objectqueues, objects
 from allcores.context import Context
+from allcores.errors import NotSupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,6 +28,7 @@ class ClusterContext(Context):
     def __init__(self, **options: Any) -> None:
         self._options = options
         self._joined: Fleet | None = None
+        self._process: Any = None
         self._joining = threading.RLock()
 
     def _found(self) -> Fleet:
@@ -70,14 +73,71 @@ class ClusterContext(Context):
 
         return ClusterCrew(plan, self._fleet())
 
-    def Lock(self, *, on_owner_death: Any = "poison") -> objects.Lock:  # noqa: N802
+    @property
+    def Process(self) -> Any:  # type: ignore[override] # noqa: N802 - not for others to set
+        """The class of processes of this cluster."""
+        if self._process is None:
+            from allcores.cluster.process import ClusterProcess
+
+            self._process = type("Process", (ClusterProcess,), {"_context": self, "__module__": __name__})
+        return self._process
+
+    def Manager(self) -> Any:  # noqa: N802
+        raise NotSupported("a Manager is a process of one machine: use the cluster's own Queue, Lock, Value, ...")
+
+    def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> Any:  # noqa: N802
+        return objectqueues.Queue(self._origin(), maxsize, max_bytes=max_bytes)
+
+    def JoinableQueue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> Any:  # noqa: N802
+        return objectqueues.JoinableQueue(self._origin(), maxsize, max_bytes=max_bytes)
+
+    def SimpleQueue(self) -> Any:  # noqa: N802
+        return objectqueues.SimpleQueue(self._origin())
+
+    def _pipe_ends(self) -> Any:
+        return objectqueues.make_pipe(self._origin())
+
+    def wait(self, object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
+        from allcores.cluster import several
+
+        return several.wait(object_list, timeout)
+
+    def Lock(self, *, on_owner_death: Any = "poison") -> Any:  # noqa: N802
         return objects.Lock(self._origin(), on_owner_death=on_owner_death)
 
-    def RLock(self, *, on_owner_death: Any = "poison") -> objects.RLock:  # noqa: N802
+    def RLock(self, *, on_owner_death: Any = "poison") -> Any:  # noqa: N802
         return objects.RLock(self._origin(), on_owner_death=on_owner_death)
 
-    def Semaphore(self, value: int = 1) -> objects.Semaphore:  # noqa: N802
+    def Semaphore(self, value: int = 1) -> Any:  # noqa: N802
         return objects.Semaphore(self._origin(), value)
+
+    def BoundedSemaphore(self, value: int = 1) -> Any:  # noqa: N802
+        return objects.BoundedSemaphore(self._origin(), value)
+
+    def Event(self) -> Any:  # noqa: N802
+        return objects.Event(self._origin())
+
+    def Condition(self, lock: Any = None) -> Any:  # noqa: N802
+        return objects.Condition(self._origin(), lock)
+
+    def Barrier(  # noqa: N802
+        self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
+    ) -> Any:
+        return objects.Barrier(self._origin(), parties, action, timeout)
+
+    def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:  # noqa: N802
+        return objectdata.make_value(self._origin(), typecode_or_type, args, lock)
+
+    def Array(self, typecode_or_type: Any, size_or_initializer: Any = None, *, lock: Any = True) -> Any:  # noqa: N802
+        return objectdata.make_array(self._origin(), typecode_or_type, size_or_initializer, lock)
+
+    def current_process(self) -> Any:
+        return here() or current_process()
+
+    def active_children(self) -> list[Any]:
+        from allcores.cluster.process import active_children
+
+        return active_children()
 
     def __reduce__(self) -> Any:
         from allcores.context import get_context

@@ -27,9 +27,10 @@ __all__ = ("Call", "Gone", "Hosted", "Hosts", "Waiting", "is_of")
 
 # kind -> module, class: an object of each kind is made by its class from what the client says.
 _KINDS = {
-    "Lock": "hostedlocks",
-    "Semaphore": "hostedlocks",
-    "BoundedSemaphore": "hostedlocks",
+    **dict.fromkeys(("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore"), "hostedlocks"),
+    **dict.fromkeys(("Queue", "ReceivingEnd", "SendingEnd"), "hostedqueues"),
+    "Data": "hosteddata",
+    "Ending": "hostedprocesses",
 }
 
 
@@ -58,10 +59,10 @@ def is_of(node: str, dead: str) -> bool:
 class Waiting:
     """A call that waits for its turn."""
 
-    __slots__ = ("call", "turn", "what")
+    __slots__ = ("call", "turn", "what", "where")
 
-    def __init__(self, call: Call, what: Any = None) -> None:
-        self.call = call
+    def __init__(self, where: Hosted, call: Call, what: Any = None) -> None:
+        self.where, self.call = where, call
         self.what = what  # the object's own note
         self.turn: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -91,19 +92,38 @@ class Hosted:
 
     async def wait(self, line: deque[Waiting], call: Call, what: Any = None, otherwise: Any = False) -> Any:
         """Wait in a line for one's turn: what is given then; ``otherwise`` when the time is over before."""
-        waiting = Waiting(call, what)
+        waiting = Waiting(self, call, what)
         line.append(waiting)
         self.hosts.waiting[call.who.node, call.ticket] = waiting
         try:
             await asyncio.wait([waiting.turn], timeout=call.timeout)
         finally:
             self.hosts.waiting.pop((call.who.node, call.ticket), None)
-            if not waiting.turn.done():
+            if not waiting.turn.done() and waiting in line:
                 line.remove(waiting)
         return waiting.turn.result() if waiting.turn.done() else otherwise
 
+    def thread_gone(self, who: Who) -> None:
+        """A thread has ended that had something here."""
+
+    def is_ready(self) -> bool:
+        """Whether ``wait()`` for it is over."""
+        raise TypeError("this is nothing to wait() for: a queue, a connection or a process is")
+
+    def shared_by(self, dead: Callable[[Who], bool]) -> bool:
+        """Whether one of these has it."""
+        return any(dead(self.hosts.anybody(node)) for node in self.hosts.holders_of(self.oid))
+
+    def dropped(self) -> None:
+        """Nobody has it any more."""
+
     def gone(self, dead: Callable[[Who], bool], why: str) -> None:
-        """Processes have ended; those of them that waited here are out of their lines already."""
+        """Processes have ended; those of them that waited here are out of their lines already.
+
+        Args:
+            dead: whether somebody is of them.
+            why: who they are, and how they ended; empty if they ended well.
+        """
 
     def do_undo(self, call: Call, op: str, value: Any) -> None:
         """What this operation gave came to nobody: the thread was broken off."""
@@ -122,6 +142,7 @@ class Hosts:
         self._dead: set[str] = set()
         self._begun: set[str] = set()
         self._kept: dict[str, dict[str, bytes]] = {}  # of each pool: what its workers ask for
+        self._watchers: dict[int, list[asyncio.Future[None]]] = {}
         self._places: dict[str, list[str]] = {}  # of each pool: its workers
         self._owners: dict[str, str] = {}  # of each pool: whose it is
 
@@ -152,7 +173,7 @@ class Hosts:
             raise UsageError(f"a cluster has no object of kind {kind!r}")
         oid = next(self._numbers)
         cls = getattr(importlib.import_module(f"allcores.cluster.{_KINDS[kind]}"), kind)
-        self.objects[oid] = cls(self, oid, *args)
+        self.objects[oid] = cls(self, oid, *args)  # after all that could go wrong with it
         self._holders[oid] = {call.who.node: 1}
         self._travels[oid] = set()
         return oid
@@ -188,7 +209,9 @@ class Hosts:
     def _drop_unheld(self, oid: int) -> None:
         if not self._holders[oid] and not self._travels[oid]:
             del self._holders[oid], self._travels[oid]
-            self.objects.pop(oid, None)
+            obj = self.objects.pop(oid, None)
+            if obj is not None:
+                obj.dropped()
 
     def do_cancel(self, call: Call, ticket: int) -> None:
         """A thread was broken off while it waited."""
@@ -205,6 +228,57 @@ class Hosts:
         found = key in self._begun
         self._begun.discard(key)
         return found
+
+    # Waiting.
+
+    def anybody(self, node: str) -> Who:
+        """Some thread of a process."""
+        return Who(node, 0, "", 0)
+
+    def holders_of(self, oid: int) -> list[str]:
+        """The processes that have an object."""
+        return list(self._holders.get(oid, ()))
+
+    def waits_for(self, who: Who) -> Hosted | None:
+        """What a thread waits for, for ever."""
+        for waiting in self.waiting.values():
+            if waiting.call.who.same_as(who) and waiting.call.timeout is None and not waiting.turn.done():
+                return waiting.where
+        return None
+
+    def changed(self, oid: int) -> None:
+        """An object may be ready: who waits for several looks."""
+        for watcher in self._watchers.pop(oid, ()):
+            if not watcher.done():
+                watcher.set_result(None)
+
+    async def wait_for_any(self, call: Call, objects: list[Hosted]) -> list[int]:
+        """Wait until some of these are ready: their numbers. None: not in time."""
+        deadline = None if call.timeout is None else asyncio.get_running_loop().time() + call.timeout
+        waiting = Waiting(objects[0], call)
+        self.waiting[call.who.node, call.ticket] = waiting
+        try:
+            while not (ready := [obj.oid for obj in objects if obj.is_ready()]):
+                changed = asyncio.get_running_loop().create_future()
+                for obj in objects:
+                    self._watchers.setdefault(obj.oid, []).append(changed)
+                left = None if deadline is None else max(deadline - asyncio.get_running_loop().time(), 0)
+                done, _ = await asyncio.wait([changed, waiting.turn], timeout=left, return_when="FIRST_COMPLETED")
+                if not done:
+                    return []
+                if waiting.turn.done():
+                    waiting.turn.result()
+        finally:
+            self.waiting.pop((call.who.node, call.ticket), None)
+        return ready
+
+    async def do_wait_any(self, call: Call, oids: list[int]) -> list[int]:
+        """See ``wait_for_any``."""
+        found = [self.objects.get(oid) for oid in oids]
+        there = [obj for obj in found if obj is not None]
+        if len(there) < len(oids):
+            raise Gone("the object is gone: all that held it have ended")
+        return await self.wait_for_any(call, there)
 
     # What the workers of a pool must know.
 
@@ -239,6 +313,15 @@ class Hosts:
     def do_undo(self, _call: Call, op: str, value: Any) -> None:
         """Nothing here has to be undone."""
 
+    def do_thread_gone(self, call: Call, thread: int) -> None:
+        """A thread of the process that says so has ended, with locks in its hands."""
+        for obj in list(self.objects.values()):
+            obj.thread_gone(call.who._replace(thread=thread))
+
+    def do_gone(self, _call: Call, node: str, why: str) -> None:
+        """A process that was started by one of the cluster has ended; see ``gone``."""
+        self.gone(node, why)
+
     def do_counts(self, call: Call) -> tuple[int, int]:
         """How many objects there are, and how many calls wait."""
         return len(self.objects), len(self.waiting)
@@ -249,18 +332,23 @@ class Hosts:
         """A process of that name is there again: another one."""
         self._dead.discard(node)
 
-    def gone(self, node: str, why: str = "") -> None:
-        """A process has ended, with all that it had started: whatever it held is settled now."""
+    def gone(self, node: str, why: str) -> None:
+        """A process has ended, with all that it had started: whatever it held is settled now.
+
+        Args:
+            node: it.
+            why: who it was, if it did not end well.
+        """
         self._dead.add(node)
 
         def dead(who: Who) -> bool:
             return is_of(who.node, node)
 
-        for obj in list(self.objects.values()):
-            for line in obj.lines:
-                for waiting in [each for each in line if dead(each.call.who)]:
+        for waiting in [each for each in self.waiting.values() if dead(each.call.who)]:
+            for line in waiting.where.lines:
+                if waiting in line:
                     line.remove(waiting)
-                    waiting.fail(Gone("its process has ended"))
+            waiting.fail(Gone("its process has ended"))
         for obj in list(self.objects.values()):
             obj.gone(dead, why)
         for places in self._places.values():

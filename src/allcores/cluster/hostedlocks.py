@@ -1,19 +1,20 @@
-"""Locks and semaphores of a cluster, where they are hosted."""
+"""Locks, semaphores, events, conditions and barriers of a cluster, where they are hosted."""
 
 from __future__ import annotations
 
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from allcores.cluster.hosted import Call, Hosted, Hosts, Waiting
-from allcores.errors import OwnerDied
+from allcores.cluster.hosted import Call, Gone, Hosted, Hosts, Waiting
+from allcores.errors import DeadlockError, OwnerDied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from allcores.cluster.link import Who
 
-__all__ = ("BoundedSemaphore", "Lock", "Semaphore")
+__all__ = ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore")
 
 
 class Lock(Hosted):
@@ -26,42 +27,69 @@ class Lock(Hosted):
         self.owner: Who | None = None
         self.depth = 0
         self.since = 0.0
+        self.is_signal = False  # it was released by another than its owner: no deadlock is told of it
         self.dead: tuple[Who, float] | None = None  # who died with it
+        self.ended_well = False  # and how
         self.waiters = self.line()
+        self.conditions: list[Condition] = []
 
     def is_mine(self, who: Who) -> bool:
         """Whether this thread holds it."""
-        return self.owner is not None and self.owner[0::3] == who[0::3]
+        return self.owner is not None and self.owner.same_as(who)
 
     def take(self, who: Who, depth: int = 1) -> None:
         """It is this thread's."""
         self.owner, self.depth, self.since = who, depth, time.time()
 
-    def check_alive(self) -> None:
-        """Raises OwnerDied if that is so."""
-        if self.dead is not None:
-            who, since = self.dead
-            raise OwnerDied(who.pid, who.name, since, self.name)
+    def _owner_died(self) -> OwnerDied:
+        assert self.dead is not None
+        who, since = self.dead
+        return OwnerDied(who.pid, who.name, since, self.name)
 
-    async def do_acquire(self, call: Call) -> bool:
+    async def do_acquire(self, call: Call, depth: int = 1) -> bool:
         """Acquire it. False: not in time."""
-        self.check_alive()
+        if self.dead is not None:
+            raise self._owner_died()
         if self.owner is None:
-            self.take(call.who)
+            self.take(call.who, depth)
             return True
         if self.recursive and self.is_mine(call.who):
             self.depth += 1
             return True
         if not call.is_patient:
             return False
-        return bool(await self.wait(self.waiters, call))
+        if call.timeout is None:
+            self._check_circle(call.who)
+        return bool(await self.wait(self.waiters, call, depth))
+
+    def _check_circle(self, who: Who) -> None:
+        """Whether this wait would close a circle of threads, each waiting for a lock that the next one holds."""
+        members: list[tuple[Who, Lock]] = [(who, self)]
+        while True:
+            lock = members[-1][1]
+            if lock.owner is None or lock.is_signal or len(members) > 1000:
+                return
+            if lock.owner.same_as(who):
+                break
+            following = self.hosts.waits_for(lock.owner)
+            if not isinstance(following, Lock):
+                return
+            members.append((lock.owner, following))
+        if len(members) > 1:
+            raise DeadlockError((m.pid, m.name, m.thread, lock.name, "", "") for m, lock in members)
 
     def do_release(self, call: Call) -> None:
         """Release it."""
-        if self.recursive and not self.is_mine(call.who):
+        mine = self.is_mine(call.who)
+        if self.recursive and not mine:
             raise AssertionError(f"release() of {self.name} by a thread that does not hold it")
         if self.owner is None:
-            raise ValueError(f"release() of {self.name}, which is not held")
+            if self.dead is not None and not self.ended_well:
+                raise self._owner_died()
+            if self.dead is None:
+                raise ValueError(f"release() of {self.name}, which is not held")
+            self.dead, self.depth = None, 1  # as the standard's: one takes it and ends, another gives it back
+        self.is_signal = self.is_signal or not mine
         self.depth -= 1
         if not self.depth:
             self.hand_on()
@@ -72,12 +100,21 @@ class Lock(Hosted):
         while self.waiters and self.owner is None:
             waiting = self.waiters.popleft()
             if not waiting.turn.done():
-                self.take(waiting.call.who, 1 if waiting.what is None else waiting.what)
+                self.take(waiting.call.who, waiting.what)
                 waiting.give()
+        self.hosts.changed(self.oid)
+
+    def is_ready(self) -> bool:
+        return self.owner is None
+
+    def thread_gone(self, who: Who) -> None:
+        """A thread has ended: with a recursive lock, as if its process had died, since nobody else could release it."""
+        if self.recursive and self.is_mine(who):
+            self.gone(who.same_as, "its thread")
 
     def do_locked(self, _call: Call) -> bool:
         """Whether it is held."""
-        return self.owner is not None
+        return self.owner is not None or self.dead is not None
 
     def do_is_mine(self, call: Call) -> bool:
         """Whether the thread that asks holds it."""
@@ -87,9 +124,11 @@ class Lock(Hosted):
         """The data is all right again: whether anybody had died."""
         was = self.dead is not None
         self.dead = None
-        if was:
-            self.hand_on()
         return was
+
+    def do_undo(self, call: Call, op: str, value: Any) -> None:
+        if op == "acquire" and value and self.is_mine(call.who):
+            self.do_release(call)
 
     def gone(self, dead: Callable[[Who], bool], why: str) -> None:
         if self.owner is None or not dead(self.owner):
@@ -97,13 +136,12 @@ class Lock(Hosted):
         if self.release_on_death:
             self.hand_on()
             return
-        self.dead = self.owner, self.since
+        self.dead, self.ended_well = (self.owner, self.since), not why
         self.owner, self.depth = None, 0
-        while self.waiters:
-            try:
-                self.check_alive()
-            except OwnerDied as error:
-                self.waiters.popleft().fail(error)
+        for line in (self.waiters, *(each.waiters for each in self.conditions)):
+            while line:
+                line.popleft().fail(self._owner_died())
+        self.hosts.changed(self.oid)
 
 
 class Semaphore(Hosted):
@@ -135,10 +173,18 @@ class Semaphore(Hosted):
                 self.value -= 1
                 self.taken(waiting.call.who)
                 waiting.give()
+        self.hosts.changed(self.oid)
+
+    def is_ready(self) -> bool:
+        return self.value > 0
 
     def do_get_value(self, _call: Call) -> int:
         """Permits that are free."""
         return self.value
+
+    def do_undo(self, call: Call, op: str, value: Any) -> None:
+        if op == "acquire" and value:
+            self.do_release(call, 1)
 
     def taken(self, who: Who) -> None:
         """A permit is this thread's."""
@@ -151,20 +197,191 @@ class BoundedSemaphore(Semaphore):
         super().__init__(hosts, oid, value)
         self.most = value
         self.held: list[Who] = []
+        self.left = 0  # permits of who ended well: for another to release, or for who finds no other
 
     def taken(self, who: Who) -> None:
         self.held.append(who)
 
     def do_release(self, call: Call, n: int) -> None:
         if self.value + n > self.most:
-            raise ValueError("semaphore released too many times")
+            raise ValueError("semaphore released more often than it was acquired")
         for _ in range(n):
             mine = next((each for each in self.held if each.node == call.who.node), None)
-            self.held.remove(self.held[0] if mine is None else mine)
+            if mine is not None:
+                self.held.remove(mine)
+            elif self.left:
+                self.left -= 1
+            else:
+                self.held.pop(0)
         super().do_release(call, n)
+
+    async def do_acquire(self, call: Call) -> bool:
+        if not self.value and self.left:
+            self.left -= 1
+            self.value += 1
+        return await super().do_acquire(call)
 
     def gone(self, dead: Callable[[Who], bool], why: str) -> None:
         lost = [each for each in self.held if dead(each)]
         self.held = [each for each in self.held if not dead(each)]
-        self.value += len(lost)
+        if why or self.waiters:
+            self.value += len(lost)
+        else:
+            self.left += len(lost)
         self.hand_on()
+
+
+class Event(Hosted):
+    """A flag."""
+
+    def __init__(self, hosts: Hosts, oid: int) -> None:
+        super().__init__(hosts, oid)
+        self.flag = False
+        self.waiters = self.line()
+
+    def do_is_set(self, _call: Call) -> bool:
+        """Whether it is set."""
+        return self.flag
+
+    def do_set(self, _call: Call) -> None:
+        """Set it: all that wait go on."""
+        self.flag = True
+        while self.waiters:
+            self.waiters.popleft().give()
+        self.hosts.changed(self.oid)
+
+    def is_ready(self) -> bool:
+        return self.flag
+
+    def do_clear(self, _call: Call) -> None:
+        """Unset it."""
+        self.flag = False
+
+    async def do_wait(self, call: Call) -> bool:
+        """Wait until it is set. False: not in time."""
+        return self.flag or bool(call.is_patient and await self.wait(self.waiters, call))
+
+
+class Condition(Hosted):
+    """A condition variable of a lock."""
+
+    def __init__(self, hosts: Hosts, oid: int, lock: int) -> None:
+        super().__init__(hosts, oid)
+        found = hosts.objects.get(lock)
+        if not isinstance(found, Lock):
+            raise Gone("the lock of the condition is gone")
+        self.lock = found
+        self.lock.conditions.append(self)
+        self.waiters = self.line()
+
+    async def do_wait(self, call: Call) -> bool:
+        """Let go of the lock, wait to be notified, acquire it again. False: not in time."""
+        lock = self.lock
+        if not lock.is_mine(call.who):
+            raise AssertionError("wait() without the lock: write `with condition:` around it")
+        depth = lock.depth
+        lock.hand_on()
+        told = bool(await self.wait(self.waiters, call))
+        try:
+            await lock.do_acquire(call._replace(timeout=None), depth)
+        except Gone:  # it died, or was broken off, after it was notified: another one goes on
+            if told:
+                self._notify(1)
+            raise
+        return told
+
+    def do_notify(self, call: Call, n: int) -> None:
+        """Wake those that have waited longest."""
+        if not self.lock.is_mine(call.who):
+            raise AssertionError("notify() without the lock: write `with condition:` around it")
+        self._notify(n)
+
+    def _notify(self, n: int) -> None:
+        while self.waiters and n > 0:
+            waiting = self.waiters.popleft()
+            if not waiting.turn.done():
+                waiting.give()
+                n -= 1
+
+    def do_waiting(self, _call: Call) -> int:
+        """How many wait."""
+        return len(self.waiters)
+
+    def do_undo(self, call: Call, op: str, value: Any) -> None:
+        if op == "wait" and self.lock.is_mine(call.who):
+            self.lock.hand_on()
+            if value:
+                self._notify(1)
+
+    def dropped(self) -> None:
+        self.lock.conditions.remove(self)
+
+
+class Barrier(Hosted):
+    """All or nobody."""
+
+    def __init__(self, hosts: Hosts, oid: int, parties: int) -> None:
+        super().__init__(hosts, oid)
+        self.parties = parties
+        self.waiters = self.line()
+        self.acting: Who | None = None
+        self.broken: str | None = None
+
+    async def do_wait(self, call: Call, acts: bool) -> tuple[int, bool]:
+        """Wait for the others: the number of this one, and whether it is to act first, and to say so then."""
+        if self.broken is not None:
+            raise threading.BrokenBarrierError(self.broken)
+        if self.acting is not None or len(self.waiters) < self.parties - 1:
+            if call.is_patient:
+                given = await self.wait(self.waiters, call, otherwise=None)
+                if given is not None:
+                    return int(given), False
+            self._break("a party's time was over")
+            raise threading.BrokenBarrierError(self.broken)
+        if acts:
+            self.acting = call.who
+        else:
+            self._let_go()
+        return self.parties - 1, acts
+
+    def _let_go(self) -> None:
+        for number in range(self.parties - 1):
+            self.waiters.popleft().give(number)
+
+    def do_acted(self, _call: Call, well: bool) -> None:
+        """The action has been done."""
+        if self.acting is None:
+            raise threading.BrokenBarrierError(self.broken or "reset() came meanwhile")
+        self.acting = None
+        if well:
+            self._let_go()
+        else:
+            self._break("its action raised")
+
+    def _break(self, why: str) -> None:
+        self.broken = f"the barrier is broken: {why}; reset() mends it"
+        self._send_away(self.broken)
+
+    def _send_away(self, why: str) -> None:
+        self.acting = None
+        while self.waiters:
+            self.waiters.popleft().fail(threading.BrokenBarrierError(why))
+
+    def do_abort(self, _call: Call) -> None:
+        """Break it."""
+        self._break("abort() was called")
+
+    def do_reset(self, _call: Call) -> None:
+        """Begin anew. Not while the action runs: then all are there."""
+        if self.acting is not None:
+            return
+        self.broken = None
+        self._send_away("the barrier was reset")
+
+    def do_state(self, _call: Call) -> tuple[bool, int]:
+        """Whether it is broken, and how many wait."""
+        return self.broken is not None, len(self.waiters) + (self.acting is not None)
+
+    def gone(self, dead: Callable[[Who], bool], why: str) -> None:
+        if self.broken is None and ((self.acting is not None and dead(self.acting)) or (why and self.shared_by(dead))):
+            self._break(f"{why or 'a process'} died")

@@ -20,7 +20,7 @@ from allcores.base import current_process, here
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ("Link", "Origin", "Who", "find", "home", "register", "unregister", "who")
+__all__ = ("Link", "Origin", "Who", "find", "home", "known", "register", "unregister", "who")
 
 # (name of the cluster, name of the context, its options): where an object lives, and how to come there.
 Origin = tuple[str, str, dict[str, Any]]
@@ -34,6 +34,10 @@ class Who(NamedTuple):
     name: str
     thread: int
 
+    def same_as(self, other: Who) -> bool:
+        """Whether it is that very thread; it may have another name by now."""
+        return self.node == other.node and self.thread == other.thread and self.pid == other.pid
+
 
 class Link:
     """The base of an engine's Link: what goes over the wire is made here, an engine carries bytes.
@@ -46,6 +50,14 @@ class Link:
         self.node = node
         self.pid = os.getpid()
         self._tickets = itertools.count(1)
+        self._threads = threading.local()
+
+    def holds(self, more: int) -> None:
+        """This thread has so many more recursive locks: of its end the hosts are told if it has some."""
+        held = getattr(self._threads, "held", None)
+        if held is None:
+            held = self._threads.held = _Held(self)
+        held.locks += more
 
     def call(self, oid: int, op: str, args: tuple[Any, ...] = (), timeout: float | None = None) -> Any:
         """Have an object do something, and wait for what it gives. Broken off by Ctrl-C it has not happened.
@@ -60,9 +72,8 @@ class Link:
             ClusterDied: the process that has the objects is gone.
             BaseException: what the operation raises.
         """
-        ticket = next(self._tickets)
-        request = pickle.dumps((oid, op, tuple(who(self.node)), args, timeout, ticket), 5)
-        reply = self._ask(request)
+        ticket = self.ticket()
+        reply = self._ask(self.request(oid, op, args, timeout, ticket))
         try:
             ok, value = pickle.loads(reply.result())
         except BaseException as error:
@@ -74,6 +85,16 @@ class Link:
             return value
         raise value
 
+    def ticket(self) -> int:
+        """A number for a call, by which ``cancel`` names it."""
+        return next(self._tickets)
+
+    def request(
+        self, oid: int, op: str, args: tuple[Any, ...] = (), timeout: float | None = None, ticket: int = 0
+    ) -> bytes:
+        """A call, as it goes over the wire: for who does not wait, but has ``_ask`` tell."""
+        return pickle.dumps((oid, op, tuple(who(self.node)), args, timeout, ticket or next(self._tickets)), 5)
+
     def _undo(self, oid: int, op: str, late: Future[bytes]) -> None:
         """A call that was broken off has been answered: what it was given goes back."""
         if not late.cancelled() and late.exception() is None:
@@ -83,7 +104,7 @@ class Link:
 
     def post(self, oid: int, op: str, args: tuple[Any, ...] = ()) -> None:
         """Likewise, and nobody waits: in order with other posts of this process. Never blocks."""
-        self._tell(pickle.dumps((oid, op, tuple(who(self.node)), args, None, 0), 5))
+        self._tell(self.request(oid, op, args))
 
     def _ask(self, request: bytes) -> Future[bytes]:
         """Carry a request to ``Hosts.answer``: its reply. ClusterDied in bounded time if nobody is there."""
@@ -92,6 +113,18 @@ class Link:
     def _tell(self, request: bytes) -> None:
         """Carry a request to ``Hosts.answer``, in order, when it may be. Errors are dropped: nobody asks."""
         raise NotImplementedError
+
+
+class _Held:
+    """What a thread has; it goes with the thread."""
+
+    def __init__(self, link: Link) -> None:
+        self._link, self._thread = link, threading.get_native_id()
+        self.locks = 0
+
+    def __del__(self) -> None:
+        if self.locks > 0:
+            self._link.post(0, "thread_gone", (self._thread,))
 
 
 def who(node: str) -> Who:
@@ -125,6 +158,11 @@ def unregister(cluster: str) -> None:
 def home(name: str) -> Origin | None:
     """The cluster of that context that this process is a worker of."""
     return _homes.get(name)
+
+
+def known(cluster: str) -> Link | None:
+    """The link that this process has to a cluster, if it has one."""
+    return _links.get(cluster)
 
 
 def find(origin: Origin) -> Link:

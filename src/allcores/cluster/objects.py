@@ -6,19 +6,22 @@ They travel by handle, into every process of the cluster: as argument, in closur
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from allcores import codec
 from allcores.cluster import link as links
+from allcores.sync import _number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from allcores.cluster.link import Link, Origin
 
-__all__ = ("HostedObject", "Lock", "RLock", "Semaphore")
+__all__ = ("Barrier", "BoundedSemaphore", "Condition", "Event", "HostedObject", "Lock", "RLock", "Semaphore", "seconds")
 
 _tokens = itertools.count(1)
 
@@ -128,6 +131,18 @@ class RLock(Lock):
 
     _recursive = True
 
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Acquire it, once more if this thread has it; False if that was not possible, in time."""
+        got = super().acquire(block, timeout)
+        if got:
+            self._link.holds(1)
+        return got
+
+    def release(self) -> None:
+        """Release it, once."""
+        super().release()
+        self._link.holds(-1)
+
 
 class Semaphore(HostedObject):
     """A counter of permits; see ``allcores.sync.Semaphore``."""
@@ -135,6 +150,8 @@ class Semaphore(HostedObject):
     _kind = "Semaphore"
 
     def __init__(self, origin: Origin, value: int = 1) -> None:
+        if not 0 <= _number(value, "value", "of permits") <= 1 << 30:
+            raise ValueError(f"value must be 0 or more, not {value}")
         self._make(origin, value)
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
@@ -143,6 +160,8 @@ class Semaphore(HostedObject):
 
     def release(self, n: int = 1) -> None:
         """Give permits back."""
+        if n < 1:
+            raise ValueError(f"n must be one or more, not {n}")
         self._call("release", n)
 
     def get_value(self) -> int:
@@ -154,3 +173,167 @@ class Semaphore(HostedObject):
 
     def __exit__(self, *exc_info: object) -> None:
         self.release()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} value={self.get_value()}>"
+
+
+class BoundedSemaphore(Semaphore):
+    """A semaphore that is never released more often than acquired; see ``allcores.sync.BoundedSemaphore``."""
+
+    _kind = "BoundedSemaphore"
+
+    def __init__(self, origin: Origin, value: int = 1) -> None:
+        if _number(value, "value", "of permits") > 1 << 20:
+            raise ValueError(f"value must be from 0 to {1 << 20}, not {value}")
+        super().__init__(origin, value)
+
+
+class Event(HostedObject):
+    """A flag; see ``allcores.sync.Event``."""
+
+    _kind = "Event"
+
+    def __init__(self, origin: Origin) -> None:
+        self._make(origin)
+
+    def is_set(self) -> bool:
+        """Whether it is set."""
+        return bool(self._call("is_set"))
+
+    def set(self) -> None:
+        """Set it: all that wait go on."""
+        self._call("set")
+
+    def clear(self) -> None:
+        """Unset it."""
+        self._call("clear")
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set; False if it was not, in time."""
+        return bool(self._call("wait", timeout=seconds(True, timeout)))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {id(self):#x} {'set' if self.is_set() else 'unset'}>"
+
+
+class Condition(HostedObject):
+    """A condition variable; see ``allcores.sync.Condition``."""
+
+    _kind = "Condition"
+    _lock: Lock
+
+    def __init__(self, origin: Origin, lock: Any = None) -> None:
+        if lock is not None and not isinstance(lock, Lock):
+            raise TypeError(f"lock must be a Lock or RLock of this context, not {codec.short_repr(lock)}")
+        self._set_extras(RLock(origin) if lock is None else lock)
+        self._make(origin, self._lock._oid)
+
+    def _extras(self) -> tuple[Any, ...]:
+        return (self._lock,)
+
+    def _set_extras(self, *extras: Any) -> None:
+        (self._lock,) = extras
+        self.acquire, self.release = self._lock.acquire, self._lock.release
+
+    def __enter__(self) -> bool:
+        return self._lock.acquire()
+
+    def __exit__(self, *exc_info: object) -> None:
+        # A wait() that ended by OwnerDied has left without the lock.
+        if exc_info[0] is None or self._lock._is_mine():
+            self._lock.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Let go of the lock, wait to be notified, acquire it again. False: not in time. See there for errors."""
+        try:
+            return bool(self._call("wait", timeout=seconds(True, timeout)))
+        except BaseException as error:
+            if not isinstance(error, Exception):  # broken off by Ctrl-C: its caller's `with` releases the lock
+                self._lock.acquire()
+            raise
+
+    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+        """Wait until ``predicate()``, called with the lock held, is true; its last value."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not (result := predicate()):
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            self.wait(left)
+        return result
+
+    def notify(self, n: int = 1) -> None:
+        """Wake the ``n`` that have waited longest."""
+        if _number(n, "n", "of those to wake") < 0:
+            raise ValueError(f"n must be 0 or more, not {n}")
+        self._call("notify", n)
+
+    def notify_all(self) -> None:
+        """Wake all that wait."""
+        self._call("notify", sys.maxsize)
+
+    def _waiting(self) -> int:
+        return int(self._call("waiting"))
+
+    def __repr__(self) -> str:
+        return f"<Condition of {self._lock.name}, {self._waiting()} waiting>"
+
+
+class Barrier(HostedObject):
+    """A place where a number of processes or threads wait for each other; see ``allcores.sync.Barrier``."""
+
+    _kind = "Barrier"
+
+    def __init__(
+        self, origin: Origin, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
+    ) -> None:
+        if not 1 <= _number(parties, "parties", "of those who wait for each other") <= 1 << 20:
+            raise ValueError(f"parties must be from 1 to {1 << 20}, not {parties}")
+        self._set_extras(parties, action, timeout)
+        self._make(origin, parties)
+
+    def _extras(self) -> tuple[Any, ...]:
+        return self.parties, self._action, self._timeout
+
+    def _set_extras(self, *extras: Any) -> None:
+        self.parties, self._action, self._timeout = extras
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until all parties are here. The number of this one among them, from 0.
+
+        Raises:
+            BrokenBarrierError: the barrier is or was broken, or ``reset()`` came meanwhile.
+        """
+        timeout = self._timeout if timeout is None else timeout
+        number, acts = self._call("wait", self._action is not None, timeout=seconds(True, timeout))
+        if acts:
+            well = False
+            try:
+                self._action()
+                well = True
+            finally:
+                self._call("acted", well)
+        return int(number)
+
+    def abort(self) -> None:
+        """Break it."""
+        self._call("abort")
+
+    def reset(self) -> None:
+        """Begin anew; who waits gets BrokenBarrierError."""
+        self._call("reset")
+
+    @property
+    def broken(self) -> bool:
+        """Whether it is broken."""
+        return bool(self._call("state")[0])
+
+    @property
+    def n_waiting(self) -> int:
+        """How many wait."""
+        return int(self._call("state")[1])
+
+    def __repr__(self) -> str:
+        state = "broken" if self.broken else f"{self.n_waiting} of {self.parties} waiting"
+        return f"<Barrier {state}>"

@@ -8,13 +8,12 @@ the same options. A context must be cheap to make: the cluster is looked for at 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from allcores.cluster.link import Link
+    from allcores.cluster.link import Link, Origin
 
-__all__ = ("Fleet", "Job", "Launched", "Outcome", "Reports", "Setup", "Team")
+__all__ = ("Fleet", "Job", "Reports", "Setup", "Team")
 
 
 class Setup(NamedTuple):
@@ -90,25 +89,6 @@ class Team(Protocol):
         ...
 
 
-class Outcome(NamedTuple):
-    """How a launched process ended."""
-
-    exitcode: int | None  # as Process.exitcode; None: nobody knows
-    told: bytes | None  # packed: (returned, value or packed error); None: it did not get so far
-    stderr: str = ""
-
-
-class Launched(Protocol):
-    """A process that runs in the cluster."""
-
-    pid: int
-    host: str
-
-    def signal(self, signum: int) -> None:
-        """Send it a signal; SIGKILL ends it at once. Of one that has ended, nothing happens."""
-        ...
-
-
 class Fleet(Protocol):
     """A cluster that this process works with."""
 
@@ -127,8 +107,13 @@ class Fleet(Protocol):
         """
         ...
 
-    def launch(self, made: bytes, name: str, told: Callable[[Outcome], object]) -> Launched:
-        """Run ``remote.live(made)`` in a process of its own, wherever the engine places it. ``told`` comes once."""
+    def launch(self, origin: Origin, ending: int, name: str, path: list[str], made: bytes) -> int:
+        """Start a process somewhere in the cluster, its pid: by ``launching.launch`` in some worker, or an actor.
+
+        An engine that has ways of its own to run a process says to the hosts, as that does: ``call(ending, "placed")``
+        from the node that it ends with; it has signals sent that ``call(ending, "orders")`` gives (None: it is to end);
+        and when it has ended ``call(0, "gone", (node, why))`` and ``call(ending, "end", (code, told, stderr))``.
+        """
         ...
 
     def put(self, obj: Any) -> Any:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import atexit
 import importlib.util
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from allcores.cluster import link as links
 from allcores.cluster.context import ClusterContext
+from allcores.contexts import thread
 from allcores.errors import ClusterDied, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from concurrent.futures import Future
 
-    from allcores.cluster.link import Link
-    from allcores.cluster.seams import Launched, Outcome, Reports, Setup, Team
+    from allcores.cluster.link import Link, Origin
+    from allcores.cluster.seams import Reports, Setup, Team
 
 __all__ = ("DaskContext",)
 
@@ -46,6 +47,7 @@ class DaskContext(ClusterContext):
 
     name = "dask"
     OPTIONS = ("address", "security")
+    Thread = thread.Thread
 
     def __init__(self, *, address: str | None = None, security: Any = None) -> None:
         super().__init__(**{k: v for k, v in (("address", address), ("security", security)) if v is not None})
@@ -76,8 +78,11 @@ class DaskFleet:
         self.options: dict[str, Any] = {"address": address}
         self.client.register_plugin(_Host(), name=_NAME)
         self.client.register_plugin(_Resident(self.cluster, self.options), name=_NAME)
-        self.link: Link = DaskLink(self.cluster, self.client.id, self.client.scheduler, self.client.loop)
-        links.register(self.link)
+        known = links.known(self.cluster)  # that of a worker, or of a process beside it
+        self.link: Link = known or DaskLink(self.cluster, self.client.id, self.client.scheduler, self.client.loop)
+        if known is None:
+            links.register(self.link)
+        self._launched = itertools.count()
         atexit.register(self.close)
 
     def slots(self) -> int:
@@ -93,8 +98,11 @@ class DaskFleet:
             slots = self.slots()
         return DaskTeam(self, min(size, slots), size < slots, setup, reports)
 
-    def launch(self, made: bytes, name: str, told: Callable[[Outcome], object]) -> Launched:
-        raise NotImplementedError
+    def launch(self, origin: Origin, ending: int, name: str, path: list[str], made: bytes) -> int:
+        workers = list(self.client.nthreads())
+        worker = workers[next(self._launched) % len(workers)]
+        pid: int = self.client.run(_launch, origin, ending, name, path, made, workers=[worker])[worker]
+        return pid
 
     def put(self, obj: Any) -> Any:
         raise NotImplementedError
@@ -108,6 +116,12 @@ class DaskFleet:
         self.client.close(timeout=2)
         if self.head is not None:
             self.head.close()
+
+
+async def _launch(*args: Any) -> int:
+    from allcores.cluster import launching
+
+    return await asyncio.get_running_loop().run_in_executor(None, launching.launch, *args)
 
 
 class DaskLink(links.Link):
@@ -173,10 +187,10 @@ class _Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self.hosts.back(worker)
 
     def remove_worker(self, scheduler: Any, worker: str, **_more: Any) -> None:
-        self.hosts.gone(worker)
+        self.hosts.gone(worker, f"the worker {worker}")
 
     def remove_client(self, scheduler: Any, client: str) -> None:
-        self.hosts.gone(client)
+        self.hosts.gone(client, f"the program {client}")
 
 
 class _Resident(WorkerPlugin):  # type: ignore[misc] # likewise

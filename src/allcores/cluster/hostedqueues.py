@@ -1,0 +1,232 @@
+"""Queues and pipes of a cluster, where they are hosted. Items are bytes: only who gets them puts them together."""
+
+from __future__ import annotations
+
+import queue
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any
+
+from allcores.cluster.hosted import Call, Gone, Hosted, Hosts, Waiting
+from allcores.errors import ConsumerDied
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from allcores.cluster.link import Who
+
+__all__ = ("Queue", "ReceivingEnd", "SendingEnd")
+
+
+class Queue(Hosted):
+    """First in, first out; joinable, bounded by items and by bytes, as it is asked for."""
+
+    def __init__(self, hosts: Hosts, oid: int, bound: int, max_bytes: int, joinable: bool) -> None:
+        super().__init__(hosts, oid)
+        self.bound, self.max_bytes, self.joinable = bound, max_bytes, joinable
+        self.items: deque[bytes] = deque()
+        self.nbytes = 0
+        self.getters, self.putters, self.joiners = self.line(), self.line(), self.line()
+        self.unfinished = self.early = 0
+        self.hands: Counter[tuple[str, int, str]] = Counter()  # node, pid, name -> taken and not done
+        self.lost: Counter[tuple[str, int, str]] = Counter()  # likewise, of those that have ended
+
+    def _fits(self, data: bytes) -> bool:
+        if self.bound and len(self.items) >= self.bound:
+            return False
+        return not self.max_bytes or not self.items or self.nbytes + max(len(data), 1) <= self.max_bytes
+
+    async def do_put(self, call: Call, data: bytes) -> None:
+        """Put an item. queue.Full if there is no room in time."""
+        if not self._fits(data):
+            if not call.is_patient or not await self.wait(self.putters, call, data):
+                raise queue.Full
+            return
+        self._add(data)
+
+    def _add(self, data: bytes) -> None:
+        self.unfinished += 1
+        while self.getters:
+            waiting = self.getters.popleft()
+            if not waiting.turn.done():
+                self._take(waiting.call.who)
+                waiting.give(data)
+                return
+        self.items.append(data)
+        self.nbytes += max(len(data), 1)
+        self.hosts.changed(self.oid)
+
+    def _take(self, who: Who) -> None:
+        if self.early:
+            self.early -= 1
+        elif self.joinable:
+            self.hands[who.node, who.pid, who.name] += 1
+
+    async def do_get(self, call: Call) -> bytes:
+        """Take the oldest item. queue.Empty if there is none in time."""
+        if self.items:
+            data = self.items.popleft()
+            self.nbytes -= max(len(data), 1)
+            self._take(call.who)
+            self._let_in()
+            return data
+        found = await self.wait(self.getters, call, otherwise=None) if call.is_patient else None
+        if found is None:
+            raise queue.Empty
+        return bytes(found)
+
+    def _let_in(self) -> None:
+        for waiting in list(self.putters):
+            if self._fits(waiting.what):
+                self.putters.remove(waiting)
+                if not waiting.turn.done():
+                    self._add(waiting.what)
+                    waiting.give()
+
+    def do_undo(self, call: Call, op: str, value: Any) -> None:
+        if op == "get":
+            self.unfinished -= 1
+            if self.joinable:
+                self._done(call.who.node)
+            self.items.appendleft(value)
+            self.nbytes += max(len(value), 1)
+            self.unfinished += 1
+            while self.getters and self.items:
+                waiting: Waiting = self.getters.popleft()
+                if not waiting.turn.done():
+                    self._take(waiting.call.who)
+                    waiting.give(self.items.popleft())
+
+    def do_counts(self, _call: Call) -> tuple[int, int, int, int, int]:
+        """Items, bytes, unfinished, in hands, lost."""
+        hands, lost = sum(self.hands.values()), sum(self.lost.values())
+        return len(self.items), self.nbytes, self.unfinished, hands + lost, lost
+
+    def is_ready(self) -> bool:
+        """Whether there is something."""
+        return bool(self.items)
+
+    # Joining.
+
+    def _done(self, node: str) -> None:
+        for hands in (self.hands, self.lost):
+            mine = next((each for each in hands if each[0] == node), None) or next(iter(hands), None)
+            if mine is not None:
+                hands[mine] -= 1
+                if not hands[mine]:
+                    del hands[mine]
+                return
+        self.early += 1
+
+    def do_task_done(self, call: Call) -> None:
+        """An item is done."""
+        if not self.unfinished:
+            raise ValueError("task_done() called too many times")
+        self._done(call.who.node)
+        self._count_down(1)
+
+    def _count_down(self, n: int) -> None:
+        self.unfinished -= n
+        if not self.unfinished:
+            while self.joiners:
+                self.joiners.popleft().give()
+
+    def _died(self) -> ConsumerDied:
+        return ConsumerDied((pid, name, n) for (_, pid, name), n in self.lost.items())
+
+    async def do_join(self, call: Call) -> None:
+        """Wait until all is done."""
+        if self.lost:
+            raise self._died()
+        if self.unfinished:
+            await self.wait(self.joiners, call)
+
+    def do_recover(self, _call: Call) -> int:
+        """What the dead had in their hands counts as done."""
+        n = sum(self.lost.values())
+        self.lost.clear()
+        self._count_down(n)
+        return n
+
+    def gone(self, dead: Callable[[Who], bool], why: str) -> None:
+        for key in [key for key in self.hands if dead(self.hosts.anybody(key[0]))]:
+            self.lost[key] += self.hands.pop(key)
+        if self.lost:
+            while self.joiners:
+                self.joiners.popleft().fail(self._died())
+
+
+class ReceivingEnd(Hosted):
+    """The side of a direction that receives: it has what is on its way. There are others with it in several processes,
+    and all are this one object; it is dropped when nobody has it any more."""
+
+    def __init__(self, hosts: Hosts, oid: int) -> None:
+        super().__init__(hosts, oid)
+        self.items: deque[tuple[bool, bytes]] = deque()
+        self.receivers = self.line()
+        self.has_senders = True
+        self.closed = False
+
+    async def do_recv(self, call: Call) -> tuple[bool, bytes]:
+        """The oldest message: whether it is mere bytes, and it. EOFError: nobody is left who could send."""
+        if self.items:
+            return self.items.popleft()
+        if not self.has_senders:
+            raise EOFError("the other end of this connection is closed, and nothing is left to receive")
+        found: tuple[bool, bytes] = await self.wait(self.receivers, call)
+        return found
+
+    async def do_poll(self, call: Call) -> bool:
+        """Wait until something is there, or the end."""
+        return self.is_ready() or (call.is_patient and bool(await self.hosts.wait_for_any(call, [self])))
+
+    def is_ready(self) -> bool:
+        """Whether something is there, or the end."""
+        return bool(self.items) or not self.has_senders
+
+    def add(self, message: tuple[bool, bytes]) -> None:
+        """A message has come."""
+        while self.receivers:
+            waiting = self.receivers.popleft()
+            if not waiting.turn.done():
+                waiting.give(message)
+                return
+        self.items.append(message)
+        self.hosts.changed(self.oid)
+
+    def end(self) -> None:
+        """Nobody can send any more."""
+        self.has_senders = False
+        while self.receivers:
+            self.receivers.popleft().fail(
+                EOFError("the other end of this connection is closed, and nothing is left to receive")
+            )
+        self.hosts.changed(self.oid)
+
+    def do_undo(self, _call: Call, op: str, value: Any) -> None:
+        if op == "recv":
+            self.items.appendleft(value)
+            self.hosts.changed(self.oid)
+
+    def dropped(self) -> None:
+        self.closed = True
+        self.items.clear()
+
+
+class SendingEnd(Hosted):
+    """The side that sends."""
+
+    def __init__(self, hosts: Hosts, oid: int, other: int) -> None:
+        super().__init__(hosts, oid)
+        found = hosts.objects.get(other)
+        if not isinstance(found, ReceivingEnd):
+            raise Gone("the other end is gone")
+        self.other = found
+
+    def do_send(self, _call: Call, is_bytes: bool, data: bytes) -> None:
+        """Send a message; never waits. BrokenPipeError: nobody is left who could receive."""
+        if self.other.closed:
+            raise BrokenPipeError("the other end of this connection is closed")
+        self.other.add((is_bytes, data))
+
+    def dropped(self) -> None:
+        self.other.end()

@@ -1,0 +1,237 @@
+"""Process of a cluster: a function in a process of its own, wherever the engine places it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pickle
+import signal
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from allcores import codec
+from allcores.base import BaseProcess
+from allcores.cluster import parcel
+from allcores.cluster.objects import HostedObject, seconds
+from allcores.deaths import Death
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from allcores.cluster.context import ClusterContext
+    from allcores.cluster.link import Origin
+
+__all__ = ("ClusterProcess", "active_children")
+
+_children: set[ClusterProcess] = set()
+os.register_at_fork(after_in_child=_children.clear)
+
+
+class Ending(HostedObject):
+    """The end of a process, which the hosts know."""
+
+    _kind = "Ending"
+
+    def __init__(self, origin: Origin, owner: str) -> None:
+        self._make(origin, owner)
+
+
+class ClusterProcess(BaseProcess):
+    """A process of a cluster; see ``allcores.Process``.
+
+    It runs beside a worker, on its machine, and ends with that worker, and with the process that started it. ``pid`` is
+    that of the machine where it runs.
+    """
+
+    _context: ClassVar[Any] = None  # of the class that a context has
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._parent_pid = os.getpid()
+        self._pid: int | None = None
+        self._ending: Ending | None = None
+        self._outcome: tuple[int | None, bytes | None, str] | None = None
+        self._shown: _Shown | None = None
+        self._closed = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_ending", "_outcome", "_shown")}
+
+    def start(self) -> None:
+        """Start it. Returns when it has a pid.
+
+        Raises:
+            UnpicklableError: the function or an argument cannot travel.
+            ClusterDied: the cluster is gone.
+        """
+        self._check_open()
+        if self._pid is not None:
+            raise AssertionError("a process can be started once: make a new Process")
+        if self._parent_pid != os.getpid():
+            raise AssertionError("a process is started by the process that made it")
+        context: ClusterContext = self._context
+        made = parcel.pack_small(_Job(self))
+        fleet, origin = context._fleet(), context._origin()
+        self._ending = Ending(origin, fleet.link.node)
+        self._pid = fleet.launch(origin, self._ending._oid, self._name, list(sys.path), made)
+        _children.add(self)
+        del self._target, self._args, self._kwargs
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, at most ``timeout`` seconds."""
+        self._check_started()
+        if self._outcome is None:
+            assert self._ending is not None
+            self._outcome = self._ending._call("wait", timeout=seconds(True, timeout))
+            if self._outcome is not None:
+                _children.discard(self)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the end and return what the function returned, or raise what it raised; see ``Process.result``."""
+        self.join(timeout)
+        if self._outcome is None:
+            from allcores.errors import TimeoutError
+
+            raise TimeoutError(f"{self._name} has not ended within {timeout} s; it goes on")
+        code, told, stderr = self._outcome
+        if told is None:
+            assert self._pid is not None
+            raise Death(self._pid, code, None, False, stderr).error()
+        well, body = pickle.loads(told)
+        if well:
+            return parcel.unpack(body)
+        raise codec.unpack_error(body)
+
+    def is_alive(self) -> bool:
+        """Whether it has been started and has not ended."""
+        self._check_open()
+        if self._pid is None:
+            return False
+        self.join(0)
+        return self._outcome is None
+
+    def terminate(self) -> None:
+        """Ask it to end, by SIGTERM."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once, by SIGKILL."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, signum: int) -> None:
+        self._check_started()
+        if self._outcome is None:
+            assert self._ending is not None
+            self._ending._call("signal", int(signum))
+
+    def close(self) -> None:
+        """Let go of what it holds here. Only after it has ended."""
+        if self._closed:
+            return
+        if self._pid is not None:
+            self.join(0)
+            if self._outcome is None:
+                raise ValueError("the process is still running: join() or terminate() it before close()")
+        self._shown = None
+        self._closed = True
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, on the machine where it runs; None before ``start``."""
+        self._check_open()
+        return self._pid
+
+    @property
+    def ident(self) -> int | None:
+        """The same as ``pid``."""
+        return self.pid
+
+    @property
+    def exitcode(self) -> int | None:
+        """None while it runs, then as of ``Process``; 255 if its worker has ended, and nobody knows."""
+        self._check_open()
+        if self._pid is not None:
+            self.join(0)
+        if self._outcome is None:
+            return None
+        return 255 if self._outcome[0] is None else self._outcome[0]
+
+    @property
+    def sentinel(self) -> int:
+        """A file descriptor that is readable when it has ended."""
+        self._check_open()
+        if self._ending is None:
+            raise ValueError("the process is not started: start() it first")
+        if self._shown is None:
+            self._shown = _Shown()
+            link = self._ending._link
+            asked = link._ask(link.request(self._ending._oid, "wait"))
+            asked.add_done_callback(self._shown.show)
+        return self._shown.fd
+
+    def _started(self) -> bool:
+        return self._pid is not None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("the process object is closed")
+
+    def _check_started(self) -> None:
+        self._check_open()
+        if self._pid is None:
+            raise AssertionError("the process is not started: start() it first")
+        if self._parent_pid != os.getpid():
+            raise AssertionError("only the process that started it can do that")
+
+    def __repr__(self) -> str:
+        if self._closed:
+            state = "closed"
+        else:
+            code = self.exitcode if self._parent_pid == os.getpid() else None
+            state = "initial" if self._pid is None else "started" if code is None else f"stopped exitcode={code}"
+        return f"<{type(self).__name__} name={self._name!r} pid={self._pid} {state}{' daemon' if self._daemon else ''}>"
+
+
+class _Job:
+    """What goes to the process: of a class of ours the call, of a subclass the object."""
+
+    def __init__(self, process: ClusterProcess) -> None:
+        plain = type(process).run is BaseProcess.run
+        self._process = None if plain else process
+        self._call = (process._target, process._args, process._kwargs) if plain else None
+
+    def run(self) -> Any:
+        """Do it."""
+        if self._process is not None:
+            return self._process.run()
+        assert self._call is not None
+        target, args, kwargs = self._call
+        return target(*args, **kwargs) if target else None
+
+
+class _Shown:
+    """A descriptor that becomes readable."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._end = weakref.finalize(self, os.close, self.fd)
+
+    def show(self, _reply: Future[bytes]) -> None:
+        """It has ended, or nobody will know."""
+        os.eventfd_write(self.fd, 1)
+
+
+def active_children() -> list[Any]:
+    """The processes that this one started and that have not ended."""
+    return [child for child in list(_children) if child.is_alive()]
+
+
+@atexit.register
+def _at_exit() -> None:
+    """As everywhere: the daemonic children are ended, the others waited for."""
+    for child in list(_children):
+        if child._daemon:
+            child.terminate()
+    for child in list(_children):
+        child.join()
