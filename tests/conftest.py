@@ -157,6 +157,8 @@ def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     before = Traces(child_processes(), traces_but_processes())
     yield
     left = left_behind(before)
+    if "contract.clusters" in sys.modules:  # the engines keep connections, as many as were needed at a time
+        left = [trace for trace in left if "-> socket:" not in trace]
     if left:
         pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
 

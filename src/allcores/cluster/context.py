@@ -131,6 +131,13 @@ class ClusterContext(Context):
     def Array(self, typecode_or_type: Any, size_or_initializer: Any = None, *, lock: Any = True) -> Any:  # noqa: N802
         return objectdata.make_array(self._origin(), typecode_or_type, size_or_initializer, lock)
 
+    @property
+    def SharedArray(self) -> Any:  # noqa: N802
+        """The class of arrays that are sent to each worker once; see ``allcores.cluster.arrays.SharedArray``."""
+        from allcores.cluster import arrays
+
+        return arrays.SharedArray
+
     def current_process(self) -> Any:
         return here() or current_process()
 

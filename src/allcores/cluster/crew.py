@@ -18,9 +18,9 @@ from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from allcores import codec, limits
-from allcores.cluster import parcel
+from allcores.cluster import parcel, stored
 from allcores.cluster.remote import Preparation
-from allcores.cluster.seams import Job, Setup
+from allcores.cluster.seams import Job, Large, Setup
 from allcores.deaths import Death
 from allcores.errors import NotSupported
 from allcores.pool.crew import Known, Mode, Outcome
@@ -51,11 +51,14 @@ _KEPT = 256
 class _Packed(Known):
     """A function, packed for the workers."""
 
-    __slots__ = ("data", "kept")
+    __slots__ = ("data", "kept", "large")
 
     def __init__(self, func: Callable[..., Any], key: int) -> None:
         super().__init__(func, key)
-        self.data = parcel.pack_small(func)
+        packed = parcel.pack(func)
+        self.data = packed.data
+        views = (memoryview(each).cast("B") for each in packed.buffers)
+        self.large = [Large(stored.key_for(each), each) for each in views]
         # Only plain functions are the same function the next time, and closures may hold something else by then.
         self.kept = isinstance(func, FunctionType | BuiltinFunctionType) and not getattr(func, "__closure__", None)
 
@@ -65,7 +68,7 @@ class _Out:
 
     __slots__ = ("buffers", "deaths", "job", "single")
 
-    def __init__(self, job: Job, buffers: list[Any], single: bool) -> None:
+    def __init__(self, job: Job, buffers: list[Large], single: bool) -> None:
         self.job, self.buffers, self.single = job, buffers, single
         self.deaths = 0
 
@@ -106,6 +109,9 @@ class ClusterCrew:
 
     # Functions and tasks.
 
+    def repeats_in(self, items: Any, /) -> Any:
+        return stored.repeated_in(items) if "numpy" in sys.modules else None
+
     def learn(self, func: Callable[..., Any]) -> Known:
         with self._lock:
             known = self._by_func.get(id(func))
@@ -127,15 +133,18 @@ class ClusterCrew:
             known.uses -= 1
             if not known.kept and not known.uses:
                 self._functions.pop(known.call >> 8, None)
+                for key, _ in known.large:
+                    self._team.let_go(key or "")
 
     def send(self, task: int, call: int, payload: Any, /) -> int | None:
         if self._lost is not None:
             raise self._lost
         packed = parcel.pack(payload)
-        function = self._functions[call >> 8].data
-        job = Job(task, call, function if len(function) <= _SMALL else None, packed.data)
+        buffers = [Large(stored.key_of(each, self._team), memoryview(each).cast("B")) for each in packed.buffers]
+        known = self._functions[call >> 8]
+        job = Job(task, call, known.data if len(known.data) <= _SMALL else None, packed.data, len(known.large))
         single = not call & Mode.CHUNK or len(payload[1] if call & Mode.ORDERS else payload) == 1
-        out = self._out[task] = _Out(job, packed.buffers, single)
+        out = self._out[task] = _Out(job, [*known.large, *buffers], single)
         nbytes = packed.nbytes
         self._sent += nbytes
         try:
@@ -176,6 +185,8 @@ class ClusterCrew:
         """See Reports."""
         if task and self._out.pop(task, None) is None:
             return
+        if answer.node:
+            self._team.end_worker(answer.node)
         self._put((task, answer.info, answer))
 
     def died(self, task: int, pid: int, exitcode: int | None, began: bool) -> None:

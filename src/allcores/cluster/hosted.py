@@ -140,7 +140,7 @@ class Hosts:
         self._travels: dict[int, set[str]] = {}  # object -> handles that are on their way
         self._early: set[str] = set()  # arrived before it was said that they left
         self._dead: set[str] = set()
-        self._begun: set[str] = set()
+        self._begun: dict[tuple[str, int], tuple[str, int]] = {}  # process and thread -> pool and task
         self._kept: dict[str, dict[str, bytes]] = {}  # of each pool: what its workers ask for
         self._watchers: dict[int, list[asyncio.Future[None]]] = {}
         self._places: dict[str, list[str]] = {}  # of each pool: its workers
@@ -219,15 +219,19 @@ class Hosts:
         if waiting is not None:
             waiting.fail(Gone("broken off"))
 
-    def do_begin(self, call: Call, key: str) -> None:
-        """A task that must not run twice is about to run."""
-        self._begun.add(key)
+    def do_begin(self, call: Call, team: str, task: int) -> bool:
+        """A task that must not run twice is about to run, in the thread that says so: until its next one.
 
-    def do_begun(self, call: Call, key: str) -> bool:
-        """Whether it was; from now on it is forgotten."""
-        found = key in self._begun
-        self._begun.discard(key)
-        return found
+        False: it has run before.
+        """
+        if (team, task) in self._begun.values():
+            return False
+        self._begun[call.who.node, call.who.thread] = team, task
+        return True
+
+    def do_begun(self, _call: Call, team: str, task: int) -> bool:
+        """Whether a task has begun, of which nothing came."""
+        return (team, task) in self._begun.values()
 
     # Waiting.
 
@@ -309,6 +313,7 @@ class Hosts:
         """A pool has ended."""
         for known in (self._kept, self._places, self._owners):
             known.pop(team, None)
+        self._begun = {who: what for who, what in self._begun.items() if what[0] != team}
 
     def do_undo(self, _call: Call, op: str, value: Any) -> None:
         """Nothing here has to be undone."""

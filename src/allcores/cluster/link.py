@@ -52,6 +52,16 @@ class Link:
         self._tickets = itertools.count(1)
         self._threads = threading.local()
 
+    async def ask_later(self, oid: int, op: str, args: tuple[Any, ...] = ()) -> Any:
+        """``call`` for an event loop."""
+        import asyncio
+
+        reply: bytes = await asyncio.wrap_future(self._ask(self.request(oid, op, args)))
+        ok, value = pickle.loads(reply)
+        if ok:
+            return value
+        raise value
+
     def holds(self, more: int) -> None:
         """This thread has so many more recursive locks: of its end the hosts are told if it has some."""
         held = getattr(self._threads, "held", None)

@@ -8,17 +8,20 @@ Of each pool a worker remembers what it was prepared with, and its functions. Pr
 from __future__ import annotations
 
 import os
+import queue
 import sys
 import threading
+import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from allcores import codec, cores, limits
 from allcores.cluster import link as links
 from allcores.cluster import parcel
+from allcores.cluster.stored import READ_ONLY
 from allcores.pool import state
-from allcores.pool.crew import Outcome, run_task
-from allcores.pool.doing import Here
+from allcores.pool.crew import Mode, Outcome, run_task
+from allcores.pool.doing import Doing, Here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ("Answer", "Preparation", "forget", "prepare", "work")
 
+# The key of a large buffer, and the buffer.
+Arrived = tuple[str | None, Any]
 # Functions a worker remembers of one pool.
 _REMEMBERED = 256
 
@@ -38,6 +43,7 @@ class Answer(NamedTuple):
     data: bytes  # the body, packed
     buffers: list[Any]
     pid: int
+    node: str = ""  # of an item that was given up, and goes on: the worker that it does so in
 
 
 class Preparation(NamedTuple):
@@ -53,7 +59,7 @@ class _Team:
     """A pool, in one of its workers."""
 
     def __init__(self, setup: Setup) -> None:
-        self._setup = setup
+        self.setup = setup
         self._lock = threading.RLock()
         self._ready = False
         self._functions: OrderedDict[int, Callable[..., Any]] = OrderedDict()
@@ -74,9 +80,9 @@ class _Team:
         state.here.state = self._state
 
     def _prepare(self) -> None:
-        link = links.find((self._setup.cluster, "", {}))
-        self._state = state.WorkerState(link.call(0, "join", (self._setup.team,)))
-        told = Preparation(*parcel.unpack(link.call(0, "fetch", (self._setup.team, ""))))
+        link = links.find((self.setup.cluster, "", {}))
+        self._state = state.WorkerState(link.call(0, "join", (self.setup.team,)))
+        told = Preparation(*parcel.unpack(link.call(0, "fetch", (self.setup.team, ""))))
         sys.path.extend(each for each in told.path if each not in sys.path)
         limits.adopt(told.threads)
         limits.apply()
@@ -87,7 +93,7 @@ class _Team:
         if initializer is not None:
             initializer(*initargs)
 
-    def function(self, job: Job) -> Callable[..., Any]:
+    def function(self, job: Job, buffers: list[Arrived]) -> Callable[..., Any]:
         """The function of a job."""
         number = job.call >> 8
         with self._lock:
@@ -95,9 +101,9 @@ class _Team:
             if func is None:
                 data = job.function
                 if data is None:
-                    link = links.find((self._setup.cluster, "", {}))
-                    data = link.call(0, "fetch", (self._setup.team, str(number)))
-                func = self._functions[number] = parcel.unpack(data)
+                    link = links.find((self.setup.cluster, "", {}))
+                    data = link.call(0, "fetch", (self.setup.team, str(number)))
+                func = self._functions[number] = parcel.unpack(data, [_own(*each) for each in buffers])
                 while len(self._functions) > _REMEMBERED:
                     self._functions.popitem(last=False)
         return func
@@ -131,20 +137,60 @@ def _broken(team: _Team) -> Answer | None:
     return Answer(Outcome.BROKEN, parcel.pack_small(codec.pack_error(team.failed)), [], os.getpid())
 
 
-def work(setup: Setup, job: Job, buffers: list[Any]) -> Answer:
-    """Run a task of a pool."""
+def work(setup: Setup, job: Job, buffers: list[Arrived]) -> Answer:
+    """Run a task of a pool.
+
+    Args:
+        setup: of the pool.
+        job: the task.
+        buffers: large ones that it needs, each with its key: see ``Team.send``.
+    """
     with _Left():
         team = _team(setup)
         team.enter()
         if (broken := _broken(team)) is not None:
             return broken
         try:
-            func, payload = team.function(job), parcel.unpack(job.payload, buffers)
+            func = team.function(job, buffers[: job.of_function])
+            payload = parcel.unpack(job.payload, [_own(*each) for each in buffers[job.of_function :]])
         except BaseException as error:  # noqa: BLE001 - it cannot be loaded here: that fails this task only
             info, body = int(Outcome.ERROR), error
         else:
-            info, body = run_task(func, job.call & 0xFF, payload, Here())
+            mode = job.call & 0xFF
+            if mode & Mode.ORDERS and payload[0][1] is not None:
+                return _run_watched(team, func, mode, payload)
+            info, body = run_task(func, mode, payload, Here())
         return _answer(info, body)
+
+
+def _run_watched(team: _Team, func: Callable[..., Any], mode: int, payload: Any) -> Answer:
+    """Run a task whose items have a time limit, in a thread of its own: one that takes longer is left alone there."""
+    doing = Doing()
+    done: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+
+    def run() -> None:
+        team.enter()
+        done.put(run_task(func, mode, payload, doing))
+
+    threading.Thread(target=run, name="allcores-item", daemon=True).start()
+    seconds = payload[0][1]
+    while True:
+        try:
+            return _answer(*done.get(timeout=min(seconds, threading.TIMEOUT_MAX)))
+        except queue.Empty:
+            found = doing.condemn_if_overdue(time.monotonic_ns())
+        if isinstance(found, tuple):
+            item, overdue = found
+            node = links.find((team.setup.cluster, "", {})).node
+            return Answer(Outcome.OVERDUE | item << 8, parcel.pack_small(tuple(overdue)), [], os.getpid(), node)
+        seconds = payload[0][1] if found is None else found
+
+
+def _own(key: str | None, view: Any) -> Any:
+    """A large buffer that has arrived, for a task: of what several tasks have a copy, or read-only."""
+    if key is None:
+        return view
+    return memoryview(view).toreadonly() if key.startswith(READ_ONLY) else bytearray(view)
 
 
 class _Left:

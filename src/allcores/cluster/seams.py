@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from allcores.cluster.link import Link, Origin
 
-__all__ = ("Fleet", "Job", "Reports", "Setup", "Team")
+__all__ = ("Fleet", "Job", "Large", "Reports", "Setup", "Team")
 
 
 class Setup(NamedTuple):
@@ -30,6 +30,14 @@ class Job(NamedTuple):
     call: int  # as of Crew.send: the function's number above the low byte, a Mode
     function: bytes | None  # packed, where it is small; a worker remembers it by team and number, else asks the hosts
     payload: bytes  # packed, without its large buffers
+    of_function: int = 0  # so many of the large buffers, the first, are the function's
+
+
+class Large(NamedTuple):
+    """A buffer of 1 MB and more."""
+
+    key: str | None  # of one that others may have too, and that nobody changes meanwhile
+    view: memoryview  # contiguous bytes
 
 
 class Reports(Protocol):
@@ -57,16 +65,20 @@ class Team(Protocol):
 
     size: int  # how many tasks run at a time
 
-    def send(self, job: Job, buffers: list[Any], exact: bool) -> None:
+    def send(self, job: Job, buffers: list[Large], exact: bool) -> None:
         """Have the job run by whichever worker is free first. Does not wait for a worker.
 
         Args:
             job: it.
-            buffers: the large ones of its payload, contiguous bytes-like objects of 1 MB and more, in order. The engine
-                keeps each in its object store once, however many jobs have it: the same object, known by identity
-                while a job that has it is not answered.
+            buffers: large ones that it needs, in order: ``remote.work`` has to get each with its key. Those with a key
+                the engine keeps in its object store once, for all jobs that have one of that key, until
+                ``let_go(key)``; a worker that dies with it costs a copy, no more.
             exact: the job must not run twice, whoever dies: of its death it must be known whether it had begun.
         """
+        ...
+
+    def let_go(self, key: str) -> None:
+        """No job to come has a buffer of this key. From any thread, a finalizer too; never blocks."""
         ...
 
     def take_back(self, tasks: list[int]) -> list[int]:
@@ -75,6 +87,10 @@ class Team(Protocol):
 
     def is_running(self, task: int) -> bool:
         """Whether a worker may be at it."""
+        ...
+
+    def end_worker(self, node: str) -> None:
+        """End that worker, if it is at nothing else: it has an item that was given up. Never blocks."""
         ...
 
     def end_worker_of(self, task: int) -> bool:
@@ -114,14 +130,6 @@ class Fleet(Protocol):
         from the node that it ends with; it has signals sent that ``call(ending, "orders")`` gives (None: it is to end);
         and when it has ended ``call(0, "gone", (node, why))`` and ``call(ending, "end", (code, told, stderr))``.
         """
-        ...
-
-    def put(self, obj: Any) -> Any:
-        """Keep a contiguous buffer in the object store: something that pickles, is small, and ``get`` takes."""
-        ...
-
-    def get(self, ref: Any) -> memoryview:
-        """The buffer again, read-only, at one copy per worker at most."""
         ...
 
     def close(self) -> None:

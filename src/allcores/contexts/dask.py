@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import importlib.util
 import itertools
+import os
+import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 from allcores.cluster import link as links
 from allcores.cluster.context import ClusterContext
 from allcores.contexts import thread
+from allcores.contexts.daskhead import NAME, Head
 from allcores.errors import ClusterDied, UsageError
 
 if TYPE_CHECKING:
@@ -54,8 +59,6 @@ class DaskContext(ClusterContext):
         self._address, self._security = address, security
 
     def _found(self) -> DaskFleet:
-        from allcores.contexts.daskhead import Head
-
         address, head = self._address, None
         if address is None and (here := links.home(self.name)) is not None:
             address = here[2]["address"]
@@ -103,12 +106,6 @@ class DaskFleet:
         worker = workers[next(self._launched) % len(workers)]
         pid: int = self.client.run(_launch, origin, ending, name, path, made, workers=[worker])[worker]
         return pid
-
-    def put(self, obj: Any) -> Any:
-        raise NotImplementedError
-
-    def get(self, ref: Any) -> memoryview:
-        raise NotImplementedError
 
     def close(self) -> None:
         atexit.unregister(self.close)
@@ -171,11 +168,34 @@ class _Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
     async def start(self, scheduler: Any) -> None:
         from allcores.cluster.hosted import Hosts
 
-        self.hosts = Hosts()
+        self.hosts, self.scheduler = Hosts(), scheduler
         scheduler.handlers[_NAME] = self.answer
+        scheduler.handlers["allcores_take_back"] = self.take_back
+        scheduler.handlers["allcores_end"] = self.end_worker
 
     async def answer(self, request: bytes) -> bytes:
         return await self.hosts.answer(request)
+
+    def take_back(self, keys: list[str], client: str) -> list[str]:
+        """Forget those tasks that were sent to no worker yet: they will not run."""
+        there = [self.scheduler.tasks.get(key) for key in keys]
+        taken = [ts.key for ts in there if ts is not None and ts.state in ("queued", "no-worker", "waiting")]
+        self.scheduler.client_releases_keys(taken, client, f"allcores-take-back-{time.time()}")
+        return taken
+
+    async def end_worker(self, worker: str, team: str, key: str) -> bool:
+        """End a worker, or the one that has a task, if it has tasks of that pool only: they are sent again."""
+        ts = self.scheduler.tasks.get(key)
+        ws = self.scheduler.workers.get(worker) if ts is None else ts.processing_on
+        if ws is None or not (ws.nanny or str(ws.name).startswith(NAME)):  # nobody would start it again
+            return False
+        others = [each for each in ws.processing if each is not ts]
+        ours = all(str(each.key).startswith(f"{_NAME}-{team}-") for each in others)
+        if others and not (ours and ws.nthreads == 1):
+            return False
+        with contextlib.suppress(OSError):  # it has no time to say so
+            await self.scheduler.rpc(ws.address).allcores_end()
+        return True
 
     def update_graph(self, scheduler: Any, *, keys: Any, **_more: Any) -> None:
         """A task of ours whose worker dies is told to its pool at once, which knows better what to do."""
@@ -193,6 +213,10 @@ class _Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self.hosts.gone(client, f"the program {client}")
 
 
+def _end_now() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class _Resident(WorkerPlugin):  # type: ignore[misc] # likewise
     """In each worker: its link."""
 
@@ -204,3 +228,4 @@ class _Resident(WorkerPlugin):  # type: ignore[misc] # likewise
     def setup(self, worker: Any) -> None:
         link = DaskLink(self.cluster, worker.address, worker.scheduler, worker.loop)
         links.register(link, DaskContext.name, self.options)
+        worker.handlers["allcores_end"] = _end_now

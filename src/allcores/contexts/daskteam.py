@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from distributed.scheduler import KilledWorker
 
 from allcores.cluster import link as links
 from allcores.cluster import remote
-from allcores.cluster.seams import Job, Setup
+from allcores.cluster.seams import Job, Large, Setup
 from allcores.errors import ClusterDied
 
 if TYPE_CHECKING:
@@ -28,41 +30,63 @@ class DaskTeam:
         self._client = fleet.client
         self._limit = size if narrow else None
         self._numbers = itertools.count(1)
+        self._lock = threading.RLock()
         self._futures: dict[int, Any] = {}  # by task
-        self._waiting: deque[tuple[Job, list[Any], bool]] = deque()
+        self._stored: dict[str, Any] = {}  # by key
+        self._waiting: deque[tuple[Job, list[Large], bool]] = deque()
         self._finished: list[tuple[int, Any]] = []
-        self._gathering = False
-        self._ended = False
+        self._gathering = self._ended = False
         for address in list(self._client.nthreads())[:size]:
             future = self._submit(_prepare, tuple(setup), workers=[address], allow_other_workers=True)
-            self._watch(0, future, False)
+            self._watch(Job(0, 0, None, b""), future, [], False)
 
     def _submit(self, function: Any, *args: Any, **how: Any) -> Any:
         key = f"allcores-{self._setup.team}-{next(self._numbers)}"
         return self._client.submit(function, *args, key=key, pure=False, **how)
 
-    def send(self, job: Job, buffers: list[Any], exact: bool) -> None:
-        if self._limit is not None and len(self._futures) >= self._limit:
-            self._waiting.append((job, buffers, exact))
-            return
-        self._send(job, buffers, exact)
+    def send(self, job: Job, buffers: list[Large], exact: bool) -> None:
+        with self._lock:
+            if self._limit is not None and len(self._futures) >= self._limit:
+                self._waiting.append((job, buffers, exact))
+                return
+            self._futures[job.task] = None  # it counts from now on
+        try:
+            self._send(job, buffers, exact)
+        except BaseException:
+            self._leave(job.task)
+            raise
 
-    def _send(self, job: Job, buffers: list[Any], exact: bool) -> None:
-        future = self._submit(_work, tuple(self._setup), tuple(job), [bytes(each) for each in buffers], exact)
+    def _send(self, job: Job, buffers: list[Large], exact: bool) -> None:
+        keys = [each.key for each in buffers]
+        there = [self._store(each) for each in buffers]
+        future = self._submit(_work, tuple(self._setup), tuple(job), keys, there, exact)
         self._futures[job.task] = future
-        self._watch(job.task, future, exact)
+        self._watch(job, future, buffers, exact)
 
-    def _watch(self, task: int, future: Any, exact: bool) -> None:
-        self._client.loop.add_callback(self._follow, task, future, exact)
+    def _store(self, buffer: Large) -> Any:
+        """A future that has the buffer: from here straight to a worker, and from there to others."""
+        found = self._stored.get(buffer.key) if buffer.key else None
+        if found is None or found.status != "finished":
+            # As an array, which dask carries without a copy.
+            found = self._client.scatter(np.frombuffer(buffer.view, np.uint8), hash=False)
+            if buffer.key:
+                self._stored[buffer.key] = found
+        return found
+
+    def let_go(self, key: str) -> None:
+        self._stored.pop(key, None)
+
+    def _watch(self, job: Job, future: Any, buffers: list[Large], exact: bool) -> None:
+        self._client.loop.add_callback(self._follow, job, future, buffers, exact)
 
     # In the event loop.
 
-    async def _follow(self, task: int, future: Any, exact: bool) -> None:
+    async def _follow(self, job: Job, future: Any, buffers: list[Large], exact: bool) -> None:
         await future._state.wait()
-        if task and self._futures.get(task) is not future:
+        if job.task and self._futures.get(job.task) is not future:
             return
         if future.status == "finished":
-            self._finished.append((task, future))
+            self._finished.append((job.task, future))
             if not self._gathering:
                 self._gathering = True
                 try:
@@ -71,15 +95,22 @@ class DaskTeam:
                 finally:
                     self._gathering = False
             return
-        self._leave(task)
         error = future._state.exception
-        if isinstance(error, KilledWorker):
-            await self._died(task, future.key, error.last_worker, exact)
-        elif future.status == "cancelled":
-            if not self._ended:
-                self._reports.lost(ClusterDied(f"the connection to the dask cluster was lost: {error}"))
+        lost = getattr(error, "reason", None) == "scheduler-connection-lost"
+        if lost and not self._ended:
+            self._leave(job.task)
+            self._reports.lost(ClusterDied(f"the connection to the dask cluster was lost: {error}"))
+        elif isinstance(error, _RanBeforeError):
+            self._leave(job.task)
+            self._client.loop.run_in_executor(None, self._reports.died, job.task, 0, None, True)
+        elif isinstance(error, KilledWorker):
+            await self._died(job.task, getattr(error.last_worker, "pid", 0), exact)
+        elif future.status in ("cancelled", "lost"):  # the only worker that had one of its buffers has died
+            self._leave(job.task)
+            self._client.loop.run_in_executor(None, self._reports.died, job.task, 0, None, False)
         else:
-            self._reports.failed(task, error or RuntimeError(f"dask says that the task is {future.status}"))
+            self._leave(job.task)
+            self._reports.failed(job.task, error or RuntimeError(f"dask says that the task is {future.status}"))
 
     async def _gather(self) -> None:
         finished, self._finished = self._finished, []
@@ -90,51 +121,102 @@ class DaskTeam:
                 self._leave(task)
                 self._reports.failed(task, error)
             return
+        if len(answers) != len(finished):  # a worker has died with its answer: dask runs that again
+            for task, future in finished:
+                self._watch(Job(task, 0, None, b""), future, [], False)
+            return
         for (task, _), answer in zip(finished, answers, strict=True):
             self._leave(task)
             self._reports.answered(task, remote.Answer(*answer))
 
-    async def _died(self, task: int, key: str, worker: Any, exact: bool) -> None:
-        if task == 0:
-            return
+    async def _died(self, task: int, pid: int, exact: bool) -> None:
         began = True
-        self._reports.died(task, getattr(worker, "pid", 0), None, began)
+        if exact:
+            link = self._fleet.link
+            try:
+                began = await link.ask_later(0, "begun", (self._setup.team, task))
+            except ClusterDied:
+                began = True
+        self._leave(task)
+        self._client.loop.run_in_executor(None, self._reports.died, task, pid, None, began)
 
     def _leave(self, task: int) -> None:
-        self._futures.pop(task, None)
-        while self._waiting and (self._limit is None or len(self._futures) < self._limit):
-            self._client.loop.run_in_executor(None, self._send, *self._waiting.popleft())
+        """The task is out no more: another may be."""
+        with self._lock:
+            self._futures.pop(task, None)
+            if not self._waiting or self._limit is None or len(self._futures) >= self._limit or self._ended:
+                return
+            job, buffers, exact = self._waiting.popleft()
+            self._futures[job.task] = None
+        self._client.loop.run_in_executor(None, self._send_waiting, job, buffers, exact)
+
+    def _send_waiting(self, job: Job, buffers: list[Large], exact: bool) -> None:
+        try:
+            self._send(job, buffers, exact)
+        except Exception as error:  # noqa: BLE001 - told to whoever waits
+            self._leave(job.task)
+            self._reports.failed(job.task, error)
 
     # Asked by the crew.
 
     def take_back(self, tasks: list[int]) -> list[int]:
         wanted = set(tasks)
-        found = [each for each in list(self._waiting) if each[0].task in wanted]
-        for each in found:
-            self._waiting.remove(each)
-        return [each[0].task for each in found]
+        with self._lock:
+            found = [each for each in self._waiting if each[0].task in wanted]
+            for each in found:
+                self._waiting.remove(each)
+        out = {task: future for task in tasks if (future := self._futures.get(task)) is not None}
+        if not out:
+            return [each[0].task for each in found]
+        keys = {future.key: task for task, future in out.items()}
+        taken = self._client.sync(self._client.scheduler.allcores_take_back, keys=list(keys), client=self._client.id)
+        for key in taken:
+            self._leave(keys[key])
+        return [each[0].task for each in found] + [keys[key] for key in taken]
 
     def is_running(self, task: int) -> bool:
-        return task in self._futures
+        return self._futures.get(task) is not None
+
+    def end_worker(self, node: str) -> None:
+        self._client.loop.add_callback(self._client.scheduler.allcores_end, worker=node, team=self._setup.team, key="")
 
     def end_worker_of(self, task: int) -> bool:
+        future = self._futures.pop(task, None)
+        if future is None:
+            return False
+        ended = self._client.sync(self._client.scheduler.allcores_end, worker="", team=self._setup.team, key=future.key)
+        if ended:
+            self._leave(task)
+            return True
+        self._futures[task] = future
+        if future.done():  # what came meanwhile was not heard
+            self._watch(Job(task, 0, None, b""), future, [], False)
         return False
 
     def end(self, wait: bool) -> None:
         self._ended = True
-        futures = list(self._futures.values())
+        futures = [future for future in self._futures.values() if future is not None]
         self._futures.clear()
         self._waiting.clear()
+        self._stored.clear()
+        if self._client.status != "running":
+            return
         if futures:
-            self._client.cancel(futures, force=True)
+            self._client.loop.add_callback(self._client._cancel, futures, force=True)
         self._client.loop.add_callback(self._client._run, remote.forget, self._setup.team, on_error="ignore")
+
+
+class _RanBeforeError(Exception):
+    """The task must not run twice, and its answer was lost with the worker that had it."""
 
 
 def _prepare(setup: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(remote.prepare(Setup(*setup)))
 
 
-def _work(setup: tuple[Any, ...], job: tuple[Any, ...], buffers: list[Any], exact: bool) -> tuple[Any, ...]:
+def _work(setup: tuple[Any, ...], job: tuple[Any, ...], keys: list[Any], there: list[Any], exact: bool) -> Any:
     if exact:
-        links.find((setup[0], "", {})).call(0, "begin", (f"{setup[1]}-{job[0]}",))
-    return tuple(remote.work(Setup(*setup), Job(*job), buffers))
+        link = links.find((setup[0], "", {}))
+        if not link.call(0, "begin", (setup[1], job[0])):
+            raise _RanBeforeError
+    return tuple(remote.work(Setup(*setup), Job(*job), list(zip(keys, there, strict=True))))

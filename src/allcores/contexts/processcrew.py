@@ -14,6 +14,7 @@ from allcores.pool.crew import Outcome
 from allcores.pool.expected import Expected
 from allcores.pool.output import Output
 from allcores.pool.places import places_of
+from allcores.pool.repeated import repeats_in
 from allcores.pool.statistics import Record, Traffic
 from allcores.queues import Queue
 
@@ -58,6 +59,7 @@ class ProcessCrew:
         self._keeper: threading.Thread | None = None
         self._expected = Expected(self._look)
         self._overdue: dict[int, tuple[int, float, float]] = {}  # by pid, who was ended for that: an Overdue
+        self.repeats_in = repeats_in
         # Bound once: a frame less for each task.
         self.learn = self._functions.learn
         self.forget = self._functions.forget

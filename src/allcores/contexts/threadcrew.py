@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import queue
 import threading
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from allcores import cores
 from allcores.pool import state
 from allcores.pool.crew import LocalCrew, Outcome, run_task
-from allcores.pool.doing import Here, Overdue
+from allcores.pool.doing import Doing
 from allcores.pool.expected import Expected
 from allcores.pool.places import places_of
 from allcores.pool.shown import Shown
@@ -28,38 +27,12 @@ if TYPE_CHECKING:
 __all__ = ("ThreadCrew",)
 
 
-class _Doing(Here):
-    """A task that a thread is at, and which item of it is running if that has a time limit."""
+class _Doing(Doing):
+    """A task that a thread is at."""
 
     def __init__(self, place: Place) -> None:
         super().__init__()
         self.place = place
-        self.condemned = False
-        self._count = itertools.count()
-        # At most one entry: when the item began, and its limit. Whoever takes it out, thread or watcher, has it.
-        self._running: dict[int, tuple[int, int]] = {}
-
-    def watched(self, func: Callable[..., Any], limit: int) -> Callable[..., Any]:
-        def call(*args: Any, **kwds: Any) -> Any:
-            item = next(self._count)
-            self._running[item] = time.monotonic_ns(), limit
-            try:
-                return func(*args, **kwds)
-            finally:
-                if self._running.pop(item, None) is None:
-                    self.condemned = True
-                    self.told.append(True)
-
-        return call
-
-    def condemn_if_overdue(self, now: int) -> tuple[int, Overdue] | float | None:
-        """The item, and that it is overdue; or the seconds until it would be. None: none is running."""
-        for item, (began, limit) in list(self._running.items()):
-            if began + limit > now:
-                return (began + limit - now) / 1e9
-            if self._running.pop(item, None) is not None:  # else it has ended just now
-                return item, Overdue(os.getpid(), limit / 1e9, (now - began) / 1e9)
-        return None
 
 
 class ThreadCrew(LocalCrew):

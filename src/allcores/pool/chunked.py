@@ -10,7 +10,6 @@ from allcores import codec
 from allcores.errors import UnpicklableError
 from allcores.pool.chunktask import ChunkTask
 from allcores.pool.crew import Mode
-from allcores.pool.repeated import repeats_in
 from allcores.pool.waiting import is_ctrl_c
 from allcores.pool.weight import weight_of
 
@@ -45,7 +44,7 @@ class Chunked:
             self.call |= Mode.PART
         self._func = known.func
         self.chunks = chunks
-        self.repeats = None if engine.crew.local else repeats_in(chunks.sequence)
+        self.repeats: Any = engine.crew.repeats_in(chunks.sequence)
         self.beside: Beside | None = None
         self.window = 1 if engine.crew.immediate else 2 * engine.crew.size + 1
         self.pending: set[ChunkTask] = set()

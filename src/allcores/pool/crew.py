@@ -103,6 +103,11 @@ class Crew(Protocol):
     # Whether a task is done when it has been sent.
     immediate: bool
 
+    def repeats_in(self, items: Any, /) -> Any:
+        """What several items of one map have in common and is large, so that it travels once: an object as
+        ``repeated.Repeats``. None where there is nothing."""
+        ...
+
     def learn(self, func: Callable[..., Any]) -> Known:
         """Make the function known to the workers. Raises UnpicklableError where it cannot travel."""
         ...
@@ -210,6 +215,9 @@ class LocalCrew:
         self._keys = itertools.count(1)
         self._records: list[LocalRecord] = []
         self._waited = 0.0  # seconds for answers
+
+    def repeats_in(self, _items: Any, /) -> None:
+        """Nothing: items need not travel."""
 
     def learn(self, func: Callable[..., Any]) -> Known:
         """Remember the function."""

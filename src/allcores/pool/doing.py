@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
     from allcores.errors import TaskTimeout
 
-__all__ = ("Here", "Overdue", "TookTooLong")
+__all__ = ("Doing", "Here", "Overdue", "TookTooLong")
 
 
 class Overdue(NamedTuple):
@@ -56,6 +57,41 @@ class Here:
             return result
 
         return call
+
+
+class Doing(Here):
+    """Likewise, beside somebody who watches: which item of it is running, if that has a time limit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.condemned = False
+        self._count = itertools.count()
+        # At most one entry: when the item began, and its limit. Whoever takes it out, runner or watcher, has it.
+        self._running: dict[int, tuple[int, int]] = {}
+
+    def watched(self, func: Callable[..., Any], limit: int) -> Callable[..., Any]:
+        """The function, whose time is to be looked at while it runs."""
+
+        def call(*args: Any, **kwds: Any) -> Any:
+            item = next(self._count)
+            self._running[item] = time.monotonic_ns(), limit
+            try:
+                return func(*args, **kwds)
+            finally:
+                if self._running.pop(item, None) is None:
+                    self.condemned = True
+                    self.told.append(True)
+
+        return call
+
+    def condemn_if_overdue(self, now: int) -> tuple[int, Overdue] | float | None:
+        """The item, and that it is overdue; or the seconds until it would be. None: none is running."""
+        for item, (began, limit) in list(self._running.items()):
+            if began + limit > now:
+                return (began + limit - now) / 1e9
+            if self._running.pop(item, None) is not None:  # else it has ended just now
+                return item, Overdue(os.getpid(), limit / 1e9, (now - began) / 1e9)
+        return None
 
 
 def _check(began: int, limit: int, error: Exception | None = None) -> None:

@@ -1,0 +1,93 @@
+"""Buffers that the engine keeps in its object store: known by where they are, as long as nobody changes them.
+
+    SharedArray, an array in several items of a map ── keep ──▶ key of its memory ──▶ Team.send: once per worker
+
+A pickle of the array has its buffer beside it; whoever sends the pickle asks for the key of that.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import weakref
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ("READ_ONLY", "Repeated", "keep", "key_for", "key_of", "repeated_in")
+
+# How the key of a buffer begins that arrives read-only; any other is the receiver's own, to write to.
+READ_ONLY = "r"
+_LEAST = 1 << 20
+
+_numbers = itertools.count(1)
+# By address and size: key, and who is to be told when it is kept no longer.
+_kept: dict[tuple[int, int], str] = {}
+_told: weakref.WeakSet[Any] = weakref.WeakSet()  # teams
+
+
+def _place(buffer: Any) -> tuple[int, int]:
+    array: Any = np.frombuffer(buffer, np.uint8)
+    return array.__array_interface__["data"][0], array.nbytes
+
+
+def keep(array: Any, kind: str) -> Callable[[], None]:
+    """The memory of an array is the same for all who send it, from now on: call what this returns when it is not."""
+    place = _place(memoryview(array.reshape(-1, order="A")).cast("B"))
+    key = _kept[place] = f"{kind}{os.getpid()}-{next(_numbers)}"
+    return lambda: _let_go(place, key)
+
+
+def _let_go(place: tuple[int, int], key: str) -> None:
+    if _kept.get(place) == key:
+        del _kept[place]
+    for team in list(_told):
+        team.let_go(key)
+
+
+def key_for(buffer: Any) -> str:
+    """The key of a large buffer of a function: that by which it is kept, or a new one."""
+    return (_kept.get(_place(buffer)) if _kept else None) or f"w{os.getpid()}-{next(_numbers)}"
+
+
+def key_of(buffer: Any, team: Any) -> str | None:
+    """The key of a large buffer that is about to be sent; the team is told when it is kept no longer."""
+    key = _kept.get(_place(buffer)) if _kept else None
+    if key is not None:
+        _told.add(team)
+    return key
+
+
+class Repeated:
+    """The large arrays that several items of one map have: each is kept as long as this lives."""
+
+    def __init__(self, arrays: list[Any]) -> None:
+        for array in arrays:
+            weakref.finalize(self, keep(array, "w"))
+        self._arrays = arrays
+
+    def replace(self, items: list[Any]) -> list[Any]:
+        """The items as they are: their arrays are known by their memory."""
+        return items
+
+
+def repeated_in(items: Any) -> Repeated | None:
+    """The large arrays that more than one item of a list or tuple is or has in it; None where there are none."""
+    if type(items) not in (list, tuple) or not items or not any(map(_is_large, _inside(items[0]))):
+        return None
+    found = {id(x): x for item in items for x in _inside(item) if _is_large(x)}
+    times = Counter(i for item in items for i in {id(x) for x in _inside(item)} if i in found)
+    several = [found[i] for i, n in times.items() if n > 1]
+    return Repeated(several) if several else None
+
+
+def _inside(item: Any) -> Any:
+    return item if type(item) in (tuple, list) else (item,)
+
+
+def _is_large(x: Any) -> bool:
+    return type(x) is np.ndarray and x.nbytes >= _LEAST and x.flags.forc and not x.dtype.hasobject
