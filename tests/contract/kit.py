@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import allcores
 from allcores.context import Context
 
 __all__ = (
@@ -15,6 +16,7 @@ __all__ = (
     "FOR_CLUSTERS",
     "FOR_FORK",
     "IMPATIENT",
+    "LOCAL",
     "MISUSE",
     "PATIENCE",
     "PLACES",
@@ -73,6 +75,9 @@ PLACES = (
     Place("thread", kills=False, parallel=True, copies=False, alone=False),
     Place("process", kills=True, parallel=True, copies=True),
 )
+
+# All contexts of this machine.
+LOCAL = tuple(name for name in allcores.get_all_contexts() if name not in ("dask", "ray"))
 
 # Each a real cluster of this machine, one for all tests; only where it is installed.
 CLUSTERS = tuple(

@@ -10,7 +10,7 @@ import allcores
 from allcores.errors import NotSupported
 
 from . import jobs
-from .kit import PATIENCE, Context, Handle, report
+from .kit import LOCAL, PATIENCE, Context, Handle, report
 
 
 def load(model: str) -> None:
@@ -108,7 +108,7 @@ def count_in_inner(name: str) -> tuple[int, list[int], int]:
         return before, inner.map(count_up, range(2)), count_up()
 
 
-@pytest.mark.parametrize("inner", allcores.get_all_contexts())
+@pytest.mark.parametrize("inner", LOCAL)
 def test_a_pool_in_a_worker_has_states_of_its_own(mp: Context, inner: str) -> None:
     with mp.Pool(1) as pool:
         assert pool.apply(count_in_inner, (inner,)) == (1, [1, 2], 2)

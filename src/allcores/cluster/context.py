@@ -69,8 +69,9 @@ class ClusterContext(Context):
         return super().Pool(processes, initializer, initargs, maxtasksperchild, **options)
 
     def _crew(self, plan: Plan) -> ClusterCrew:
-        from allcores.cluster.crew import ClusterCrew
+        from allcores.cluster.crew import ClusterCrew, check
 
+        check(plan)  # before a cluster is looked for
         return ClusterCrew(plan, self._fleet())
 
     @property

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from allcores.pool.engine import Engine
     from allcores.pool.plan import Plan
 
-__all__ = ("RETRIES", "ClusterCrew")
+__all__ = ("RETRIES", "ClusterCrew", "check")
 
 # How often a task is sent again whose worker died, where the caller has not said.
 RETRIES = 3
@@ -83,7 +83,6 @@ class ClusterCrew:
     immediate = False
 
     def __init__(self, plan: Plan, fleet: Fleet) -> None:
-        _check(plan)
         self._fleet = fleet
         self._numbers = itertools.count(1)
         self._functions: dict[int, _Packed] = {}  # by key
@@ -300,7 +299,7 @@ def _preparation(plan: Plan) -> Preparation:
     return Preparation(list(sys.path), 1, variables, begin)
 
 
-def _check(plan: Plan) -> None:
+def check(plan: Plan) -> None:
     """Refuse what a pool on a cluster cannot do."""
     for name, asked, cure in (
         ("affinity", plan.affinity is not False, "pin workers where the engine starts them"),

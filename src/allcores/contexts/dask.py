@@ -86,7 +86,14 @@ class DaskFleet:
         if known is None:
             links.register(self.link)
         self._launched = itertools.count()
+        self.teams: dict[str, Any] = {}
+        self.client._stream_handlers["allcores-answer"] = self._arrived
         atexit.register(self.close)
+
+    def _arrived(self, team: str, task: int, answer: Any) -> None:
+        found = self.teams.get(team)
+        if found is not None:
+            found.arrived(task, answer)
 
     def slots(self) -> int:
         return sum(self.client.nthreads().values()) or 1
@@ -170,11 +177,18 @@ class _Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
 
         self.hosts, self.scheduler = Hosts(), scheduler
         scheduler.handlers[_NAME] = self.answer
+        scheduler.stream_handlers["allcores-answer"] = self.pass_on
         scheduler.handlers["allcores_take_back"] = self.take_back
         scheduler.handlers["allcores_end"] = self.end_worker
 
     async def answer(self, request: bytes) -> bytes:
         return await self.hosts.answer(request)
+
+    def pass_on(self, client: str, worker: str, **answer: Any) -> None:
+        """What a worker has to say to a program."""
+        comm = self.scheduler.client_comms.get(client)
+        if comm is not None:
+            comm.send({"op": "allcores-answer", **answer})
 
     def take_back(self, keys: list[str], client: str) -> list[str]:
         """Forget those tasks that were sent to no worker yet: they will not run."""

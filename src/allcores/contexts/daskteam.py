@@ -1,4 +1,8 @@
-"""The workers of one pool on dask: its tasks, each a task of the scheduler, and what becomes of them."""
+"""The workers of one pool on dask: its tasks, each a task of the scheduler, and what becomes of them.
+
+send ── submit ──▶ scheduler ──▶ worker: _work ── small answer ──▶ scheduler ──▶ arrived    (no round trip to ask)
+                                               └─ large: the task's result ◀── gather, when it is finished
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from distributed import get_worker
 from distributed.scheduler import KilledWorker
 
 from allcores.cluster import link as links
@@ -22,22 +27,27 @@ if TYPE_CHECKING:
 __all__ = ("DaskTeam",)
 
 
+# Bytes of an answer that goes by way of the scheduler.
+_SMALL = 256 << 10
+
+
 class DaskTeam:
     """See ``seams.Team``. The workers are the cluster's; ``narrow``: fewer tasks than it has room for go out."""
 
     def __init__(self, fleet: DaskFleet, size: int, narrow: bool, setup: Setup, reports: Reports) -> None:
         self.size, self._fleet, self._setup, self._reports = size, fleet, setup, reports
         self._client = fleet.client
+        self._to = (fleet.client.id, setup.team)
         self._limit = size if narrow else None
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
         self._futures: dict[int, Any] = {}  # by task
         self._stored: dict[str, Any] = {}  # by key
         self._waiting: deque[tuple[Job, list[Large], bool]] = deque()
-        self._finished: list[tuple[int, Any]] = []
-        self._gathering = self._ended = False
+        self._ended = False
+        fleet.teams[setup.team] = self
         for address in list(self._client.nthreads())[:size]:
-            future = self._submit(_prepare, tuple(setup), workers=[address], allow_other_workers=True)
+            future = self._submit(_prepare, self._to, tuple(setup), workers=[address], allow_other_workers=True)
             self._watch(Job(0, 0, None, b""), future, [], False)
 
     def _submit(self, function: Any, *args: Any, **how: Any) -> Any:
@@ -59,7 +69,7 @@ class DaskTeam:
     def _send(self, job: Job, buffers: list[Large], exact: bool) -> None:
         keys = [each.key for each in buffers]
         there = [self._store(each) for each in buffers]
-        future = self._submit(_work, tuple(self._setup), tuple(job), keys, there, exact)
+        future = self._submit(_work, self._to, tuple(self._setup), tuple(job), keys, there, exact)
         self._futures[job.task] = future
         self._watch(job, future, buffers, exact)
 
@@ -86,14 +96,8 @@ class DaskTeam:
         if job.task and self._futures.get(job.task) is not future:
             return
         if future.status == "finished":
-            self._finished.append((job.task, future))
-            if not self._gathering:
-                self._gathering = True
-                try:
-                    while self._finished:
-                        await self._gather()
-                finally:
-                    self._gathering = False
+            if job.task:  # else it has arrived
+                await self._gather(job, future, buffers, exact)
             return
         error = future._state.exception
         lost = getattr(error, "reason", None) == "scheduler-connection-lost"
@@ -112,22 +116,28 @@ class DaskTeam:
             self._leave(job.task)
             self._reports.failed(job.task, error or RuntimeError(f"dask says that the task is {future.status}"))
 
-    async def _gather(self) -> None:
-        finished, self._finished = self._finished, []
-        try:
-            answers = await self._client._gather([future for _, future in finished], errors="skip")
-        except Exception as error:  # noqa: BLE001 - told to whoever waits
-            for task, _ in finished:
-                self._leave(task)
-                self._reports.failed(task, error)
-            return
-        if len(answers) != len(finished):  # a worker has died with its answer: dask runs that again
-            for task, future in finished:
-                self._watch(Job(task, 0, None, b""), future, [], False)
-            return
-        for (task, _), answer in zip(finished, answers, strict=True):
+    def arrived(self, task: int, answer: Any) -> None:
+        """A small answer. It comes before its future is told to be finished, and may come twice."""
+        if task == 0 or self._futures.get(task) is not None:
             self._leave(task)
-            self._reports.answered(task, remote.Answer(*answer))
+            info, data, pid, node = answer
+            self._reports.answered(task, remote.Answer(info, data, [], pid, node))
+
+    async def _gather(self, job: Job, future: Any, buffers: list[Large], exact: bool) -> None:
+        """A large answer."""
+        try:
+            answers = await self._client._gather([future], errors="skip")
+        except Exception as error:  # noqa: BLE001 - told to whoever waits
+            self._leave(job.task)
+            self._reports.failed(job.task, error)
+            return
+        if self._futures.get(job.task) is not future:
+            return
+        if answers and answers[0] is not None:
+            self._leave(job.task)
+            self._reports.answered(job.task, remote.Answer(*answers[0]))
+        else:  # its worker has died with the answer
+            self._watch(job, future, buffers, exact)
 
     async def _died(self, task: int, pid: int, exact: bool) -> None:
         began = True
@@ -195,6 +205,7 @@ class DaskTeam:
 
     def end(self, wait: bool) -> None:
         self._ended = True
+        self._fleet.teams.pop(self._setup.team, None)
         futures = [future for future in self._futures.values() if future is not None]
         self._futures.clear()
         self._waiting.clear()
@@ -210,13 +221,26 @@ class _RanBeforeError(Exception):
     """The task must not run twice, and its answer was lost with the worker that had it."""
 
 
-def _prepare(setup: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(remote.prepare(Setup(*setup)))
+def _prepare(to: tuple[str, str], setup: tuple[Any, ...]) -> None:
+    _tell(to, 0, remote.prepare(Setup(*setup)))
 
 
-def _work(setup: tuple[Any, ...], job: tuple[Any, ...], keys: list[Any], there: list[Any], exact: bool) -> Any:
+def _work(
+    to: tuple[str, str], setup: tuple[Any, ...], job: tuple[Any, ...], keys: list[Any], there: list[Any], exact: bool
+) -> Any:
     if exact:
         link = links.find((setup[0], "", {}))
         if not link.call(0, "begin", (setup[1], job[0])):
             raise _RanBeforeError
-    return tuple(remote.work(Setup(*setup), Job(*job), list(zip(keys, there, strict=True))))
+    answer = remote.work(Setup(*setup), Job(*job), list(zip(keys, there, strict=True)))
+    if answer.buffers or len(answer.data) > _SMALL:
+        return tuple(answer)
+    return _tell(to, job[0], answer)
+
+
+def _tell(to: tuple[str, str], task: int, answer: remote.Answer) -> None:
+    """Send an answer straight to the program: by the worker's stream to the scheduler, before the task is finished."""
+    worker = get_worker()
+    told = [answer.info, answer.data, answer.pid, answer.node]
+    message = {"op": "allcores-answer", "client": to[0], "team": to[1], "task": task, "answer": told}
+    worker.loop.add_callback(worker.batched_stream.send, message)
