@@ -1,0 +1,232 @@
+"""A Ray cluster, as a process of the program sees it; and the actors that work for it there."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import threading
+import uuid
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import ActorDiedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from allcores.cluster import link as links
+from allcores.cluster import remote
+from allcores.cluster.seams import Job, Setup
+from allcores.contexts.raylink import HOSTS, MOST_WAITING, HostsActor, RayLink, attend, first_line, when_done
+from allcores.errors import ClusterDied
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from allcores.cluster.link import Origin
+    from allcores.cluster.seams import Reports, Team
+
+__all__ = ("Blob", "RayFleet", "Resident")
+
+
+class Blob:
+    """A buffer that Ray carries without a copy of ours."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        import pickle
+
+        return Blob, (pickle.PickleBuffer(self.data),)
+
+
+class Resident:
+    """An actor of ours: a worker of pools, one after the other, or who starts processes beside itself."""
+
+    def __init__(self, cluster: str, options: dict[str, Any], hosts: Any) -> None:
+        self._node = ray.get_runtime_context().get_worker_id()
+        self._link = RayLink(cluster, self._node, hosts)
+        links.register(self._link, "ray", options)
+        self._never = attend(hosts, self._node)
+
+    def who(self) -> tuple[str, int, list[Any]]:
+        """Its node, its pid, and a value that never comes."""
+        return self._node, os.getpid(), [self._never]
+
+    def prepare(self, setup: tuple[Any, ...]) -> tuple[Any, ...]:
+        return _sent(remote.prepare(Setup(*setup)))
+
+    def work(self, setup: tuple[Any, ...], job: tuple[Any, ...], exact: bool, *blobs: Blob) -> tuple[Any, ...]:
+        if exact:
+            self._link.call(0, "begin", (f"{setup[1]}-{job[0]}",))
+        return _sent(remote.work(Setup(*setup), Job(*job), [blob.data for blob in blobs]))
+
+    def forget(self, team: str) -> None:
+        remote.forget(team)
+
+    def launch(self, *how: Any) -> int:
+        from allcores.cluster import launching
+
+        return launching.launch(*how)
+
+
+def _sent(answer: remote.Answer) -> tuple[Any, ...]:
+    return answer.info, answer.data, [Blob(each) for each in answer.buffers], answer.pid
+
+
+class Kept:
+    """A buffer in the object store, for the jobs that have it."""
+
+    def __init__(self, obj: Any, buffer: Any) -> None:
+        self.obj = obj  # so that no other has its id
+        self.ref = ray.put(Blob(buffer))
+
+
+class RayFleet:
+    """See ``seams.Fleet``."""
+
+    def __init__(self, head: Any, connected: bool) -> None:
+        self._head, self._connected = head, connected
+        context = ray.get_runtime_context()
+        self.options: dict[str, Any] = {"address": context.gcs_address, "namespace": context.namespace}
+        self._closed = False
+        self.hosts = (
+            ray.remote(HostsActor)
+            .options(name=HOSTS, get_if_exists=True, num_cpus=0, max_concurrency=MOST_WAITING)
+            .remote()
+        )
+        self.cluster = f"ray-{self.hosts._actor_id.hex()}"
+        known = links.known(self.cluster)  # that of a worker, or of a process beside it
+        if known is None:
+            node = f"{context.get_job_id()}-{context.get_worker_id()}"
+            known = RayLink(self.cluster, node, self.hosts)
+            self._never = attend(self.hosts, node)
+            links.register(known)
+        self.link: links.Link = known
+        self._resident = ray.remote(num_cpus=0)(Resident)
+        self._idle: list[Any] = []  # residents that no pool has
+        self._besides: dict[str, Any] = {}  # node of Ray -> the resident that starts processes there
+        self._launched = itertools.count()
+        self._lock = threading.RLock()
+        self._kept: weakref.WeakValueDictionary[tuple[int, int], Kept] = weakref.WeakValueDictionary()
+        self._teams: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.lost: ClusterDied | None = None
+        when_done(self.hosts.never.remote(), self._lose)
+        atexit.register(self.close)
+
+    def _lose(self, error: Any) -> None:
+        """The hosts have ended: so has the program's part of the cluster."""
+        if self._closed:
+            return
+        self.lost = ClusterDied(f"the Ray cluster at {self.options['address']} is gone: {first_line(error)}")
+        self.lost.__cause__ = error
+        for team in list(self._teams):
+            team.lose(self.lost)
+
+    def slots(self) -> int:
+        return int(ray.cluster_resources().get("CPU", 0)) or 1
+
+    def recruit(self, size: int, setup: Setup, reports: Reports) -> Team:
+        from allcores.contexts.rayteam import RayTeam
+
+        if self.lost is not None:
+            raise self.lost
+        team = RayTeam(self, size if self._head is not None else min(size, self.slots()), setup, reports)
+        self._teams.add(team)
+        return team
+
+    # Residents.
+
+    def resident(self) -> Any:
+        """One for a pool."""
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return self._make(scheduling_strategy="SPREAD")
+
+    def _make(self, **how: Any) -> Any:
+        return self._resident.options(**how).remote(self.cluster, self.options, self.hosts)
+
+    def give_back(self, residents: list[Any], team: str) -> None:
+        """They have nothing to do. As many as there are cores stay for the next pool."""
+        with self._lock:
+            room = 0 if self._closed or self.lost else max(self.slots() - len(self._idle), 0)
+            for resident in residents[:room]:
+                resident.forget.remote(team)
+            self._idle += residents[:room]
+        for resident in residents[room:]:
+            ray.kill(resident)
+
+    def launch(self, origin: Origin, ending: int, name: str, path: list[str], made: bytes) -> int:
+        nodes = sorted(each["NodeID"] for each in ray.nodes() if each["Alive"])
+        node = nodes[next(self._launched) % len(nodes)]
+        for last in (False, True):
+            with self._lock:
+                if node not in self._besides:
+                    where = NodeAffinitySchedulingStrategy(node, soft=True)
+                    self._besides[node] = self._make(scheduling_strategy=where, max_concurrency=16)
+                beside = self._besides[node]
+            try:
+                pid: int = ray.get(beside.launch.remote(origin, ending, name, path, made))
+                return pid
+            except ActorDiedError as error:
+                with self._lock:
+                    if self._besides.get(node) is beside:
+                        del self._besides[node]
+                if last:
+                    raise ClusterDied(f"no process can be started on Ray: {first_line(error)}") from error
+        raise AssertionError("not reached")
+
+    # Buffers.
+
+    def keep(self, buffer: Any) -> Kept:
+        """A buffer of a job, in the object store: the one that is there already if nothing has changed since."""
+        view = memoryview(buffer)
+        obj = view.obj
+        kept = self._kept.get((id(obj), view.nbytes))
+        if kept is None or not _is_same(view, kept):
+            kept = self._kept[id(obj), view.nbytes] = Kept(obj, view)
+        return kept
+
+    def put(self, obj: Any) -> str:
+        key = uuid.uuid4().hex
+        ray.get(self.hosts.keep.remote(key, [ray.put(Blob(memoryview(obj)))]))
+        return key
+
+    def get(self, ref: Any) -> memoryview:
+        (there,) = ray.get(self.hosts.kept.remote(ref))
+        return memoryview(ray.get(there).data).toreadonly()
+
+    def drop(self, ref: Any) -> None:
+        """What was put is not needed any more."""
+        self.hosts.keep.remote(ref, None)
+
+    def close(self) -> None:
+        atexit.unregister(self.close)
+        if self._closed:
+            return
+        self._closed = True
+        if isinstance(self.link, RayLink) and links.home("ray") is None:
+            links.unregister(self.cluster)
+            self.link.close()
+            if not self._connected and self.lost is None:
+                for actor in (*self._idle, *self._besides.values(), self.hosts):
+                    ray.kill(actor)
+        if self._connected:
+            ray.shutdown()
+        if self._head is not None:
+            self._head.close()
+
+
+def _is_same(view: memoryview, kept: Kept) -> bool:
+    """Whether a buffer still is what was kept of it: who has an array may have written into it since."""
+    if type(view.obj) is bytes:
+        return True
+    if type(view.obj).__module__ != "numpy":
+        return False
+    import numpy
+
+    as_words = "u8" if view.nbytes % 8 == 0 else "u1"
+    now, then = (numpy.frombuffer(each, as_words) for each in (view, ray.get(kept.ref).data))
+    return bool((now == then).all())

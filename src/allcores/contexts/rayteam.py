@@ -1,0 +1,239 @@
+"""The workers of one pool on Ray: actors, each with one task at a time; the others wait here.
+
+send ──▶ waiting ── a worker is free ──▶ Resident.work ── done ──▶ Reports.answered, and the next one
+                                                      ── its actor died ──▶ another; Reports.died
+
+One at a time, since what waits in an actor cannot be taken back, and would wait for what is before it while others
+are idle. Callbacks come from Ray's own thread, which must not wait: whatever may is done by a thread of the team.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from allcores.cluster.remote import Answer
+from allcores.contexts.raylink import first_line, when_done
+from allcores.errors import ClusterDied
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from allcores.cluster.seams import Job, Reports, Setup
+    from allcores.contexts.rayfleet import Kept, RayFleet
+
+__all__ = ("RayTeam",)
+
+
+class _Item(NamedTuple):
+    """A task, ready to be sent."""
+
+    job: Job
+    kept: list[Kept]
+    exact: bool
+
+
+class _Worker:
+    """An actor that works for the pool."""
+
+    def __init__(self, actor: Any) -> None:
+        self.actor = actor
+        self.node, self.pid = "", 0
+        self.item: _Item | None = None
+        self.never: Any = None
+        self.ended = False  # by us, or seen to have died
+
+
+class RayTeam:
+    """See ``seams.Team``."""
+
+    def __init__(self, fleet: RayFleet, size: int, setup: Setup, reports: Reports) -> None:
+        self.size, self._fleet, self._setup, self._reports = size, fleet, tuple(setup), reports
+        self._team = setup.team
+        self._lock = threading.RLock()
+        self._workers: set[_Worker] = set()
+        self._free: list[_Worker] = []
+        self._waiting: deque[_Item] = deque()
+        self._out: dict[int, _Worker] = {}
+        self._quiet = threading.Event()
+        self._quiet.set()
+        self._ended = False
+        self._chores: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._do_chores, name="allcores-team", daemon=True).start()
+        for _ in range(size):
+            self._start()
+
+    def _do_chores(self) -> None:
+        while (chore := self._chores.get()) is not None:
+            try:
+                chore()
+            except Exception as error:  # noqa: BLE001 - told to whoever waits
+                self.lose(ClusterDied(f"the Ray cluster does not work any more: {first_line(error)}"))
+
+    # Workers.
+
+    def _start(self) -> None:
+        worker = _Worker(self._fleet.resident())
+        with self._lock:
+            self._workers.add(worker)
+        when_done(worker.actor.who.remote(), partial(self._met, worker))
+        when_done(worker.actor.prepare.remote(self._setup), partial(self._prepared, worker))
+
+    def _met(self, worker: _Worker, value: Any) -> None:
+        if not isinstance(value, BaseException):
+            worker.node, worker.pid, (worker.never,) = value
+            when_done(worker.never, partial(self._seen_dead, worker))
+
+    def _seen_dead(self, worker: _Worker, _error: Any) -> None:
+        """Ray says that the worker's process has ended; perhaps a call has said so before."""
+        if worker.item is None:
+            self._died(worker, None)
+
+    def _prepared(self, worker: _Worker, value: Any) -> None:
+        if isinstance(value, BaseException):
+            self._died(worker, value)
+            return
+        self._reports.answered(0, Answer(*value))
+        self._set_free(worker)
+
+    def _set_free(self, worker: _Worker) -> None:
+        with self._lock:
+            if worker.ended or self._ended:
+                return
+            self._free.append(worker)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Send what can be sent."""
+        while True:
+            with self._lock:
+                if not self._waiting or not self._free:
+                    return
+                worker, item = self._free.pop(), self._waiting.popleft()
+                worker.item = item
+                self._out[item.job.task] = worker
+            refs = [each.ref for each in item.kept]
+            try:
+                ref = worker.actor.work.remote(self._setup, tuple(item.job), item.exact, *refs)
+            except RayError as error:
+                self._done(worker, item, error)
+            else:
+                when_done(ref, partial(self._done, worker, item))
+
+    def _done(self, worker: _Worker, item: _Item, value: Any) -> None:
+        """What came of a task."""
+        if isinstance(value, BaseException) and not isinstance(value, RayTaskError):
+            self._died(worker, value)
+            return
+        worker.item = None
+        self._leave(item)
+        self._set_free(worker)
+        if isinstance(value, RayTaskError):
+            self._reports.failed(item.job.task, value.as_instanceof_cause())
+            return
+        info, data, blobs, pid = value
+        # Copies: they are the program's to write into, and the store is not for keeping them.
+        self._reports.answered(item.job.task, Answer(info, data, [bytearray(blob.data) for blob in blobs], pid))
+
+    def _leave(self, item: _Item) -> None:
+        with self._lock:
+            self._out.pop(item.job.task, None)
+            if not self._out and not self._waiting:
+                self._quiet.set()
+
+    def _died(self, worker: _Worker, error: Any) -> None:
+        with self._lock:
+            if worker.ended or self._ended or self._fleet.lost is not None:
+                return
+            worker.ended = True
+            self._workers.discard(worker)
+            if worker in self._free:
+                self._free.remove(worker)
+        self._chores.put(partial(self._replace, worker, error))
+
+    def _replace(self, worker: _Worker, error: Any) -> None:
+        item, worker.item = worker.item, None
+        with contextlib.suppress(ValueError):
+            ray.kill(worker.actor)  # if it only cannot be reached
+        self._say_gone(worker, f"worker {worker.pid}")
+        self._start()
+        if item is not None:
+            began = True
+            if item.exact:
+                began = self._fleet.link.call(0, "begun", (f"{self._team}-{item.job.task}",))
+            self._leave(item)
+            self._reports.died(item.job.task, worker.pid, None, began)
+        else:
+            self._reports.died(0, worker.pid, None, bool(worker.node))
+
+    def _say_gone(self, worker: _Worker, why: str) -> None:
+        if worker.node:
+            self._fleet.link.post(0, "gone", (worker.node, why))
+
+    def lose(self, error: ClusterDied) -> None:
+        """The cluster is gone."""
+        with self._lock:
+            self._waiting.clear()
+            self._out.clear()
+            self._quiet.set()
+        self._reports.lost(error)
+
+    # Asked by the crew.
+
+    def send(self, job: Job, buffers: list[Any], exact: bool) -> None:
+        item = _Item(job, [self._fleet.keep(each) for each in buffers], exact)
+        with self._lock:
+            self._waiting.append(item)
+            self._quiet.clear()
+        self._go_on()
+
+    def take_back(self, tasks: list[int]) -> list[int]:
+        wanted = set(tasks)
+        with self._lock:
+            found = [item for item in self._waiting if item.job.task in wanted]
+            self._waiting = deque(item for item in self._waiting if item.job.task not in wanted)
+            if not self._out and not self._waiting:
+                self._quiet.set()
+        return [item.job.task for item in found]
+
+    def is_running(self, task: int) -> bool:
+        return task in self._out
+
+    def end_worker_of(self, task: int) -> bool:
+        with self._lock:
+            worker = self._out.pop(task, None)
+            if worker is None or worker.ended:
+                return False
+            worker.ended, item, worker.item = True, worker.item, None
+            self._workers.discard(worker)
+        assert item is not None
+        ray.kill(worker.actor)
+        self._leave(item)
+        self._say_gone(worker, f"worker {worker.pid}")
+        self._chores.put(self._start)
+        return True
+
+    def end(self, wait: bool) -> None:
+        if wait:
+            self._quiet.wait()
+        with self._lock:
+            self._ended = True
+            workers, self._workers = self._workers, set()
+            free, self._free = self._free, []
+            self._waiting.clear()
+            self._out.clear()
+        self._chores.put(None)
+        if self._fleet.lost is not None:
+            return
+        for worker in workers - set(free):  # at something still
+            worker.ended = True
+            ray.kill(worker.actor)
+            self._say_gone(worker, "")
+        self._fleet.give_back([worker.actor for worker in free], self._team)
