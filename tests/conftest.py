@@ -67,8 +67,7 @@ def child_processes() -> frozenset[psutil.Process]:
         children = [child for child in children if child.pid != template]
     clusters: Any = sys.modules.get("contract.clusters")
     if clusters is not None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            children = [child for child in children if not clusters.is_of_engine(child)]
+        children = [child for child in children if not clusters.is_of_engine(child)]
     return frozenset(children)
 
 
@@ -80,7 +79,8 @@ def traces_but_processes() -> frozenset[str]:
             found.add(f"{entry} -> {os.readlink(f'/proc/self/fd/{entry}')}")
         except FileNotFoundError:  # the one that listed the directory
             continue
-    return frozenset(found)
+    clusters: Any = sys.modules.get("contract.clusters")
+    return frozenset(found if clusters is None else found - clusters.connections())
 
 
 def end_parked() -> None:

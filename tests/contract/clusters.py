@@ -1,5 +1,6 @@
 """The clusters of the suite: one of each engine for all tests, started when the first needs it."""
 
+import contextlib
 import functools
 import os
 
@@ -7,7 +8,7 @@ import psutil
 
 from allcores.context import get_context
 
-__all__ = ("is_of_engine", "prepare")
+__all__ = ("connections", "is_of_engine", "prepare")
 
 _heads: set[int] = set()
 
@@ -34,7 +35,22 @@ def is_of_engine(process: psutil.Process) -> bool:
     """
     if process.pid in _heads:
         return True
-    parent = process.parent()
-    if parent is None or not is_of_engine(parent):
-        return False
-    return not any("allcores-template" in word for word in parent.cmdline())
+    try:
+        parent = process.parent()
+        if parent is None or not is_of_engine(parent):
+            return False
+        return not any("allcores-template" in word for word in parent.cmdline())
+    except psutil.NoSuchProcess:
+        return True  # it has ended by now
+
+
+def connections() -> set[str]:
+    """Descriptors of this process that an engine's client opens and closes as it likes: TCP, which nothing of ours is.
+
+    As ``/proc/self/fd`` has them.
+    """
+    found = set()
+    for each in psutil.Process().net_connections("tcp") if _heads else ():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(f"{each.fd} -> {os.readlink(f'/proc/self/fd/{each.fd}')}")
+    return found
