@@ -26,6 +26,7 @@ from allcores.errors import NotSupported
 from allcores.pool.crew import Known, Mode, Outcome
 from allcores.pool.shown import Shown
 from allcores.pool.statistics import ANSWERING, Record, Traffic
+from allcores.protocol import STARTING
 
 if TYPE_CHECKING:
     import weakref
@@ -77,7 +78,6 @@ class ClusterCrew:
     """The pool's side of a Team."""
 
     local = False
-    patience = 0
     in_parts = False
     alone = True
     immediate = False
@@ -99,6 +99,7 @@ class ClusterCrew:
         self._keep("", parcel.pack_small(tuple(_preparation(plan))))
         self._team = fleet.recruit(plan.processes, self._setup, self)
         self.size = self._team.size
+        self.patience = self.size if plan.initializer is not None else max(100, self.size)
 
     def _keep(self, key: str, data: bytes) -> None:
         self._fleet.link.call(0, "keep", (self._setup.team, key, data))
@@ -190,6 +191,9 @@ class ClusterCrew:
 
     def died(self, task: int, pid: int, exitcode: int | None, began: bool) -> None:
         """See Reports."""
+        if task == 0:
+            self._put((0 if began else STARTING, Outcome.DIED, tuple(Death(pid, exitcode))))
+            return
         out = self._out.get(task)
         if out is None:
             return

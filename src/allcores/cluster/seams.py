@@ -48,7 +48,10 @@ class Reports(Protocol):
         ...
 
     def died(self, task: int, pid: int, exitcode: int | None, began: bool) -> None:
-        """The worker died that had this task. ``began`` False: it certainly had not begun; the crew sends it again."""
+        """The worker died that had this task. ``began`` False: it certainly had not begun; the crew sends it again.
+
+        Of task 0: a worker that was at no task. ``began`` False: nor had it been ready for one.
+        """
         ...
 
     def failed(self, task: int, error: BaseException) -> None:

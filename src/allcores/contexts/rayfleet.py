@@ -6,7 +6,6 @@ import atexit
 import itertools
 import os
 import threading
-import uuid
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,6 @@ from allcores.contexts.raylink import HOSTS, MOST_WAITING, HostsActor, RayLink, 
 from allcores.errors import ClusterDied
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from allcores.cluster.link import Origin
     from allcores.cluster.seams import Reports, Team
 
@@ -57,10 +54,14 @@ class Resident:
     def prepare(self, setup: tuple[Any, ...]) -> tuple[Any, ...]:
         return _sent(remote.prepare(Setup(*setup)))
 
-    def work(self, setup: tuple[Any, ...], job: tuple[Any, ...], exact: bool, *blobs: Blob) -> tuple[Any, ...]:
+    def work(
+        self, setup: tuple[Any, ...], job: tuple[Any, ...], keys: list[str | None], exact: bool, *blobs: Blob
+    ) -> tuple[Any, ...]:
         if exact:
-            self._link.call(0, "begin", (f"{setup[1]}-{job[0]}",))
-        return _sent(remote.work(Setup(*setup), Job(*job), [blob.data for blob in blobs]))
+            self._link.call(0, "begin", (setup[1], job[0]))
+        # What has no key is this task's own, to write into; what lies in the store is not.
+        views = [bytearray(blob.data) if key is None else blob.data for key, blob in zip(keys, blobs, strict=True)]
+        return _sent(remote.work(Setup(*setup), Job(*job), list(zip(keys, views, strict=True))))
 
     def forget(self, team: str) -> None:
         remote.forget(team)
@@ -72,15 +73,7 @@ class Resident:
 
 
 def _sent(answer: remote.Answer) -> tuple[Any, ...]:
-    return answer.info, answer.data, [Blob(each) for each in answer.buffers], answer.pid
-
-
-class Kept:
-    """A buffer in the object store, for the jobs that have it."""
-
-    def __init__(self, obj: Any, buffer: Any) -> None:
-        self.obj = obj  # so that no other has its id
-        self.ref = ray.put(Blob(buffer))
+    return tuple(answer._replace(buffers=[Blob(each) for each in answer.buffers]))
 
 
 class RayFleet:
@@ -109,7 +102,6 @@ class RayFleet:
         self._besides: dict[str, Any] = {}  # node of Ray -> the resident that starts processes there
         self._launched = itertools.count()
         self._lock = threading.RLock()
-        self._kept: weakref.WeakValueDictionary[tuple[int, int], Kept] = weakref.WeakValueDictionary()
         self._teams: weakref.WeakSet[Any] = weakref.WeakSet()
         self.lost: ClusterDied | None = None
         when_done(self.hosts.never.remote(), self._lose)
@@ -178,30 +170,6 @@ class RayFleet:
                     raise ClusterDied(f"no process can be started on Ray: {first_line(error)}") from error
         raise AssertionError("not reached")
 
-    # Buffers.
-
-    def keep(self, buffer: Any) -> Kept:
-        """A buffer of a job, in the object store: the one that is there already if nothing has changed since."""
-        view = memoryview(buffer)
-        obj = view.obj
-        kept = self._kept.get((id(obj), view.nbytes))
-        if kept is None or not _is_same(view, kept):
-            kept = self._kept[id(obj), view.nbytes] = Kept(obj, view)
-        return kept
-
-    def put(self, obj: Any) -> str:
-        key = uuid.uuid4().hex
-        ray.get(self.hosts.keep.remote(key, [ray.put(Blob(memoryview(obj)))]))
-        return key
-
-    def get(self, ref: Any) -> memoryview:
-        (there,) = ray.get(self.hosts.kept.remote(ref))
-        return memoryview(ray.get(there).data).toreadonly()
-
-    def drop(self, ref: Any) -> None:
-        """What was put is not needed any more."""
-        self.hosts.keep.remote(ref, None)
-
     def close(self) -> None:
         atexit.unregister(self.close)
         if self._closed:
@@ -217,16 +185,3 @@ class RayFleet:
             ray.shutdown()
         if self._head is not None:
             self._head.close()
-
-
-def _is_same(view: memoryview, kept: Kept) -> bool:
-    """Whether a buffer still is what was kept of it: who has an array may have written into it since."""
-    if type(view.obj) is bytes:
-        return True
-    if type(view.obj).__module__ != "numpy":
-        return False
-    import numpy
-
-    as_words = "u8" if view.nbytes % 8 == 0 else "u1"
-    now, then = (numpy.frombuffer(each, as_words) for each in (view, ray.get(kept.ref).data))
-    return bool((now == then).all())

@@ -38,7 +38,6 @@ class HostsActor:
     def __init__(self) -> None:
         self._hosts = Hosts()
         self._watching: set[asyncio.Task[None]] = set()
-        self._kept: dict[str, list[Any]] = {}
 
     async def answer(self, request: bytes) -> bytes:
         return await self._hosts.answer(request)
@@ -62,17 +61,6 @@ class HostsActor:
             await never
         except RayError:
             self._hosts.gone(node, f"the process {node}")
-
-    async def keep(self, key: str, refs: list[Any] | None) -> None:
-        """Keep what is in the object store; None: no longer."""
-        if refs is None:
-            self._kept.pop(key, None)
-        else:
-            self._kept[key] = refs
-
-    async def kept(self, key: str) -> list[Any]:
-        """The references, that who asks then has too."""
-        return self._kept[key]
 
 
 class RayLink(links.Link):

@@ -20,14 +20,15 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from allcores.cluster.remote import Answer
+from allcores.contexts.rayfleet import Blob
 from allcores.contexts.raylink import first_line, when_done
 from allcores.errors import ClusterDied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from allcores.cluster.seams import Job, Reports, Setup
-    from allcores.contexts.rayfleet import Kept, RayFleet
+    from allcores.cluster.seams import Job, Large, Reports, Setup
+    from allcores.contexts.rayfleet import RayFleet
 
 __all__ = ("RayTeam",)
 
@@ -36,7 +37,8 @@ class _Item(NamedTuple):
     """A task, ready to be sent."""
 
     job: Job
-    kept: list[Kept]
+    keys: list[str | None]
+    refs: list[Any]  # where its large buffers are
     exact: bool
 
 
@@ -48,6 +50,7 @@ class _Worker:
         self.node, self.pid = "", 0
         self.item: _Item | None = None
         self.never: Any = None
+        self.ready = False
         self.ended = False  # by us, or seen to have died
 
 
@@ -62,6 +65,7 @@ class RayTeam:
         self._free: list[_Worker] = []
         self._waiting: deque[_Item] = deque()
         self._out: dict[int, _Worker] = {}
+        self._stored: dict[str, Any] = {}  # by key: where a buffer is
         self._quiet = threading.Event()
         self._quiet.set()
         self._ended = False
@@ -100,10 +104,14 @@ class RayTeam:
         if isinstance(value, BaseException):
             self._died(worker, value)
             return
+        worker.ready = True
         self._reports.answered(0, Answer(*value))
         self._set_free(worker)
 
-    def _set_free(self, worker: _Worker) -> None:
+    def _set_free(self, worker: _Worker, done: _Item | None = None) -> None:
+        if done is not None:
+            worker.item = None
+            self._leave(done)
         with self._lock:
             if worker.ended or self._ended:
                 return
@@ -119,9 +127,8 @@ class RayTeam:
                 worker, item = self._free.pop(), self._waiting.popleft()
                 worker.item = item
                 self._out[item.job.task] = worker
-            refs = [each.ref for each in item.kept]
             try:
-                ref = worker.actor.work.remote(self._setup, tuple(item.job), item.exact, *refs)
+                ref = worker.actor.work.remote(self._setup, tuple(item.job), item.keys, item.exact, *item.refs)
             except RayError as error:
                 self._done(worker, item, error)
             else:
@@ -132,15 +139,19 @@ class RayTeam:
         if isinstance(value, BaseException) and not isinstance(value, RayTaskError):
             self._died(worker, value)
             return
-        worker.item = None
-        self._leave(item)
-        self._set_free(worker)
         if isinstance(value, RayTaskError):
+            self._set_free(worker, item)
             self._reports.failed(item.job.task, value.as_instanceof_cause())
             return
-        info, data, blobs, pid = value
+        answer = Answer(*value)
+        if answer.node:  # an item that was given up goes on there
+            self._leave(item)
+            self._end_worker(worker)
+        else:
+            self._set_free(worker, item)
         # Copies: they are the program's to write into, and the store is not for keeping them.
-        self._reports.answered(item.job.task, Answer(info, data, [bytearray(blob.data) for blob in blobs], pid))
+        buffers = [bytearray(blob.data) for blob in answer.buffers]
+        self._reports.answered(item.job.task, answer._replace(buffers=buffers, node=""))
 
     def _leave(self, item: _Item) -> None:
         with self._lock:
@@ -160,18 +171,18 @@ class RayTeam:
 
     def _replace(self, worker: _Worker, error: Any) -> None:
         item, worker.item = worker.item, None
+        began = True
+        if item is not None and item.exact:  # before its end is told, and what is known of it forgotten
+            began = self._fleet.link.call(0, "begun", (self._team, item.job.task))
         with contextlib.suppress(ValueError):
             ray.kill(worker.actor)  # if it only cannot be reached
         self._say_gone(worker, f"worker {worker.pid}")
         self._start()
-        if item is not None:
-            began = True
-            if item.exact:
-                began = self._fleet.link.call(0, "begun", (f"{self._team}-{item.job.task}",))
+        if item is None:
+            self._reports.died(0, worker.pid, None, worker.ready)
+        else:
             self._leave(item)
             self._reports.died(item.job.task, worker.pid, None, began)
-        else:
-            self._reports.died(0, worker.pid, None, bool(worker.node))
 
     def _say_gone(self, worker: _Worker, why: str) -> None:
         if worker.node:
@@ -187,12 +198,23 @@ class RayTeam:
 
     # Asked by the crew.
 
-    def send(self, job: Job, buffers: list[Any], exact: bool) -> None:
-        item = _Item(job, [self._fleet.keep(each) for each in buffers], exact)
+    def send(self, job: Job, buffers: list[Large], exact: bool) -> None:
+        item = _Item(job, [each.key for each in buffers], [self._store(each) for each in buffers], exact)
         with self._lock:
             self._waiting.append(item)
             self._quiet.clear()
         self._go_on()
+
+    def _store(self, buffer: Large) -> Any:
+        ref = self._stored.get(buffer.key) if buffer.key else None
+        if ref is None:
+            ref = ray.put(Blob(buffer.view))
+            if buffer.key:
+                self._stored[buffer.key] = ref
+        return ref
+
+    def let_go(self, key: str) -> None:
+        self._stored.pop(key, None)
 
     def take_back(self, tasks: list[int]) -> list[int]:
         wanted = set(tasks)
@@ -208,17 +230,30 @@ class RayTeam:
 
     def end_worker_of(self, task: int) -> bool:
         with self._lock:
-            worker = self._out.pop(task, None)
-            if worker is None or worker.ended:
+            worker = self._out.get(task)
+            if worker is None or not self._end_worker(worker):
                 return False
-            worker.ended, item, worker.item = True, worker.item, None
-            self._workers.discard(worker)
+            item, worker.item = worker.item, None
         assert item is not None
-        ray.kill(worker.actor)
         self._leave(item)
-        self._say_gone(worker, f"worker {worker.pid}")
-        self._chores.put(self._start)
         return True
+
+    def end_worker(self, node: str) -> None:
+        """Was done when its answer came: nothing else is given to such a worker."""
+
+    def _end_worker(self, worker: _Worker) -> bool:
+        with self._lock:
+            if worker.ended:
+                return False
+            worker.ended = True
+            self._workers.discard(worker)
+        self._chores.put(partial(self._kill, worker))
+        return True
+
+    def _kill(self, worker: _Worker) -> None:
+        ray.kill(worker.actor)
+        self._say_gone(worker, f"worker {worker.pid}")
+        self._start()
 
     def end(self, wait: bool) -> None:
         if wait:
@@ -229,6 +264,7 @@ class RayTeam:
             free, self._free = self._free, []
             self._waiting.clear()
             self._out.clear()
+            self._stored.clear()
         self._chores.put(None)
         if self._fleet.lost is not None:
             return
