@@ -80,7 +80,7 @@ class RayFleet:
     """See ``seams.Fleet``."""
 
     def __init__(self, head: Any, connected: bool) -> None:
-        self._head, self._connected = head, connected
+        self.head, self._connected = head, connected
         context = ray.get_runtime_context()
         self.options: dict[str, Any] = {"address": context.gcs_address, "namespace": context.namespace}
         self._closed = False
@@ -124,7 +124,7 @@ class RayFleet:
 
         if self.lost is not None:
             raise self.lost
-        team = RayTeam(self, size if self._head is not None else min(size, self.slots()), setup, reports)
+        team = RayTeam(self, size if self.head is not None else min(size, self.slots()), setup, reports)
         self._teams.add(team)
         return team
 
@@ -183,5 +183,5 @@ class RayFleet:
                     ray.kill(actor)
         if self._connected:
             ray.shutdown()
-        if self._head is not None:
-            self._head.close()
+        if self.head is not None:
+            self.head.close()

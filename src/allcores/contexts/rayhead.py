@@ -22,7 +22,11 @@ from allcores.errors import ClusterDied
 __all__ = ("Head", "main")
 
 # On one machine Ray then has all that listens listen on the loopback.
-_ENVIRON = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "120"}
+_ENVIRON = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_raylet_start_wait_time_s": "120",
+}
 _VITAL = ("gcs_server", "raylet")
 
 
