@@ -86,6 +86,9 @@ class RayTeam:
     def _start(self) -> None:
         worker = _Worker(self._fleet.resident())
         with self._lock:
+            if self._ended:
+                self._fleet.give_back([worker.actor], self._team)
+                return
             self._workers.add(worker)
         when_done(worker.actor.who.remote(), partial(self._met, worker))
         when_done(worker.actor.prepare.remote(self._setup), partial(self._prepared, worker))
