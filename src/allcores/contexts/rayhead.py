@@ -25,7 +25,6 @@ __all__ = ("Head", "main")
 _ENVIRON = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_raylet_start_wait_time_s": "120",  # a machine that is busy takes longer than the 30 by default
 }
 _VITAL = ("gcs_server", "raylet")
 
