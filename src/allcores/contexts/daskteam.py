@@ -6,6 +6,7 @@ send ── submit ──▶ scheduler ──▶ worker: _work ── small answ
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections import deque
@@ -188,7 +189,7 @@ class DaskTeam:
         return self._futures.get(task) is not None
 
     def end_worker(self, node: str) -> None:
-        self._client.loop.add_callback(self._client.scheduler.allcores_end, worker=node, team=self._setup.team, key="")
+        self._later(self._client.scheduler.allcores_end, worker=node, team=self._setup.team, key="")
 
     def end_worker_of(self, task: int) -> bool:
         future = self._futures.pop(task, None)
@@ -213,8 +214,17 @@ class DaskTeam:
         if self._client.status != "running":
             return
         if futures:
-            self._client.loop.add_callback(self._client._cancel, futures, force=True)
-        self._client.loop.add_callback(self._client._run, remote.forget, self._setup.team, on_error="ignore")
+            self._later(self._client._cancel, futures, force=True)
+        self._later(self._client._run, remote.forget, self._setup.team, on_error="ignore")
+
+    def _later(self, what: Any, *args: Any, **how: Any) -> None:
+        """Have dask do something that nobody waits for."""
+
+        async def do() -> None:
+            with contextlib.suppress(OSError):  # the cluster is gone, and all that with it
+                await what(*args, **how)
+
+        self._client.loop.add_callback(do)
 
 
 class _RanBeforeError(Exception):
