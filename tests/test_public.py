@@ -39,6 +39,7 @@ EXAMPLES: list[Exception] = [
     errors.UsageError("say it so"),
     errors.NotSupported("not here"),
     errors.WouldBlockForever("get() on an empty queue"),
+    errors.ClusterDied("the scheduler cannot be reached any more"),
     errors.UnpicklableError("cannot send it"),
     errors.WorkerDied(17, -9, 3, "'item'", 1 << 30, True, "the last line", 2),
     errors.OwnerDied(17, "Process-3", 1_000_000.5, "Lock-4"),
