@@ -128,7 +128,7 @@ def test_a_submodule_is_there_without_having_been_imported(tmp_path: Path) -> No
     assert program(text, tmp_path) == "1 False\n"
 
 
-OURS = "('allcores.queues', 'allcores.pool.processexecutor')\n"
+OURS = "('allcores.queues', 'allcores.pool.executor')\n"
 THEIRS = "('multiprocessing.queues', 'concurrent.futures.process')\n"
 
 

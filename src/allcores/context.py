@@ -100,10 +100,10 @@ class Context(StartMethods):
             max_tasks_per_child: as ``maxtasksperchild`` of ``Pool``.
             options: see ``PoolOptions``.
         """
-        from allcores.pool.executor import make_executor
+        from allcores.pool.executor import Executor, context_of
 
-        life = initializer, initargs, max_tasks_per_child
-        return make_executor(self, max_workers, mp_context, life, options)
+        where = context_of(mp_context) or self
+        return Executor(max_workers, where, initializer, initargs, max_tasks_per_child=max_tasks_per_child, **options)
 
     def _crew(self, plan: Plan) -> Any:
         raise NotImplementedError
@@ -284,6 +284,13 @@ class DefaultContext(Context):
         """The class of threads."""
         return self._actual().Thread
 
+    @property
+    def Executor(self) -> type[ExecutorType]:  # type: ignore[override] # noqa: N802
+        """The class of executors, whose workers are of the context that is chosen when one is made."""
+        from allcores.pool import executor
+
+        return executor.Executor
+
     def _actual(self) -> Context:
         return _concrete(chosen.name())
 
@@ -332,7 +339,7 @@ class DefaultContext(Context):
 
 
 # The start method is chosen for good by who has processes: as the standard has it, and only where it matters.
-_FIXING = ("Executor", "Manager", "Pool")
+_FIXING = ("Manager", "Pool")
 
 
 def _asking(name: str) -> Callable[..., Any]:

@@ -31,7 +31,7 @@ _TAKEN = {
     "multiprocessing.connection": (("wait",), "allcores"),
     "multiprocessing.shared_memory": (("SharedMemory", "ShareableList"), "allcores.shared_memory"),
     "multiprocessing.managers": (("BaseManager", "SyncManager", "SharedMemoryManager"), "allcores.managers"),
-    _FUTURES: (("ProcessPoolExecutor",), "allcores.pool.processexecutor"),
+    _FUTURES: (("ProcessPoolExecutor",), "allcores.pool.executor"),
 }
 # Functions that the standard's own modules call too, and must not find changed.
 _BY_CALLER = {

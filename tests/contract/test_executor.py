@@ -4,6 +4,7 @@ import concurrent.futures
 import gc
 import itertools
 import multiprocessing
+import os
 import threading
 import weakref
 from collections.abc import Iterator
@@ -31,6 +32,23 @@ def test_it_is_the_standard_s(executor: Handle) -> None:
     assert future.result(PATIENCE) == 9
     assert future.exception() is None
     assert (future.done(), future.running(), future.cancelled(), future.cancel()) == (True, False, False, False)
+
+
+def test_the_class_can_be_inherited_from(mp: Context) -> None:
+    """As the standard's, which third parties do, and ask for."""
+
+    class Mine(ends.Executor):
+        def __init__(self) -> None:
+            super().__init__(2, mp_context=mp)
+
+    with Mine() as executor:
+        assert isinstance(executor, allcores.Executor)
+        assert executor.submit(jobs.square, 3).result(PATIENCE) == 9
+        assert isinstance(executor.with_options(retries=1), allcores.Executor)
+        assert isinstance(executor.pool.executor(), allcores.Executor)
+    with mp.Executor(1) as executor:
+        assert isinstance(executor, allcores.Executor)
+        assert executor.submit(os.getpid).result(PATIENCE) > 0
 
 
 def test_all_arguments_are_the_function_s(executor: Handle) -> None:

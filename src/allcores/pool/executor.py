@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from allcores import codec
-from allcores.context import Context
+from allcores.context import Context, default_context
 from allcores.errors import InitializerFailed, UnpicklableError, as_broken
 from allcores.pool.crew import Mode
 from allcores.pool.futures import CarefulCall, Future
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from allcores.pool.chunktask import ChunkTask
     from allcores.pool.crew import Known
     from allcores.pool.engine import Engine
+    from allcores.pool.plan import PoolOptions
 
-__all__ = ("Executor", "MapIterator", "keep", "make_executor", "make_pool", "submit")
+__all__ = ("Executor", "MapIterator", "ProcessPoolExecutor", "context_of", "submit")
 
 T = TypeVar("T")
 
@@ -68,11 +69,44 @@ class Executor(concurrent.futures.Executor):
     A worker that dies fails the one call that it was running, and the executor goes on: the error is a ``WorkerDied``
     and a ``BrokenProcessPool``. At the end of the program, and when it is dropped, what was submitted is finished
     first, as the standard has it; not after Ctrl-C. Functions may be lambdas and closures.
+
+    Args:
+        max_workers: as ``processes`` of ``Pool``.
+        mp_context: the context of allcores that the workers are of; by default that of the program. A context of
+            ``multiprocessing`` changes nothing.
+        initializer: called in each worker before its first task.
+        initargs: its arguments, a tuple.
+        max_tasks_per_child: as ``maxtasksperchild`` of ``Pool``.
+        options: see ``PoolOptions``.
     """
 
-    def __init__(self, pool: Pool, **options: Unpack[MapOptions]) -> None:
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: Any = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        **options: Unpack[PoolOptions],
+    ) -> None:
+        context = context_of(mp_context) or default_context.get_context()
+        _check_as_the_standard(max_workers, max_tasks_per_child)
+        pool = context.Pool(max_workers, initializer, initargs, max_tasks_per_child, **options)
+        self._begin(pool, {})
+        _own.add(self)
+        weakref.finalize(self, _dropped, pool).atexit = False
+
+    @classmethod
+    def over(cls, pool: Pool, **options: Unpack[MapOptions]) -> Executor:
+        """One over a pool that is there, and whose calls have these options."""
+        executor = Executor.__new__(Executor)
+        executor._begin(pool, dict(options))
+        return executor
+
+    def _begin(self, pool: Pool, options: dict[str, Any]) -> None:
         self._pool = pool
-        self._given: dict[str, Any] = dict(options)
+        self._given = options
         self._for_map = check_options("executor", MapOptions, options)
         of_calls = {name: value for name, value in options.items() if name in CallOptions.__annotations__}
         self._for_submit = check_options("submit", CallOptions, of_calls)
@@ -91,7 +125,7 @@ class Executor(concurrent.futures.Executor):
         only make sense for ``map``.
         """
         given: Any = {**self._given, **options}
-        other = Executor(self._pool, **given)
+        other = Executor.over(self._pool, **given)
         other._owner = self._owner or self
         return other
 
@@ -187,6 +221,9 @@ class Executor(concurrent.futures.Executor):
             raise RuntimeError("cannot schedule new futures after shutdown")
         if self._pool._engine.broken is not None:
             raise as_broken(self._pool._engine.broken)
+
+
+ProcessPoolExecutor = Executor  # by the standard's name
 
 
 class MapIterator(IMapIterator):
@@ -289,34 +326,21 @@ _own: weakref.WeakSet[Executor] = weakref.WeakSet()
 _ending: set[threading.Thread] = set()
 
 
-def make_executor(
-    context: Context, workers: Any, mp_context: Any, life: tuple[Any, Any, Any], options: Any
-) -> Executor:
-    """What ``Context.Executor`` makes: one whose pool nobody else has, and that ends with it."""
-    executor = Executor(make_pool(context, workers, mp_context, life, options))
-    keep(executor)
-    return executor
+def context_of(given: Any) -> Context | None:
+    """The context that an ``mp_context`` means; None: it says nothing of ours."""
+    if given is None or isinstance(given, Context):
+        return given
+    if not hasattr(given, "get_start_method"):
+        raise TypeError(f"mp_context must be a context, as get_context() gives it, not {codec.short_repr(given)}")
+    return None
 
 
-def make_pool(context: Context, workers: Any, mp_context: Any, life: tuple[Any, Any, Any], options: Any) -> Pool:
-    """The pool of an executor, from the executor's arguments."""
-    if isinstance(mp_context, Context):
-        context = mp_context
-    elif mp_context is not None and not hasattr(mp_context, "get_start_method"):
-        raise TypeError(f"mp_context must be a context, as get_context() gives it, not {codec.short_repr(mp_context)}")
+def _check_as_the_standard(workers: Any, most: Any) -> None:
     if isinstance(workers, int) and workers < 1:
         raise ValueError(f"max_workers must be greater than 0, not {workers}; leave it out for one per usable core")
-    most = life[2]
     if most is not None and (not isinstance(most, int) or most < 1):
         kind = ValueError if isinstance(most, int) else TypeError
         raise kind(f"max_tasks_per_child must be an int of at least 1 or None, not {most!r}")
-    return context.Pool(workers, *life, **options)
-
-
-def keep(executor: Executor) -> None:
-    """Have the pool of this executor end with it, or with the program; what was submitted is finished first."""
-    _own.add(executor)
-    weakref.finalize(executor, _dropped, executor.pool).atexit = False
 
 
 def _dropped(pool: Pool) -> None:
