@@ -19,7 +19,9 @@ RANK = {
     "chosen": 0,
     "cores": 0,
     "limits": 0,
+    "onimport": 0,
     "segment": 1,
+    "standard": 1,
     "shared_memory": 1,
     "usage": 1,
     "byvalue": 1,
@@ -54,6 +56,7 @@ RANK = {
     "guarded": 5,
     "structures": 6,
     "lot": 4,
+    "newborn": 4.5,
     "template": 5,
     "shared": 7,
     "arrays": 5,
@@ -77,7 +80,7 @@ RANK = {
     "__main__": 11,
 }
 # The lazy face knows the parts that it re-exports; `context` makes what lies above it, inside its methods.
-UPWARD_INSIDE_FUNCTIONS = {"allcores/context.py", "allcores/forked.py", "allcores/template.py"}
+UPWARD_INSIDE_FUNCTIONS = {"allcores/context.py", "allcores/forked.py", "allcores/newborn.py", "allcores/template.py"}
 
 
 def part_of(module: str) -> str:

@@ -49,6 +49,7 @@ public:
         if (!take_message(m, given.deadline()))
             raise_python(python_name(queue_empty, "queue", "Empty"), "the queue is empty");
         STEP("take.returned");
+        if (shown_ != nullptr) shown_->update();
         return decode(m);
     }
 
@@ -162,10 +163,11 @@ public:
         return {c.seg, c.arena, channel()};
     }
     nb::tuple traffic() const { return nb::make_tuple(sent_, received_, static_cast<double>(waited_) * 1e-9, answers_); }
-    // Readable while there is something, for who alone receives here and asks again each time that it has. -1 when closed.
-    int fileno() {
+    // Readable while there is something. -1 when closed. `alone`: for who alone receives here, and asks again each time that
+    // it has.
+    int fileno(bool alone) {
         if (closed_) return -1;
-        if (shown_ == nullptr || !shown_->is_of_here()) shown_ = std::make_unique<Shown>(held_.offset(), true);
+        if (shown_ == nullptr || !shown_->is_of_here()) shown_ = std::make_unique<Shown>(held_.offset(), alone);
         shown_->update();
         return shown_->fd();
     }
@@ -341,7 +343,7 @@ void bind_channel(nb::module_& m) {
         .def("empty", &PyChannel::empty)
         .def("full", &PyChannel::full)
         .def("qsize", &PyChannel::length)
-        .def("_fileno", &PyChannel::fileno)
+        .def("_fileno", &PyChannel::fileno, nb::arg("alone") = true)
         .def("close", &PyChannel::close)
         .def("traffic", &PyChannel::traffic)
         .def("_task_done", [](const PyChannel& c) { task_done(c.counted()); })

@@ -9,21 +9,9 @@ import sys
 import threading
 from typing import Any
 
-from allcores import _native, base, chosen, codec, cores, installed, limits, process, seeds, warm
+from allcores import _native, base, chosen, codec, cores, installed, limits, process, seeds, standard, warm
 
 __all__ = ("run_child", "run_forked")
-
-
-class _Parent:
-    """The parent, as its child sees it."""
-
-    def __init__(self, pid: int, name: str) -> None:
-        self.pid = self.ident = pid
-        self.name = name
-        self.daemon = False
-
-    def is_alive(self) -> bool:
-        return True  # were it dead, this process would be as well
 
 
 def run_child(mailbox_at: int, parent: int) -> int:
@@ -44,7 +32,7 @@ def _do_job(mailbox: _native.Channel, parent: int) -> tuple[int, bool]:
     _kind, _whole, surroundings = mailbox.receive()
     _settle_in(surroundings)  # first: the job's functions are imported by the parent's paths
     _kind, broken, me = mailbox.receive()
-    return _work(mailbox, me, bool(broken), _Parent(parent, surroundings["parent"]))
+    return _work(mailbox, me, bool(broken), base.ParentProcess(parent, surroundings["parent"]))
 
 
 def run_forked(me: Any, mailbox: _native.Channel, context: str, parent: int) -> int:
@@ -53,16 +41,18 @@ def run_forked(me: Any, mailbox: _native.Channel, context: str, parent: int) -> 
     for forget in base.in_fork:
         forget()
     chosen.choose(context)
+    if me._authkey is not None:
+        standard.set_key(me._authkey)
     cores.adopt(cores.share())
     if me._place is not None:
         _take(me._place.surroundings())
     _close_stdin()
     seeds.draw_own()
-    code, _stays = _work(mailbox, me, False, _Parent(parent, base.current_process().name))
+    code, _stays = _work(mailbox, me, False, base.ParentProcess(parent, base.current_process().name))
     return code
 
 
-def _work(mailbox: _native.Channel, me: Any, broken: bool, parent: _Parent) -> tuple[int, bool]:
+def _work(mailbox: _native.Channel, me: Any, broken: bool, parent: base.ParentProcess) -> tuple[int, bool]:
     code, stays = 1, False
     try:
         if broken:
@@ -97,6 +87,7 @@ def _settle_in(surroundings: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # a directory that is gone was no use to the parent either
         os.chdir(surroundings["cwd"])
     chosen.choose(surroundings["context"])
+    standard.set_key(surroundings["authkey"])
     _take(surroundings)
     installed.adopt(surroundings["installed"])
     sys.path[:], sys.argv[:] = surroundings["path"], surroundings["argv"]

@@ -29,7 +29,22 @@ class Job(NamedTuple):
     mailbox: int
     crew: int
     shape: int
-    fds: list[int]
+    fds: list[int]  # as many as have come
+    counts: int  # how many of either kind were sent with a START
+
+    @property
+    def standard(self) -> list[int]:
+        """The caller's stdout and stderr, as far as they are open."""
+        return self.fds[: self.counts & 3]
+
+    @property
+    def named(self) -> list[int]:
+        """Those that what travels to the child names by their places."""
+        return self.fds[self.counts & 3 :]
+
+    def is_whole(self) -> bool:
+        """Whether all have come: a process that has no number free receives less."""
+        return len(self.fds) == (self.counts & 3) + (self.counts >> 2)
 
 
 class Child:

@@ -10,14 +10,16 @@ holds it; one in an object that is read several times (a function sent to a pool
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import importlib
 import pickle
 import sys
+from collections import ChainMap
 from types import FunctionType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, reducers
+from allcores import _native, reducers, standard
 from allcores.errors import RemoteTraceback, UnpicklableError
 from allcores.reducers import handle_of, sending
 
@@ -41,6 +43,11 @@ __all__ = (
 
 # Smaller buffers cost more as a block of their own than as a copy inside the pickle.
 LEAST_BUFFER = 4096
+
+# Where the standard's pickler is loaded, what was registered with it counts here too. In the C pickler's own table:
+# cloudpickle's class has an attribute of that name before it.
+_STANDARD = "multiprocessing.context"
+_DISPATCH_TABLE: Any = pickle.Pickler.dispatch_table
 
 # The pickle in parts, and the buffers that stay out of it.
 Made = tuple[list[bytes], list[pickle.PickleBuffer]]
@@ -121,6 +128,9 @@ def _dumps_with(obj: object, pinned: bool, light: bool) -> tuple[Made, list[Shar
         return False
 
     pickler = _Pickler(out, 5, buffer_callback=keep_in) if light else _by_value_pickler(out, keep_in)
+    if _STANDARD in sys.modules:
+        known = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
+        _DISPATCH_TABLE.__set__(pickler, ChainMap(standard.reducers(), known))
     before = sending.handles, sending.pinned
     handles: list[Shared] = []
     sending.handles, sending.pinned = handles, pinned

@@ -16,6 +16,8 @@ import sys
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from allcores.onimport import WhenImported
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
@@ -61,7 +63,7 @@ def install() -> None:
     """
     if is_installed():
         return
-    sys.meta_path.insert(0, _hook)
+    _watch.watch()
     for name in [name for name in sys.modules if _is_standard(name)]:
         _patch(sys.modules[name])
 
@@ -69,7 +71,7 @@ def install() -> None:
 def uninstall() -> None:
     """Give the standard library its own names back. What was made meanwhile stays as it is. Can be called twice."""
     if is_installed():
-        sys.meta_path.remove(_hook)
+        _watch.stop()
     while _replaced:
         module, name, before, now = _replaced.pop()
         if vars(module).get(name) is now:  # else somebody has set it since
@@ -81,7 +83,7 @@ def uninstall() -> None:
 
 def is_installed() -> bool:
     """Whether the standard library answers with allcores here."""
-    return _hook in sys.meta_path
+    return _watch.is_watching()
 
 
 def adopt(active: bool) -> None:
@@ -94,39 +96,6 @@ def adopt(active: bool) -> None:
 
 def _is_standard(name: str) -> bool:
     return name in (_STANDARD, _FUTURES) or name.startswith(_STANDARD + ".")
-
-
-class _Hook:
-    """Finds nothing itself: has modules of the standard library patched when somebody imports them."""
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if not _is_standard(name):
-            return None
-        for finder in sys.meta_path:
-            spec: Any = None if finder is self else finder.find_spec(name, path, target)
-            if spec is not None:
-                spec.loader = _Loader(spec.loader)
-                return spec
-        return None
-
-
-class _Loader:
-    """The loader of such a module, and what comes after it."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    def create_module(self, spec: Any) -> Any:
-        return self._inner.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        assert module.__spec__ is not None
-        module.__spec__.loader = module.__loader__ = self._inner
-        self._inner.exec_module(module)
-        _patch(module)
-
-
-_hook = _Hook()
 
 
 def _patch(module: ModuleType) -> None:
@@ -147,6 +116,13 @@ def _patch(module: ModuleType) -> None:
         package = sys.modules["concurrent.futures"]
         if "ProcessPoolExecutor" in vars(package):
             _take(package, "ProcessPoolExecutor", ours)
+
+
+def _patch_imported(name: str) -> None:
+    _patch(sys.modules[name])
+
+
+_watch = WhenImported(_is_standard, _patch_imported)
 
 
 def _take(module: ModuleType, name: str, ours: str) -> None:

@@ -20,8 +20,9 @@ __all__ = (
 )
 
 START, SIGNAL, FORKED, PARK, END_PARKED, FAMILY, WATCH = 1, 2, 3, 4, 5, 6, 7
-# Verb, running number, pid or count of descriptors, signal number or mailbox or bytes, pool or 0, shape or 0. The
-# number of the START names that life of a process: one that is parked and begins anew is another, with the same pid.
+# Verb, running number, pid or counts of descriptors (the job's, and in 2 bits the standard ones), signal number or
+# mailbox or bytes, pool or 0, shape or 0. The number of the START names that life of a process: one that is parked and
+# begins anew is another, with the same pid.
 REQUEST = struct.Struct("<BIiQQQ")
 REPLY = struct.Struct("<Ii")  # number of the request, pid or -errno
 JOB = struct.Struct("<QQ")  # to a parked process: the offset of its next mailbox, 0: it is to end

@@ -8,6 +8,7 @@ put ── encode ── cell of the ring, buffers in blocks ──▶ get
 
 from __future__ import annotations
 
+import select
 from typing import TYPE_CHECKING, Any, Self
 
 from allcores import _native, codec
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from allcores.queuestate import QueueStatistics
 
-__all__ = ("JoinableQueue", "Queue", "SimpleQueue")
+__all__ = ("JoinableQueue", "Queue", "QueueEnd", "SimpleQueue")
 
 __getattr__ = face(__name__)
 
@@ -86,9 +87,9 @@ class Queue(_native.Channel):
         """Do nothing: a process never waits for its queues at exit, and what it put is not lost."""
 
     @property
-    def _reader(self) -> Self:
+    def _reader(self) -> QueueEnd:
         """The end to wait for, which of the standard's queue many programs take: ``wait([q._reader])``."""
-        return self
+        return QueueEnd(self)
 
     _writer = _reader
 
@@ -107,6 +108,44 @@ class Queue(_native.Channel):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {'closed' if self.closed else f'holding {self.qsize()}'}>"
+
+
+class QueueEnd:
+    """A queue as the standard's queues show it to who looks inside: a connection to wait for, and to receive from."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+
+    @property
+    def closed(self) -> bool:
+        """Whether the queue was closed here."""
+        return self.queue.closed
+
+    def fileno(self) -> int:
+        """A file descriptor that is readable while something is in the queue; as that of a ``Connection``."""
+        if self.queue.closed:
+            raise OSError("handle is closed")
+        return self.queue._fileno(alone=False)
+
+    def poll(self, timeout: float | None = 0.0) -> bool:
+        """Whether something is there, or comes within ``timeout`` seconds; with None however long it takes."""
+        if not self.queue.empty():
+            return True
+        wait = select.poll()
+        wait.register(self.fileno(), select.POLLIN)
+        return bool(wait.poll(None if timeout is None else max(timeout, 0) * 1000))
+
+    def recv(self) -> Any:
+        """Take an item."""
+        return self.queue.get()
+
+    def send(self, obj: Any) -> None:
+        """Put an item."""
+        self.queue.put(obj)
+
+    def close(self) -> None:
+        """Close the queue here."""
+        self.queue.close()
 
 
 class SimpleQueue(Queue):

@@ -12,7 +12,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
-from allcores import _native, segment
+from allcores import _native, segment, standard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -270,6 +270,21 @@ def _generator_here(module: str, name: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+# Sockets: a descriptor, which goes with a Process, or is asked for where the socket arrives.
+
+
+def _socket(obj: Any) -> Any:
+    if type(obj).__module__ != "socket":
+        return NotImplemented
+    return _socket_on, (standard.send_descriptor(obj.fileno()), obj.family, obj.type, obj.proto)
+
+
+def _socket_on(sent: Any, family: int, kind: int, proto: int) -> Any:
+    import socket
+
+    return socket.socket(family, kind, proto, sent.detach())
+
+
 # By name: of most types neither numpy nor torch need be imported to know that they are others.
 _BY_TYPE: dict[str, Callable[[Any], Any]] = {
     "nb_bound_method": _method,
@@ -280,6 +295,7 @@ _BY_TYPE: dict[str, Callable[[Any], Any]] = {
     "Memory": _memory,
     "memoryview": _memoryview,
     "TypedStorage": _torch_storage,
+    "socket": _socket,
     "Random": _generator,
     "RandomState": _generator,
 }

@@ -18,7 +18,7 @@ from allcores.scarce import no_room
 from allcores.spawn import READY, first_word, spawn_template
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ("StartRequest", "end_parked", "entrust", "park", "send_signal", "stop_template", "template_pid")
 
@@ -61,10 +61,11 @@ class StartRequest:
         mailbox: offset of the channel with the child's job.
         crew: offset of the channel that its pool is told of its death by; 0 if it works for none.
         shape: of the pool: a worker that a pool of the same shape has left will do. 0: only a new process will.
+        fds: descriptors that the child has too, as the job names them by their places: see ``standard.Inherited``.
     """
 
-    def __init__(self, mailbox: int, crew: int = 0, shape: int = 0) -> None:
-        self._where = (mailbox, crew, shape)
+    def __init__(self, mailbox: int, crew: int = 0, shape: int = 0, fds: Sequence[int] = ()) -> None:
+        self._where, self._fds = (mailbox, crew, shape), fds
         self._number = 0
         self._socket: socket.socket | None = None
         self._sent: list[int] = []
@@ -132,8 +133,8 @@ class StartRequest:
         self._come.clear()
         standard = [fd for fd in (1, 2) if _is_open(fd)]
         self._number = _next_number()
-        request = REQUEST.pack(START, self._number, len(standard), *self._where)
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", standard))
+        request = REQUEST.pack(START, self._number, len(self._fds) << 2 | len(standard), *self._where)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [*standard, *self._fds]))
         self._sent.extend(map(sock.sendmsg, ([request],), ([rights],)))
 
     def _answer(self) -> tuple[int, list[int]]:

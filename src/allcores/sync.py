@@ -82,7 +82,23 @@ class RLock(Lock):
     _recursive = True
 
 
-class Semaphore(_Travels, _native.Semaphore):
+class _Permits(_Travels):
+    """What the standard's own queues ask of a semaphore: they may be made for a context of ours."""
+
+    get_value: Callable[[], int]
+
+    @property
+    def _semlock(self) -> Self:
+        return self
+
+    def _get_value(self) -> int:
+        return self.get_value()
+
+    def _is_zero(self) -> bool:
+        return self.get_value() == 0
+
+
+class Semaphore(_Permits, _native.Semaphore):
     """A counter of permits, as ``multiprocessing.Semaphore``. A permit whose holder dies is gone.
 
     Args:
@@ -96,7 +112,7 @@ class Semaphore(_Travels, _native.Semaphore):
         return f"<{type(self).__name__} value={self.get_value()}>"
 
 
-class BoundedSemaphore(_Travels, _native.BoundedSemaphore):
+class BoundedSemaphore(_Permits, _native.BoundedSemaphore):
     """A semaphore that refuses, with ValueError, to be released more often than it was acquired.
 
     The permits of a process that dies are free again. Any thread may release a permit: one of its own if it has one.

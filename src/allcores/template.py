@@ -27,6 +27,7 @@ from allcores.children import Child, Foster, Job
 from allcores.deaths import Death, OomWatch
 from allcores.family import end_family
 from allcores.lot import Lot
+from allcores.newborn import become_child
 from allcores.protocol import (
     DIED,
     END_PARKED,
@@ -42,8 +43,8 @@ from allcores.protocol import (
     WATCH,
 )
 from allcores.scarce import NOT_WATCHED
-from allcores.spawn import CONTROL_FD, FIRST_FREE_FD, SEGMENT_FD
-from allcores.start import adopt_link
+from allcores.spawn import CONTROL_FD, SEGMENT_FD
+from allcores.standard import MOST_FDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,22 +100,24 @@ class _Template:
 
     def serve_request(self, sock: socket.socket, client: int) -> None:
         try:
-            request, fds, _flags, _addr = socket.recv_fds(sock, REQUEST.size, 2)
+            request, fds, _flags, _addr = socket.recv_fds(sock, REQUEST.size, 2 + MOST_FDS)
         except ConnectionResetError:
             request, fds = b"", []
         if not request:
             self.client_gone(sock, client)
             return
+        if len(request) != REQUEST.size:  # somebody wrote to a descriptor that is not his
+            return
         verb, asked, number, argument, crew, shape = REQUEST.unpack(request)
         try:
-            self.do(sock, client, verb, asked, number, argument, Job(asked, argument, crew, shape, fds))
+            self.do(sock, client, verb, asked, number, argument, Job(asked, argument, crew, shape, fds, number))
         finally:
             for fd in fds:
                 os.close(fd)
 
     def do(self, sock: socket.socket, client: int, verb: int, asked: int, number: int, argument: int, job: Job) -> None:
         if verb == START:
-            self.serve_start(sock, client, number, job)
+            self.serve_start(sock, client, job)
         elif verb == SIGNAL:
             child = self.children.get(number)
             if child is not None and child.life == asked:
@@ -131,10 +134,10 @@ class _Template:
             self.end_parked(self.lot.all_of(client))
             _reply(sock, asked, len(self.children))
 
-    def serve_start(self, sock: socket.socket, client: int, standard: int, job: Job) -> None:
+    def serve_start(self, sock: socket.socket, client: int, job: Job) -> None:
         while True:
             try:
-                if len(job.fds) < standard:
+                if not job.is_whole():
                     raise OSError(errno.EMFILE, "no descriptor is free to receive the caller's with")
                 self.start(sock, client, job)
                 return
@@ -150,7 +153,7 @@ class _Template:
             sentinel_read, sentinel_write = os.pipe()
             anyhow.callback(os.close, sentinel_read)
             failed.callback(os.close, sentinel_write)
-            child = self.wake(client, job) if job.shape else None
+            child = self.wake(client, job) if job.shape and not job.named else None
             if child is None:
                 child = self.fork(client, job, failed)
             child.begin(job, sentinel_write)
@@ -166,7 +169,7 @@ class _Template:
             template = os.getpid()
             pid = os.fork()
             if pid == 0:
-                _become_child(template, client, job, theirs, words)
+                become_child(template, client, job, theirs, words)
             failed.callback(_unmake, pid)
         # `theirs` is closed before the next descriptor is wanted.
         self.forks += 1
@@ -337,29 +340,3 @@ def _unmake(pid: int) -> None:
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     _native.recover_process(pid=pid, body=(pid, -signal.SIGKILL), died=DIED)
     os.waitpid(pid, 0)
-
-
-def _become_child(template: int, parent: int, job: Job, control: socket.socket, words: int | None) -> NoReturn:
-    """In the fork: keep nothing of the template but its modules, then do the job in the mailbox."""
-    code = 1
-    try:
-        _native.die_with(template)
-        for fd, target in zip(job.fds, (1, 2), strict=False):
-            os.dup2(fd, target)
-        os.dup2(control.fileno(), CONTROL_FD, inheritable=False)
-        control.detach()
-        os.closerange(FIRST_FREE_FD if words is not None else lastwords.FD, os.sysconf("SC_OPEN_MAX"))
-        # From here on there are descriptors to be had.
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        if nothing != 0:
-            os.dup2(nothing, 0)
-            os.close(nothing)
-        if words is not None and lastwords.adopt():
-            lastwords.keep(words)
-        adopt_link(CONTROL_FD)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        from allcores.child import run_child
-
-        code = run_child(job.mailbox, parent)
-    finally:
-        os._exit(code)

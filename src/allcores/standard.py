@@ -1,0 +1,216 @@
+"""The standard library's ``multiprocessing``, where a program uses it beside this package.
+
+    one key     made once for a program, by whoever of the two is asked first; every child finds it with its job. The
+                standard's managers, Listener and Client know each other by it, in all processes alike
+    one name    of a process, and its parent, whichever of the two is asked
+    reducers    what is registered with the standard's pickler holds for ours
+    Spawning    while a Process of ours is pickled: locks, queues, connections and sockets of the standard's may travel,
+                and the descriptors of these go with the request to the template
+
+Nothing here imports ``multiprocessing`` before it is there, or its key is asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+import threading
+from types import MethodDescriptorType, MethodType, WrapperDescriptorType
+from typing import TYPE_CHECKING, Any
+
+from allcores.onimport import WhenImported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = (
+    "Inherited",
+    "Spawning",
+    "authentication",
+    "inherit",
+    "introduce",
+    "key",
+    "reducers",
+    "send_descriptor",
+    "set_key",
+)
+
+_MODULE = "multiprocessing.process"
+
+_key: bytes | None = None
+# In a child: its name, and its parent's object.
+_who: tuple[str, Any] | None = None
+
+
+def key() -> bytes:
+    """The key of this process for the standard's own connections."""
+    global _key
+    if _MODULE in sys.modules:
+        return bytes(_theirs().authkey)
+    if _key is None:
+        set_key(os.urandom(32))
+    assert _key is not None
+    return _key
+
+
+def set_key(new: bytes) -> None:
+    """Have another key from now on, here and in the processes that are started from here."""
+    global _key
+    _key = new
+    _tell_or_watch()
+
+
+def introduce(name: str, parent: Any) -> None:
+    """In a child: who it is, and who its parent."""
+    global _who
+    _who = name, parent
+    _tell_or_watch()
+
+
+def authentication(plain: bytes) -> bytes:
+    """The key as the standard has it: bytes that refuse to be pickled."""
+    theirs: Any = importlib.import_module(_MODULE)
+    made: bytes = theirs.AuthenticationString(plain)
+    return made
+
+
+def _theirs() -> Any:
+    """The standard's object of this process, when the import that may be going on has ended."""
+    import multiprocessing.process
+
+    return multiprocessing.process.current_process()
+
+
+def _tell_or_watch() -> None:
+    if _MODULE in sys.modules:
+        _tell()
+    else:
+        _watch.watch()
+
+
+def _tell(_name: str = _MODULE) -> None:
+    module: Any = sys.modules[_MODULE]  # at the end of its import nobody else can have it yet
+    theirs = module.current_process()
+    if _key is not None:
+        theirs.authkey = _key
+    if _who is not None:
+        theirs.name, module._parent_process = _who
+    _watch.stop()
+
+
+_watch = WhenImported(_MODULE.__eq__, _tell)
+
+
+# Objects of the standard's in a Process of ours.
+
+
+class Inherited:
+    """A descriptor of the parent's, as it travels: its place among those that come with the job."""
+
+    def __init__(self, place: int) -> None:
+        self._place = place
+
+    def detach(self) -> int:
+        """The descriptor, which is the caller's to close. Once only."""
+        fd = _inherited[self._place]
+        _inherited[self._place] = -1
+        return fd
+
+
+# So many descriptors go with one request at most: the kernel's limit is 253. Others come by a thread of the standard's.
+MOST_FDS = 240
+
+# In a child: the descriptors that came with its job.
+_inherited: list[int] = []
+
+
+def inherit(fds: list[int]) -> None:
+    """In a child: these came with the job."""
+    _inherited[:] = fds
+
+
+class _Now(threading.local):
+    spawning: Spawning | None = None
+
+
+_now = _Now()
+
+
+class Spawning:
+    """While a Process of ours is pickled, in this thread: what the standard's objects ask for, to be allowed to travel.
+
+    The standard calls it a Popen, and looks for it in ``multiprocessing.context``.
+    """
+
+    def __init__(self) -> None:
+        self.fds: list[int] = []
+        self._before: Any = None
+
+    def duplicate_for_child(self, fd: int) -> Any:
+        """Have the descriptor sent along; it has to stay open until then, as what is pickled does."""
+        if len(self.fds) == MOST_FDS:
+            return _by_thread(fd)
+        self.fds.append(fd)
+        return len(self.fds) - 1
+
+    @staticmethod
+    def DupFd(place: Any) -> Any:  # noqa: N802 - the standard's name
+        """What stands for it in the pickle."""
+        return Inherited(place) if isinstance(place, int) else place
+
+    def __enter__(self) -> list[int]:
+        _now.spawning = self
+        context: Any = sys.modules.get("multiprocessing.context")
+        if context is not None:
+            self._before = context.get_spawning_popen()
+            context.set_spawning_popen(self)
+        return self.fds
+
+    def __exit__(self, *_exc: object) -> None:
+        _now.spawning = None
+        context: Any = sys.modules.get("multiprocessing.context")
+        if context is not None:
+            context.set_spawning_popen(self._before)
+
+
+def send_descriptor(fd: int) -> Any:
+    """A descriptor as it travels: what arrives has ``detach()``, which gives that of the receiver."""
+    spawning = _now.spawning
+    return _by_thread(fd) if spawning is None else spawning.DupFd(spawning.duplicate_for_child(fd))
+
+
+def _by_thread(fd: int) -> Any:
+    """Who receives it asks a thread of the standard's here, which is there from now on."""
+    from multiprocessing import resource_sharer
+
+    return resource_sharer.DupFd(fd)
+
+
+# How what is the standard's, or was registered with its ForkingPickler, is pickled.
+
+# What is pickled well without it: cloudpickle knows more of these, and this package of what torch registers.
+_PLAIN = (MethodType, MethodDescriptorType, WrapperDescriptorType, functools.partial)
+_TORCH = "torch."
+
+_reducers: dict[type, Callable[[Any], Any]] = {}
+_seen = 0
+
+
+def reducers() -> dict[type, Callable[[Any], Any]]:
+    """The reducers of connections, sockets and what else was registered; to be asked where the standard is loaded."""
+    global _reducers, _seen
+    context: Any = sys.modules["multiprocessing.context"]
+    reduction = getattr(context, "reduction", None)  # which may just be being imported
+    if reduction is None:
+        return {}
+    registered = reduction.ForkingPickler._extra_reducers
+    if len(registered) != _seen:
+        _reducers = {
+            kind: reducer
+            for kind, reducer in registered.items()
+            if kind not in _PLAIN and not reducer.__module__.startswith(_TORCH)
+        }
+        _seen = len(registered)
+    return _reducers
