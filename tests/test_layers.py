@@ -30,6 +30,7 @@ RANK = {
     "seeds": 1,
     "failure": 2,
     "installed": 1,
+    "kin": 1,
     "family": 1,
     "reducers": 2,
     "queuestate": 2,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
 
-from allcores import _native, codec
+from allcores import _native, codec, kin
 from allcores.faces import face
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class Connection:
     kept here must be closed here too, or the other end waits for ever for more. Processes that end, in whatever way,
     close what they have.
     """
+
+    __class__ = kin.also("multiprocessing.connection", "Connection")
 
     def __init__(self, receives: End | None, sends: End | None) -> None:
         self._receives, self._sends = receives, sends

@@ -35,11 +35,18 @@ _TAKEN = {
     "multiprocessing.managers": (("BaseManager", "SyncManager", "SharedMemoryManager"), "allcores.managers"),
     _FUTURES: (("ProcessPoolExecutor",), "allcores.pool.executor"),
 }
+# Those of ours that are made from the standard's: which are to be imported before their names are taken.
+_MADE_FROM = {
+    "allcores.shared_memory": "multiprocessing.shared_memory",
+    "allcores.managers": "multiprocessing.managers",
+}
 # Functions that the standard's own modules call too, and must not find changed.
 _BY_CALLER = {
     "multiprocessing.connection": ("Pipe",),
     "multiprocessing.sharedctypes": ("Value", "Array", "RawValue", "RawArray"),
 }
+# Functions of a thing that may be ours.
+_BY_ARGUMENT = {"multiprocessing.sharedctypes": ("copy", "synchronized")}
 # Classes that are called with a context. One of ours makes its own thing of that name.
 _BY_CONTEXT = {
     "multiprocessing.queues": ("Queue", "JoinableQueue", "SimpleQueue"),
@@ -107,32 +114,40 @@ def _patch(module: ModuleType) -> None:
     _keep_its_own(module)
     for each in _BY_CALLER.get(name, ()):
         _replace(module, each, _by_caller(getattr(module, each), each))
+    for each in _BY_ARGUMENT.get(name, ()):
+        _replace(module, each, _by_argument(getattr(module, each), each))
     for each in _BY_CONTEXT.get(name, ()):
         _ask_the_context(getattr(module, each), each)
-    names, ours = _TAKEN.get(name, ((), ""))
+    _take_all(module)
+
+
+def _take_all(module: ModuleType) -> None:
+    names, ours = _TAKEN.get(module.__name__, ((), ""))
     for each in names:
         _take(module, each, ours)
-    if name == _FUTURES:  # which the package above has a copy of once it was asked for it
+    if module.__name__ == _FUTURES:  # which the package above has a copy of once it was asked for it
         package = sys.modules["concurrent.futures"]
         if "ProcessPoolExecutor" in vars(package):
             _take(package, "ProcessPoolExecutor", ours)
 
 
+def _is_awaited(name: str) -> bool:
+    return _is_standard(name) or name in _MADE_FROM
+
+
 def _patch_imported(name: str) -> None:
-    _patch(sys.modules[name])
+    if name in _MADE_FROM:
+        _take_all(sys.modules[_MADE_FROM[name]])
+    else:
+        _patch(sys.modules[name])
 
 
-_watch = WhenImported(_is_standard, _patch_imported)
+_watch = WhenImported(_is_awaited, _patch_imported)
 
 
 def _take(module: ModuleType, name: str, ours: str) -> None:
-    import importlib
-    import importlib.util
-
-    if importlib.util.find_spec(ours) is None:
-        return
-    found = getattr(importlib.import_module(ours), name, _MISSING)
-    if found is not _MISSING:
+    found = vars(_import(ours)).get(name, _MISSING) if ours in _MADE_FROM else getattr(_import(ours), name)
+    if found is not _MISSING:  # else it is being imported: then it is taken when that is done
         _replace(module, name, found)
 
 
@@ -156,11 +171,9 @@ def _patch_package(package: ModuleType) -> None:
 
 def _submodule(name: str) -> Any:
     """``multiprocessing.pool`` after ``multiprocessing.Pool()``, which used to import it."""
-    import importlib
-
     if not name.startswith("_"):
         try:
-            return importlib.import_module(f"{_STANDARD}.{name}")
+            return _import(f"{_STANDARD}.{name}")
         except ModuleNotFoundError:
             pass
     raise AttributeError(f"module {_STANDARD!r} has no attribute {name!r}")
@@ -186,6 +199,16 @@ def _by_caller(theirs: Callable[..., Any], name: str) -> Callable[..., Any]:
     return answer
 
 
+def _by_argument(theirs: Callable[..., Any], name: str) -> Callable[..., Any]:
+    @wraps(theirs)
+    def answer(obj: Any, *args: Any, **kwargs: Any) -> Any:
+        is_ours = type(obj).__module__.startswith("allcores.")
+        function = getattr(_import("allcores.sharedctypes"), name) if is_ours else theirs
+        return function(obj, *args, **kwargs)
+
+    return answer
+
+
 def _ask_the_context(theirs: Any, name: str) -> None:
     """Have the class itself, not one that inherits from it, make what the context that is given makes."""
     if "__new__" in vars(theirs):  # it stays: to take it away again is not the same as not to have had it
@@ -207,6 +230,11 @@ def _ours(context: Any) -> Any:
 
 
 def _contexts() -> Any:
+    return _import("allcores.context")
+
+
+def _import(name: str) -> Any:
+    """A module that lies far above this one, which is there before anything of ours or theirs is."""
     import importlib
 
-    return importlib.import_module("allcores.context")  # which is far above: this is there before anything of ours is
+    return importlib.import_module(name)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import select
 from typing import TYPE_CHECKING, Any, Self
 
-from allcores import _native, codec
+from allcores import _native, codec, kin
 from allcores.errors import UnpicklableError
 from allcores.faces import face
 
@@ -46,6 +46,8 @@ class Queue(_native.Channel):
     A subclass that has ``_on_queue_feeder_error(error, obj)``, as the standard lets it, is told by that of what cannot
     travel: ``put`` then raises nothing.
     """
+
+    __class__ = kin.also("multiprocessing.queues", "Queue")
 
     _joinable = False
 
@@ -151,6 +153,8 @@ class QueueEnd:
 class SimpleQueue(Queue):
     """``put``, ``get``, ``empty`` and ``close``, as ``multiprocessing.SimpleQueue``: a ``Queue`` without limits."""
 
+    __class__ = kin.also("multiprocessing.queues", "SimpleQueue")
+
     def __init__(self, *, ctx: Any = None) -> None:
         super().__init__()
 
@@ -174,6 +178,8 @@ class JoinableQueue(Queue):
         maxsize: how many items may wait before ``put`` blocks; 0 for no limit.
         max_bytes: how many bytes may wait before ``put`` blocks; see ``Queue``.
     """
+
+    __class__ = kin.also("multiprocessing.queues", "JoinableQueue")
 
     _joinable = True
 
