@@ -185,3 +185,47 @@ def test_another_interpreter(tmp_path: Path) -> None:
         )
         == f"{other}\n{sys.executable}\n{other}\n{sys.executable}\n"
     )
+
+
+FROZEN = """#!{python}
+import sys
+sys.frozen, sys.executable = True, __file__
+import allcores as mp
+{guard}
+def job():
+    return sys.argv, "job done"
+if __name__ == "__main__":
+    p = mp.Process(target=job)
+    p.start()
+    print(p.result())
+"""
+
+
+def frozen(folder: Path, guard: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program that is its own interpreter, as those that were frozen into an executable are."""
+    program = folder / "program"
+    program.write_text(FROZEN.format(python=sys.executable, guard=guard))
+    program.chmod(0o755)
+    return subprocess.run([str(program), "-x"], capture_output=True, text=True, timeout=50)
+
+
+def test_a_frozen_program(tmp_path: Path) -> None:
+    done = frozen(tmp_path, "mp.freeze_support()")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"({[str(tmp_path / 'program'), '-x']!r}, 'job done')\n"
+
+
+def test_a_frozen_program_that_forgets_to_say_so_ends(tmp_path: Path) -> None:
+    done = frozen(tmp_path, "")
+    assert done.returncode == 1
+    assert "has to call allcores.freeze_support() first" in done.stderr
+
+
+def test_no_interpreter_is_known() -> None:
+    code = (
+        "import sys; sys.executable = None\n"
+        "import allcores as mp\n"
+        "try: mp.Process(target=int).start()\n"
+        "except RuntimeError as error: print(error)\n"
+    )
+    assert run(code) == "sys.executable names no interpreter to run processes in: call allcores.set_executable(path)\n"

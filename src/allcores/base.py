@@ -81,6 +81,8 @@ class BaseProcess:
 
     @name.setter
     def name(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise AssertionError(f"name must be a string, not {codec.short_repr(name)}")
         self._name = name
 
     @property
@@ -175,8 +177,21 @@ class MainProcess(BaseProcess):
     def pid(self) -> int:
         return os.getpid()
 
+    ident = pid
+
+    @property
+    def exitcode(self) -> None:
+        return None
+
+    @property
+    def sentinel(self) -> int:
+        raise ValueError("the main process has no sentinel: it was not started by another one")
+
     def is_alive(self) -> bool:
         return True
+
+    def close(self) -> None:
+        """Do nothing, as the standard does."""
 
     def _started(self) -> bool:
         return True

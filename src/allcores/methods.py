@@ -65,7 +65,13 @@ class StartMethods:
         return base.parent_process()
 
     def freeze_support(self) -> None:
-        """Do nothing: a program that is frozen into an executable needs it on Windows only."""
+        """Be what this process was started for, in a program that is frozen into an executable. Else do nothing.
+
+        Such a program calls it first thing in its main module: started by a process of its own it does not return.
+        """
+        from allcores import spawn
+
+        spawn.freeze_support()
 
     def allow_connection_pickling(self) -> None:
         """Do nothing: connections and sockets can be pickled anyway."""
