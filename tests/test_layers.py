@@ -76,6 +76,7 @@ RANK = {
     "dummy": 9,
     "comparison": 9,
     "integrations": 9,
+    "record": 8.5,
     "program": 9,
     "cli": 10,
     "__main__": 11,

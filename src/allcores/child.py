@@ -89,7 +89,7 @@ def _settle_in(surroundings: dict[str, Any]) -> None:
     chosen.choose(surroundings["context"])
     standard.set_key(surroundings["authkey"])
     _take(surroundings)
-    installed.adopt(surroundings["installed"])
+    installed.adopt(*surroundings["installed"])
     sys.path[:], sys.argv[:] = surroundings["path"], surroundings["argv"]
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

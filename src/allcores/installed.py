@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-__all__ = ("adopt", "install", "is_installed", "uninstall")
+__all__ = ("adopt", "install", "is_installed", "surroundings", "uninstall")
 
 _STANDARD = "multiprocessing"
 _FUTURES = "concurrent.futures.process"
@@ -93,8 +93,19 @@ def is_installed() -> bool:
     return _watch.is_watching()
 
 
-def adopt(active: bool) -> None:
+# Where all processes of the program count what they use; None: nobody has asked for a report.
+counts: Any = None
+
+
+def surroundings() -> tuple[bool, Any]:
+    """What a child has to ``adopt``."""
+    return is_installed(), counts
+
+
+def adopt(active: bool, its_counts: Any) -> None:
     """In a child: be as its parent is."""
+    if its_counts is not None:
+        _import("allcores.record").join(its_counts)
     if active:
         install()
     else:

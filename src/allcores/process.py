@@ -132,7 +132,7 @@ class Process(BaseProcess):
             "cpus": frozenset(os.sched_getaffinity(0)),
             "cores": cores.share(),
             "threads": limits.inherited(),
-            "installed": installed.is_installed(),
+            "installed": installed.surroundings(),
         }
 
     def join(self, timeout: float | None = None) -> None:
