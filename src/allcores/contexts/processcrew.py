@@ -93,8 +93,7 @@ class ProcessCrew:
             gone = self._workers.pop(pid, None)
             if gone is None:
                 return
-            gone.join()
-            gone.close()
+            gone.join()  # and not closed: who looks at the workers may just have it. Its descriptor goes with it
             if not self._over:
                 self._start()
 
@@ -117,7 +116,6 @@ class ProcessCrew:
             gone = self._workers.pop(pid, None)
             if gone is not None:
                 gone.join()
-                gone.close()
                 self._missing += 1
 
     def grow(self) -> None:
@@ -173,6 +171,9 @@ class ProcessCrew:
 
     def wake(self) -> None:
         self._answers.send(0, Outcome.WAKE, None)
+
+    def workers(self) -> list[Any]:
+        return list(self._workers.values())
 
     def records(self) -> list[Record]:
         found = {each[0]: Record(each[1], each[0], *each[2:9]) for each in _native.workers(self._news.offset)}

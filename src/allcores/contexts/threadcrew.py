@@ -112,6 +112,9 @@ class ThreadCrew(LocalCrew):
         self._threads[place.number] = thread
         thread.start()
 
+    def workers(self) -> list[Any]:
+        return list(self._threads.values())
+
     def begin(self, engine: weakref.ref[Engine]) -> None:
         self._engine = engine
 

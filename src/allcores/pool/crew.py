@@ -159,6 +159,10 @@ class Crew(Protocol):
         """Make a blocked ``receive`` return, with WAKE."""
         ...
 
+    def workers(self) -> list[Any]:
+        """The workers there are: processes or threads."""
+        ...
+
     def records(self) -> list[Record]:
         """What each worker has done, and is at."""
         ...
@@ -260,6 +264,10 @@ class LocalCrew:
         """The worker that is at this task is none any more."""
         for record in self._records:
             record.gone = record.gone or record.task == task
+
+    def workers(self) -> list[Any]:
+        """None but the caller."""
+        return []
 
     def records(self) -> list[Record]:
         return [record.now() for record in self._records if not record.gone]

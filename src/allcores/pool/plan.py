@@ -82,7 +82,7 @@ class Plan(NamedTuple):
         processes = checks.count("processes", self.processes, "the number of workers", "leave it out for one per core")
         return self._replace(
             processes=processes if share is None else min(processes, share),
-            maxtasksperchild=_limit("maxtasksperchild", self.maxtasksperchild, "the tasks of a worker"),
+            maxtasksperchild=_tasks(self.maxtasksperchild),
             threads_per_worker=_limit("threads_per_worker", self.threads_per_worker, "the threads of native libraries"),
             max_memory=_limit("max_memory", self.max_memory, "the bytes of a worker, as 2 << 30"),
             idle_timeout=_seconds("idle_timeout", self.idle_timeout, "the seconds until an idle worker ends"),
@@ -106,6 +106,14 @@ def make_plan(options: Mapping[str, Any], processes: int | None, *args: Any) -> 
             known = ", ".join(sorted(PoolOptions.__annotations__))
             raise TypeError(f"Pool() has no option {name!r}: besides the standard's it knows {known}")
     return Plan(cores.room() if processes is None else processes, *args, **options).checked()
+
+
+def _tasks(value: Any) -> int | None:
+    """A ValueError for any type, as the standard has it."""
+    try:
+        return _limit("maxtasksperchild", value, "the tasks of a worker")
+    except TypeError as error:
+        raise ValueError(*error.args) from None
 
 
 def _limit(name: str, value: Any, what: str) -> int | None:
