@@ -13,7 +13,6 @@ PACKAGE = Path(__file__).parent.parent / "src" / "allcores"
 RANK = {
     "errors": -1,  # know nobody
     "faces": -1,
-    "reduction": 0,
     "util": 0,
     "_native": 0,
     "chosen": 0,
@@ -52,6 +51,7 @@ RANK = {
     "synchronize": 5,
     "queues": 4,
     "connection": 4,
+    "reduction": 5,
     "several": 5,
     "layouts": 4,
     "guarded": 5,

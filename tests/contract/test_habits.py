@@ -1,13 +1,16 @@
 """What programs written for the standard library rely on beside what its documentation says."""
 
 import ctypes
+import os
 import pickle
 import queue
 from collections.abc import Callable
+from multiprocessing import resource_sharer
 
 import pytest
 
 import allcores
+from allcores import reduction
 from allcores.queues import JoinableQueue, Queue, SimpleQueue
 
 from .kit import PATIENCE, SHORT, Context, Handle
@@ -159,3 +162,34 @@ def test_events_say_whether_they_are_set(mp: Context) -> None:
     assert repr(event) == f"<Event at {id(event):#x} unset>"
     event.set()
     assert repr(event) == f"<Event at {id(event):#x} set>"
+
+
+# --- descriptors over a connection ----------------------------------------------------------------
+
+
+def write_to_what_comes(conn: Handle) -> None:
+    fd = reduction.recv_handle(conn)
+    os.write(fd, b"foo")
+    os.close(fd)
+
+
+@pytest.mark.needs("copies")
+def test_a_descriptor_is_sent(mp: Context, start: Start) -> None:
+    ours, theirs = mp.Pipe()
+    child = start(write_to_what_comes, theirs)
+    r, w = os.pipe()
+    try:
+        reduction.send_handle(ours, w, child.pid)
+        os.close(w)
+        assert os.read(r, 10) == b"foo"
+        assert os.read(r, 10) == b""
+    finally:
+        os.close(r)
+        resource_sharer.stop(PATIENCE)
+    child.join(PATIENCE)
+    ours.send("no descriptor")
+    with pytest.raises(RuntimeError, match="not 'no descriptor'"):
+        reduction.recv_handle(theirs)
+    ours.close()
+    with pytest.raises(EOFError):
+        reduction.recv_handle(theirs)
