@@ -43,6 +43,7 @@ RANK = {
     "spawn": 3,
     "imported": 4,
     "start": 4,
+    "renewal": 4.5,
     "protocol": 1,
     "scarce": 1,
     "children": 4,

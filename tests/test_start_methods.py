@@ -228,4 +228,4 @@ def test_no_interpreter_is_known() -> None:
         "try: mp.Process(target=int).start()\n"
         "except RuntimeError as error: print(error)\n"
     )
-    assert run(code) == "sys.executable names no interpreter to run processes in: call allcores.set_executable(path)\n"
+    assert run(code) == "sys.executable names no interpreter for processes: call allcores.set_executable(path)\n"

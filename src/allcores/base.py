@@ -200,12 +200,14 @@ class MainProcess(BaseProcess):
 class ParentProcess(BaseProcess):
     """The process that started this one, as its child sees it.
 
-    When it ends, its children are ended too: to see its end takes a child that is quick.
+    A child is ended with its parent. But one that is not daemonic and has looked whether its parent lives, or waits for
+    its end, sees to itself: it goes on, at the longest until the program ends.
     """
 
-    def __init__(self, pid: int, name: str) -> None:
+    def __init__(self, pid: int, name: str, outlive: Callable[[], object]) -> None:
         self._pid = pid
         self._name, self._daemon, self._identity = name, False, ()
+        self._outlive = outlive
         self._ended: int | None = None
 
     @property
@@ -224,6 +226,8 @@ class ParentProcess(BaseProcess):
     @property
     def sentinel(self) -> int:
         if self._ended is None:
+            if not _current.daemon:
+                self._outlive()
             try:
                 self._ended = os.pidfd_open(self._pid)  # its number is nobody else's: it would be our end as well
             except ProcessLookupError:

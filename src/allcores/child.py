@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import Any
 
-from allcores import _native, base, chosen, codec, cores, installed, limits, process, seeds, standard, warm
+from allcores import _native, base, chosen, codec, cores, installed, limits, process, seeds, standard, start, warm
 
 __all__ = ("run_child", "run_forked")
 
@@ -32,7 +32,7 @@ def _do_job(mailbox: _native.Channel, parent: int) -> tuple[int, bool]:
     _kind, _whole, surroundings = mailbox.receive()
     _settle_in(surroundings)  # first: the job's functions are imported by the parent's paths
     _kind, broken, me = mailbox.receive()
-    return _work(mailbox, me, bool(broken), base.ParentProcess(parent, surroundings["parent"]))
+    return _work(mailbox, me, bool(broken), base.ParentProcess(parent, surroundings["parent"], start.outlive_parent))
 
 
 def run_forked(me: Any, mailbox: _native.Channel, context: str, parent: int) -> int:
@@ -48,7 +48,9 @@ def run_forked(me: Any, mailbox: _native.Channel, context: str, parent: int) -> 
         _take(me._place.surroundings())
     _close_stdin()
     seeds.draw_own()
-    code, _stays = _work(mailbox, me, False, base.ParentProcess(parent, base.current_process().name))
+    code, _stays = _work(
+        mailbox, me, False, base.ParentProcess(parent, base.current_process().name, start.outlive_parent)
+    )
     return code
 
 

@@ -50,6 +50,8 @@ class Job(NamedTuple):
 class Child:
     """A process that the template forked."""
 
+    outlives = False  # its parent: it has asked to see that end, and to act on it
+
     def __init__(self, pid: int, parent: int, job: Job, control: socket.socket, words: int | None) -> None:
         self.pid = pid
         self.parent = parent

@@ -82,9 +82,9 @@ class StartMethods:
         To be called before the first process is started: those that are there stay what they are, and so do all that
         are started beside them. The ``fork`` start method has no use for it.
         """
-        from allcores import start
+        from allcores import renewal
 
-        start.set_executable(executable)
+        renewal.set_executable(executable)
 
     def set_forkserver_preload(self, module_names: Iterable[str]) -> None:
         """Set the names of modules that are to be imported once, by the process that forks the others.

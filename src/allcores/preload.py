@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from allcores import process, start
+from allcores import process, renewal, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,7 +71,7 @@ def prepare() -> None:
         packages, asked = packages or _Known.packages, _asked()
         names = [name for name in list(sys.modules) if name.count(".") < 2 and _package(name) in packages]
         names += asked - set(names)
-        unfit = None if process.active_children() else start.renew(names, deadline)
+        unfit = None if process.active_children() else renewal.renew(names, deadline)
         if unfit is None:  # another time: the template has children now
             return
         _Known.unfit |= frozenset(map(_package, unfit))

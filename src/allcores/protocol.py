@@ -10,6 +10,7 @@ __all__ = (
     "FAMILY",
     "FORKED",
     "JOB",
+    "OUTLIVE",
     "PARK",
     "REPLY",
     "REQUEST",
@@ -19,7 +20,7 @@ __all__ = (
     "WATCH",
 )
 
-START, SIGNAL, FORKED, PARK, END_PARKED, FAMILY, WATCH = 1, 2, 3, 4, 5, 6, 7
+START, SIGNAL, FORKED, PARK, END_PARKED, FAMILY, WATCH, OUTLIVE = 1, 2, 3, 4, 5, 6, 7, 8
 # Verb, running number, pid or counts of descriptors (the job's, and in 2 bits the standard ones), signal number or
 # mailbox or bytes, pool or 0, shape or 0. The number of the START names that life of a process: one that is parked and
 # begins anew is another, with the same pid.

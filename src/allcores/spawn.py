@@ -65,9 +65,7 @@ def _command(code: str) -> list[str]:
         raise RuntimeError("a frozen program has to call allcores.freeze_support() first, before it uses processes")
     interpreter = _executable or sys.executable
     if not interpreter:
-        raise RuntimeError(
-            "sys.executable names no interpreter to run processes in: call allcores.set_executable(path)"
-        )
+        raise RuntimeError("sys.executable names no interpreter for processes: call allcores.set_executable(path)")
     if getattr(sys, "frozen", False) and _executable is None:
         return [interpreter, _FROZEN, code]
     return [interpreter, *_interpreter_flags(), "-c", code]

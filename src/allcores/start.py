@@ -12,10 +12,10 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, segment, spawn
-from allcores.protocol import END_PARKED, FAMILY, FORKED, JOB, PARK, REPLY, REQUEST, SIGNAL, START, WATCH
+from allcores import _native, segment
+from allcores.protocol import END_PARKED, FAMILY, FORKED, JOB, OUTLIVE, PARK, REPLY, REQUEST, SIGNAL, START, WATCH
 from allcores.scarce import no_room
-from allcores.spawn import READY, first_word, spawn_template
+from allcores.spawn import spawn_template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -120,11 +120,11 @@ class StartRequest:
                 if fds or pid <= 0:
                     _native.unpin(self._where[0])
 
-    def end_parked(self, sock: socket.socket) -> int:
-        """Ask for the end of the parked instead, and wait for it. How many processes of any kind are left."""
+    def ask(self, sock: socket.socket, verb: int) -> int:
+        """Ask for something else instead, and wait for the answer: a number."""
         self._socket = sock
         self._number = _next_number()
-        sock.send(REQUEST.pack(END_PARKED, self._number, 0, 0, 0, 0))
+        sock.send(REQUEST.pack(verb, self._number, 0, 0, 0, 0))
         return self._answer()[0]
 
     def _send(self, sock: socket.socket) -> None:
@@ -238,7 +238,14 @@ def end_parked() -> None:
             return
         request = StartRequest(0)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            request.end_parked(_link.socket)
+            request.ask(_link.socket, END_PARKED)
+
+
+def outlive_parent() -> None:
+    """This process is not to be ended when its parent has: it will see to that itself. The template knows it then."""
+    with _link.lock, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        if _link.socket is not None and _link.owner == os.getpid():
+            StartRequest(0).ask(_link.socket, OUTLIVE)
 
 
 def end_family(pid: int, life: int) -> None:
@@ -272,47 +279,6 @@ def _forget_template() -> None:
         os.waitpid(_link.pid, 0)
     _link.socket = _link.pid = None
     _link.lost = True
-
-
-def renew(names: list[str], deadline: float) -> frozenset[str] | None:
-    """Have a template in the place of this one that has imported these modules. The parked end.
-
-    Args:
-        names: of modules.
-        deadline: on the monotonic clock: if it is not ready by then, this template stays.
-
-    Returns:
-        The packages that are not to be tried again; nothing if all is well. None: not now, it has children.
-    """
-    with _link.lock:
-        if _link.socket is None or _link.pid is None or _link.owner != os.getpid() or _link.has_forked:
-            return None
-        if StartRequest(0).end_parked(_link.socket):
-            return None
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            pid = spawn_template(theirs.fileno(), _link.lost, names)
-        told = b""
-        try:
-            told = first_word(ours, deadline)
-            if told == READY:
-                # Ctrl-C between any two: one of them is this program's template, and the other is ended.
-                ours, pid, _link.socket, _link.pid = _link.socket, _link.pid, ours, pid
-        finally:
-            ours.close()
-            if pid != _link.pid:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-        return frozenset() if told == READY else frozenset(told.decode().split() or names)
-
-
-def set_executable(path: str | bytes | os.PathLike[str] | None) -> None:
-    """Have another interpreter for templates to come: this one ends, if it has no children."""
-    with _link.lock:
-        if not spawn.set_executable(path) or _link.socket is None or _link.pid is None or _link.owner != os.getpid():
-            return
-        if not _link.has_forked and not StartRequest(0).end_parked(_link.socket):
-            _forget_template()
 
 
 def _is_open(fd: int) -> bool:

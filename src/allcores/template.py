@@ -34,6 +34,7 @@ from allcores.protocol import (
     FAMILY,
     FORKED,
     JOB,
+    OUTLIVE,
     PARK,
     REPLY,
     REQUEST,
@@ -133,6 +134,9 @@ class _Template:
         elif verb == END_PARKED:
             self.end_parked(self.lot.all_of(client))
             _reply(sock, asked, len(self.children))
+        elif verb == OUTLIVE:
+            self.children[client].outlives = True
+            _reply(sock, asked, client)
 
     def serve_start(self, sock: socket.socket, client: int, job: Job) -> None:
         while True:
@@ -226,6 +230,7 @@ class _Template:
     def settle(self, child: Child) -> None:
         """A child has died: repair what it left in the segment, end its own children, then say so."""
         child.wait()
+        self.hear_out(child)
         exitcode, peak_memory = child.outcome()
         words = self.words.release(child.words)
         death = Death(child.pid, exitcode, peak_memory, self.oom.explains(exitcode), words)
@@ -242,6 +247,13 @@ class _Template:
         os.close(child.pidfd)
         child.control.close()
         child.tell(death)
+
+    def hear_out(self, child: Child) -> None:
+        """Do what it had asked for before it died: a fork of its own that it has handed over is to end with it."""
+        poller = select.poll()
+        poller.register(child.control, select.POLLIN)
+        while child.control.fileno() in self.actions and poller.poll(0):
+            self.serve_request(child.control, child.pid)
 
     def watch_fork(self, pid: int) -> None:
         """A fork of the user's: nobody's status to report, but what it leaves in the segment is settled (by `run`)."""
@@ -274,8 +286,11 @@ class _Template:
         self.forget(sock.fileno())  # its death, if it is one, comes by its pidfd
 
     def kill_children_of(self, pid: int) -> None:
+        """All but those that see to themselves: they are the main process's from now on, which all end with."""
         for child in self.children.values():
-            if child.parent == pid:
+            if child.parent == pid and child.outlives:
+                child.parent = self.main_pid
+            elif child.parent == pid:
                 child.signal(signal.SIGKILL)
 
     def end(self) -> NoReturn:

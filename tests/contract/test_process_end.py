@@ -1,5 +1,6 @@
 """How a process ends when it does not end by itself: terminate, kill, signals, and who gets told."""
 
+import contextlib
 import os
 import pickle
 import signal
@@ -129,3 +130,39 @@ def test_a_place_that_cannot_kill_says_so(mp: Context, start: Callable[..., Hand
     finally:
         gate.set()
     assert p.result(PATIENCE) == "unharmed"
+
+
+@pytest.mark.needs("kills")
+@pytest.mark.parametrize("daemon", [False, True])
+def test_who_looks_after_its_parent_outlives_it(mp: Context, start: Callable[..., Handle], daemon: bool) -> None:
+    """As programs of the standard's do: they wait for the parent's end, and put something in order then."""
+    receives, sends = mp.Pipe(duplex=False)
+
+    def watch(looks: bool) -> None:
+        parent = mp.parent_process()
+        sends.send((os.getpid(), parent.is_alive() if looks else None))
+        if looks:
+            parent.join()
+            sends.send((os.getpid(), parent.is_alive()))
+        else:
+            mp.Event().wait()
+
+    def parent() -> None:
+        for looks in (True, False):
+            mp.Process(target=watch, args=(looks,), daemon=daemon).start()
+        sends.send((os.getpid(), "has started both"))
+        mp.Event().wait()
+
+    p = start(parent)
+    sends.close()
+    told = dict(receives.recv() for _ in range(3))
+    assert sorted(told.values(), key=str) == [None, True, "has started both"]
+    p.kill()
+    p.join()
+    last: list[object] = []
+    with contextlib.suppress(EOFError):  # who does not look is ended, and so are those that are daemonic
+        while True:
+            last.append(receives.recv())
+    watcher = next(pid for pid, alive in told.items() if alive is True)
+    assert last == [(watcher, False)] or (daemon and not last)
+    receives.close()
