@@ -45,6 +45,7 @@ RANK = {
     "start": 4,
     "renewal": 4.5,
     "protocol": 1,
+    "lineage": 0,
     "scarce": 1,
     "children": 4,
     "forked": 4.5,

@@ -9,7 +9,21 @@ import sys
 import threading
 from typing import Any
 
-from allcores import _native, base, chosen, codec, cores, installed, limits, process, seeds, standard, start, warm
+from allcores import (
+    _native,
+    base,
+    chosen,
+    codec,
+    cores,
+    installed,
+    limits,
+    lineage,
+    process,
+    seeds,
+    standard,
+    start,
+    warm,
+)
 
 __all__ = ("run_child", "run_forked")
 
@@ -19,6 +33,7 @@ def run_child(mailbox_at: int, parent: int) -> int:
 
     A pool's worker may then be kept for the job of another pool, and another, before it returns.
     """
+    lineage.leave()
     while True:
         code, stays = _do_job(_native.Channel(offset=mailbox_at), parent)
         if not stays:

@@ -27,7 +27,7 @@ import sys
 from itertools import chain, starmap
 from typing import TYPE_CHECKING, NoReturn
 
-from allcores import _native, start
+from allcores import _native, lastwords, start
 from allcores.deaths import Death
 from allcores.protocol import DIED
 from allcores.scarce import NOT_WATCHED, no_room
@@ -61,6 +61,7 @@ class ForkRequest:
         self._pipe: list[int] = []  # its ends
         self._closed: list[None] = []  # so many of them are, the last first
         self._sockets: list[socket.socket] = []
+        self._words: list[int | None] = []  # the file of the child's last words
         self._forked: list[int] = []
 
     def run(self) -> tuple[int, int]:
@@ -75,12 +76,13 @@ class ForkRequest:
                 self.life = start.next_life()
                 self._pipe.extend(chain.from_iterable(starmap(os.pipe, ((),))))
                 self._sockets.extend(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+                self._words.extend(starmap(lastwords.make, ((),)))
                 parent = os.getpid()
                 allowed = signal.pthread_sigmask(signal.SIG_BLOCK, ())
                 self._forked.extend(starmap(_native.fork, ((),)))
                 if self._forked[0] == 0:
                     self._be_child(parent, allowed)
-                theirs = [self._pipe[1], self._sockets[1].fileno()]
+                theirs = [self._pipe[1], self._sockets[1].fileno(), *self._last_words()]
                 start.entrust(self.life, self._forked[0], self._crew, theirs)
         except OSError as error:
             raise no_room(error.errno or 0) from error
@@ -96,10 +98,16 @@ class ForkRequest:
             _settle(pid, -signal.SIGKILL)
         self._close(but=0)
 
+    def _last_words(self) -> list[int]:
+        return [fd for fd in self._words if fd is not None]
+
     def _close(self, but: int) -> None:
         """Close all but so many ends of the pipe."""
         for each in self._sockets:
             each.close()
+        for fd in self._last_words():
+            os.close(fd)
+        self._words.clear()
         while (left := len(self._pipe) - len(self._closed)) > but:
             self._closed.extend(map(os.close, (self._pipe[left - 1],)))
 
@@ -115,6 +123,8 @@ class ForkRequest:
             mine, theirs = self._sockets
             theirs.close()
             start.adopt_link(mine.detach())
+            for words in self._last_words():
+                lastwords.keep_in(words)
             signal.set_wakeup_fd(-1)  # it is the parent's event loop that would wake up
             signal.pthread_sigmask(signal.SIG_SETMASK, allowed)
             code = self._run_forked(*self._job, parent)
@@ -138,13 +148,13 @@ def death_of(pid: int, told: bytes, template: int | None) -> Death:
             has ended by that.
         template: the pid of the template then.
     """
-    code = _bury(pid, os.WNOHANG if told else 0)
+    code, peak = _bury(pid, os.WNOHANG if told else 0)
     if told:
         death = Death.unpack(pid, told)
-        return death if code is None else death._replace(exitcode=code)
+        return death if code is None else death._replace(exitcode=code, peak_memory=peak)
     start.check_template()
     _settle(pid, code)
-    return Death(pid, code, stderr=NOT_WATCHED if start.template_pid() == template else "")
+    return Death(pid, code, peak, stderr=NOT_WATCHED if start.template_pid() == template else "")
 
 
 def _settle(pid: int, code: int | None) -> None:
@@ -152,10 +162,10 @@ def _settle(pid: int, code: int | None) -> None:
     _native.recover_process(pid=pid, body=(pid, code), died=DIED)
 
 
-def _bury(pid: int, how: int) -> int | None:
-    """The exit code of a child; None if somebody else has waited for it."""
+def _bury(pid: int, how: int) -> tuple[int | None, int | None]:
+    """The exit code of a child, and the most memory it had; None if somebody else has waited for it."""
     try:
-        ended, status = os.waitpid(pid, how)
+        ended, status, usage = os.wait4(pid, how)
     except ChildProcessError:
-        return None
-    return os.waitstatus_to_exitcode(status) if ended else None
+        return None, None
+    return (os.waitstatus_to_exitcode(status), usage.ru_maxrss << 10) if ended else (None, None)

@@ -189,8 +189,8 @@ class _Template:
         """Watch a process that a client has forked itself. Where that fails, the end of its sentinel is its end."""
         self.oom.look()
         try:
-            sentinel, control = job.fds  # fewer, where no descriptor was free to receive them with
-            child = Foster(pid, client, job, control)
+            sentinel, control, *words = job.fds  # fewer, where no descriptor was free to receive them with
+            child = Foster(pid, client, job, control, words[0] if words else None)
         except (OSError, ValueError):
             if job.crew:  # its pool waits for this worker's end
                 body = (pid, -signal.SIGKILL, None, False, NOT_WATCHED)
@@ -232,7 +232,7 @@ class _Template:
         child.wait()
         self.hear_out(child)
         exitcode, peak_memory = child.outcome()
-        words = self.words.release(child.words)
+        words = child.last_words(self.words)
         death = Death(child.pid, exitcode, peak_memory, self.oom.explains(exitcode), words)
         reported = _native.recover_process(pid=child.pid, body=tuple(death), died=DIED)
         if child.crew and not reported and child.parent in (*self.children, self.main_pid):

@@ -75,6 +75,8 @@ FOR_FORK = (
     "test_process",
     "test_process_end",
     "test_process_result",
+    "test_pool_death",
+    "test_pool_cancel",
 )
 
 

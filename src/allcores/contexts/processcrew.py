@@ -7,7 +7,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, preload, process, stacks, start
+from allcores import _native, limits, preload, process, stacks, start
 from allcores.contexts.stored import StoredFunctions
 from allcores.pool import worker
 from allcores.pool.crew import Outcome
@@ -20,6 +20,7 @@ from allcores.queues import Queue
 if TYPE_CHECKING:
     import weakref
 
+    from allcores.deaths import Death
     from allcores.pool.engine import Engine
     from allcores.pool.plan import Plan
 
@@ -44,6 +45,9 @@ class ProcessCrew:
         self.patience = n if plan.initializer is not None else max(100, n)
         self.in_parts = plan.max_memory is not None
         self._tasks, self._answers, self._news = Queue(), Queue(), Queue()
+        forks = kind._start_method == "fork"
+        if forks:  # a worker of another pool has what the program had then
+            plan = plan._replace(reuse=False)
         self._shape = plan.shape
         self._output = Output(plan.forward_output == "named") if plan.forward_output else None
         if self._output is not None:
@@ -63,7 +67,10 @@ class ProcessCrew:
         self.forget = self._functions.forget
         self.send = self._tasks.send_task if plan.idle_timeout is None else self._send_and_see
         self.receive_into = self._answers.receive_into
-        preload.prepare()
+        if forks:
+            limits.learn()  # here, and not in each fork
+        else:
+            preload.prepare()
         try:
             for _ in range(n):
                 self._start()
@@ -85,17 +92,18 @@ class ProcessCrew:
         assert made.pid is not None
         self._workers[made.pid] = made
 
-    def replace(self, pid: int) -> None:
-        """Start a worker in the place of the one that ended."""
+    def replace(self, pid: int) -> Death | None:
+        """Start a worker in the place of the one that ended. What is known here of its death."""
         if self._output is not None:
             self._output.ended(pid)
         with self._lock:
             gone = self._workers.pop(pid, None)
             if gone is None:
-                return
+                return None
             gone.join()  # and not closed: who looks at the workers may just have it. Its descriptor goes with it
             if not self._over:
                 self._start()
+            return gone._death
 
     def _send_and_see(self, task: int, call: int, payload: Any, /) -> int | None:
         """Send, and have the keeper start workers again if some are missing.
@@ -263,7 +271,7 @@ def _replace(crew: ProcessCrew, engine: Engine, info: int, body: Any) -> tuple[i
         if outcome == Outcome.RETIRED:
             crew.replace(body)
         elif outcome == Outcome.DIED:
-            crew.replace(body[0])
+            body = tuple(crew.replace(body[0]) or body)  # of one that was forked here, more is known here
             overdue = crew._overdue.pop(body[0], None)
             if overdue is not None:
                 info, body = info & ~0xFF | Outcome.OVERDUE, overdue
