@@ -11,6 +11,7 @@ back is of the class that it was made of.
 
 from __future__ import annotations
 
+import itertools
 import operator
 import os
 import sys
@@ -76,18 +77,19 @@ def _set_state(func: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
     _function_setstate(func, (attributes, {**slots, "__globals__": {}}))
 
 
-# Ids of classes by address. One that had the same address before has this, and a later one cloudpickle's own.
-_named: set[str] = set()
+_count = itertools.count()
 # Classes that have come from elsewhere, and are as they are there. Others are as they are here, whoever sends them.
 _foreign: weakref.WeakSet[type] = weakref.WeakSet()
 
 
 def _name(cls: type) -> None:
-    """Have a class that is sent for the first time found again by forks."""
-    name = f"{lineage.family()}-{id(cls):x}"
+    """Have a class that is sent for the first time found by its address in forks, which may not be told of it.
+
+    No other has the same name, also not a later one at the same address.
+    """
+    name = f"{lineage.family()}-{id(cls):x}-{os.getpid()}-{next(_count)}"
     with _tables._DYNAMIC_CLASS_TRACKER_LOCK:
-        if cls not in _tables._DYNAMIC_CLASS_TRACKER_BY_CLASS and name not in _named:
-            _named.add(name)
+        if cls not in _tables._DYNAMIC_CLASS_TRACKER_BY_CLASS:
             _tables._DYNAMIC_CLASS_TRACKER_BY_CLASS[cls] = name
             _tables._DYNAMIC_CLASS_TRACKER_BY_ID[name] = cls
 
@@ -107,12 +109,13 @@ def _make_class(make: Callable[..., type], *args: Any) -> type:
 
 def _inherited(id_: str, name: str) -> type | None:
     """The class that has been here since before the fork."""
-    family, _, address = id_.partition("-")
-    if not address or family != lineage.family():
+    family, *rest = id_.split("-")
+    if not rest or family != lineage.family():
         return None
+    address = int(rest[0], 16)
     seen, found = {object}, [object]
     for cls in found:
-        if id(cls) == int(address, 16):
+        if id(cls) == address:
             return cls if cls.__name__ == name else None
         more = [each for each in type.__subclasses__(cls) if each not in seen]
         seen.update(more)

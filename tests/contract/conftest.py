@@ -14,9 +14,7 @@ from .kit import FOR_FORK, FORK, PATIENCE, PLACES, Context, Handle, Place
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
-        places = (
-            (FORK,) if 1 else (*PLACES, FORK) if metafunc.module.__name__.rpartition(".")[2] in FOR_FORK else PLACES
-        )
+        places = (*PLACES, FORK) if metafunc.module.__name__.rpartition(".")[2] in FOR_FORK else PLACES
         fitting = [place for place in places if place.fits(metafunc.definition)]
         metafunc.parametrize("place", fitting, ids=[place.name for place in fitting])
 
