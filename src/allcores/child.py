@@ -58,6 +58,7 @@ def run_forked(me: Any, mailbox: _native.Channel, context: str, parent: int) -> 
     chosen.choose(context)
     if me._authkey is not None:
         standard.set_key(me._authkey)
+    standard.begin_anew()
     cores.adopt(cores.share())
     if me._place is not None:
         _take(me._place.surroundings())
@@ -107,6 +108,7 @@ def _settle_in(surroundings: dict[str, Any]) -> None:
     standard.set_key(surroundings["authkey"])
     _take(surroundings)
     installed.adopt(*surroundings["installed"])
+    standard.log_like(surroundings["logger"])
     sys.path[:], sys.argv[:] = surroundings["path"], surroundings["argv"]
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

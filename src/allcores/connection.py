@@ -79,6 +79,14 @@ class Connection:
 
     __class__ = kin.also("multiprocessing.connection", "Connection")
 
+    def __new__(cls, receives: Any, sends: Any = True, writable: bool = True) -> Any:
+        """For a file descriptor, a connection of the standard library: ``Connection(handle, readable, writable)``."""
+        if isinstance(receives, int):
+            from multiprocessing.connection import Connection as Standard
+
+            return Standard(receives, sends, writable)
+        return super().__new__(cls)
+
     def __init__(self, receives: End | None, sends: End | None) -> None:
         self._receives, self._sends = receives, sends
         self._closed = False

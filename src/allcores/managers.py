@@ -16,7 +16,7 @@ from multiprocessing import managers as standard
 from multiprocessing.managers import BaseProxy, State, Token
 from typing import TYPE_CHECKING, Any
 
-from allcores import shared_memory
+from allcores import reducers, shared_memory
 from allcores.context import get_context
 from allcores.faces import face
 from allcores.pool.pool import Pool
@@ -122,6 +122,8 @@ class BaseManager(_Base):  # type: ignore[misc] # Any: see there
     ) -> None:
         """Have a method of this name that makes an object in the manager, and returns a proxy of it."""
         _register(cls, typeid, callable, proxytype, exposed, method_to_typeid, create_method)
+        made = cls._registry[typeid][-1]
+        reducers.add_proxy(f"AutoProxy[{typeid}]" if made is standard.AutoProxy else made.__name__)  # type: ignore[attr-defined]
         if create_method:
             setattr(cls, typeid, _here_or_there(typeid, cls.__dict__[typeid]))
 

@@ -68,6 +68,7 @@ class Process(BaseProcess):
         self._forked = False  # by this very process
         self._status: list[bytes] = []  # as read from the sentinel
         self._told: list[Any] = []  # as taken from the mailbox
+        self._kept: list[Any] = []  # what the child cannot do without, and is not the child's alone
 
     def __getstate__(self) -> dict[str, Any]:
         left_here = ("_authkey", "_mailbox", "_sentinel", "_reaping", "_outcome", "_status", "_told")
@@ -109,11 +110,13 @@ class Process(BaseProcess):
     def _request(self, mailbox: _native.Channel) -> StartRequest | ForkRequest:
         context = self._start_method or chosen.fix()
         if chosen.method(context) == "fork":
+            self._kept = standard.proxies((*self._args, *self._kwargs.values()))
             return ForkRequest(self, mailbox, context, self._crew)
         mailbox.send(JOB, 0, self._surroundings(context) | (self._place.surroundings() if self._place else {}))
-        with standard.Spawning() as fds:
+        with standard.Spawning() as spawning:
             mailbox.send(JOB, 0, self)
-        return StartRequest(mailbox.offset, self._crew, self._shape, fds)
+        self._kept = spawning.met
+        return StartRequest(mailbox.offset, self._crew, self._shape, spawning.fds)
 
     def _surroundings(self, context: str) -> dict[str, Any]:
         """What the child must find as it is here: the template was started earlier, perhaps elsewhere.
@@ -133,6 +136,7 @@ class Process(BaseProcess):
             "cores": cores.share(),
             "threads": limits.inherited(),
             "installed": installed.surroundings(),
+            "logger": standard.logger(),
         }
 
     def join(self, timeout: float | None = None) -> None:
@@ -167,6 +171,7 @@ class Process(BaseProcess):
         self._told.clear()
         self._death = self._death_as_told(self._status[0])
         self._exitcode = _UNTOLD if self._death.exitcode is None else self._death.exitcode
+        self._kept = []
 
     def _death_as_told(self, told: bytes) -> Death:
         assert self._pid is not None
@@ -353,9 +358,7 @@ def _reap_all() -> None:
 
 def end_children() -> None:
     """As the standard does at exit: end the daemonic children, wait for the others."""
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:  # what of the standard's is to be ended first: managers, and a folder for their sockets
-        util._exit_function()
+    standard.end()
     for child in active_children():
         if child.daemon:
             child.terminate()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "Shared",
+    "add_proxy",
     "array_on",
     "handle_of",
     "held_from",
@@ -283,6 +284,20 @@ def _socket_on(sent: Any, family: int, kind: int, proto: int) -> Any:
     import socket
 
     return socket.socket(family, kind, proto, sent.detach())
+
+
+# Proxies of a manager's objects. Their classes are entered in the table when they are registered with a manager.
+
+
+def _proxy(obj: Any) -> Any:
+    for each in standard.proxies((obj,)):
+        standard.meet_proxy(each)
+    return NotImplemented
+
+
+def add_proxy(kind: str) -> None:
+    """Know the proxies whose class has this name."""
+    _BY_TYPE.setdefault(kind, _proxy)
 
 
 # By name: of most types neither numpy nor torch need be imported to know that they are others.

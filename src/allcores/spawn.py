@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from allcores import _native, installed
+from allcores import _native, installed, tracked
 
 if TYPE_CHECKING:
     import socket
@@ -83,7 +83,7 @@ def spawn_template(control: int, take_over: bool, names: Sequence[str] = ()) -> 
     first = "from allcores import installed; installed.install(); " if names and installed.is_installed() else ""
     code = (
         f"import sys; sys.path[:] = {sys.path!r}; {first}from allcores.template import serve; "
-        f"serve({os.getpid()}, {'numpy' in sys.modules!r}, {take_over!r}, {list(names)!r})"
+        f"serve({os.getpid()}, {'numpy' in sys.modules!r}, {take_over!r}, {list(names)!r}, {tracked.places()!r})"
     )
     argv = _command(code)
     # Past the two it is given, the template inherits nothing that is not meant for everybody: Python's descriptors

@@ -6,6 +6,8 @@
     reducers    what is registered with the standard's pickler holds for ours
     Spawning    while a Process of ours is pickled: locks, queues, connections and sockets of the standard's may travel,
                 and the descriptors of these go with the request to the template
+    one logger  that of ``get_logger``: a child's is as its parent's
+    one end     of a process: what the standard's exit does, ours does first
 
 Nothing here imports ``multiprocessing`` before it is there, or its key is asked for.
 """
@@ -18,20 +20,27 @@ import os
 import sys
 import threading
 from types import MethodDescriptorType, MethodType, WrapperDescriptorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from allcores.onimport import WhenImported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 __all__ = (
     "Inherited",
+    "Logger",
     "Spawning",
     "authentication",
+    "begin_anew",
+    "end",
     "inherit",
     "introduce",
     "key",
+    "log_like",
+    "logger",
+    "meet_proxy",
+    "proxies",
     "reducers",
     "send_descriptor",
     "set_key",
@@ -146,6 +155,7 @@ class Spawning:
 
     def __init__(self) -> None:
         self.fds: list[int] = []
+        self.met: list[Any] = []  # proxies
         self._before: Any = None
 
     def duplicate_for_child(self, fd: int) -> Any:
@@ -160,19 +170,34 @@ class Spawning:
         """What stands for it in the pickle."""
         return Inherited(place) if isinstance(place, int) else place
 
-    def __enter__(self) -> list[int]:
+    def __enter__(self) -> Self:
         _now.spawning = self
         context: Any = sys.modules.get("multiprocessing.context")
         if context is not None:
             self._before = context.get_spawning_popen()
             context.set_spawning_popen(self)
-        return self.fds
+        return self
 
     def __exit__(self, *_exc: object) -> None:
         _now.spawning = None
         context: Any = sys.modules.get("multiprocessing.context")
         if context is not None:
             context.set_spawning_popen(self._before)
+
+
+def meet_proxy(proxy: Any) -> None:
+    """A proxy is being pickled: whoever starts a process with it keeps it until that has ended.
+
+    What no proxy refers to is gone in its manager, and the child's own is made only when it has begun.
+    """
+    if _now.spawning is not None:
+        _now.spawning.met.append(proxy)
+
+
+def proxies(objects: Iterable[Any]) -> list[Any]:
+    """Those among them that are proxies of a manager's objects."""
+    managers: Any = sys.modules.get("multiprocessing.managers")
+    return [] if managers is None else [each for each in objects if isinstance(each, managers.BaseProxy)]
 
 
 def send_descriptor(fd: int) -> Any:
@@ -214,3 +239,45 @@ def reducers() -> dict[type, Callable[[Any], Any]]:
         }
         _seen = len(registered)
     return _reducers
+
+
+# The logger, and the end of a process.
+
+# Its level, and whether it writes to stderr.
+Logger = tuple[int, bool]
+
+_UTIL = "multiprocessing.util"
+
+
+def logger() -> Logger | None:
+    """How the standard's logger is; None where nobody has asked for it."""
+    util: Any = sys.modules.get(_UTIL)
+    made = getattr(util, "_logger", None)
+    return None if made is None else (made.getEffectiveLevel(), util._log_to_stderr)
+
+
+def log_like(parent: Logger | None) -> None:
+    """In a child: have it as it is in its parent."""
+    if parent is None:
+        return
+    from multiprocessing import util
+
+    level, to_stderr = parent
+    if to_stderr and not util._log_to_stderr:  # type: ignore[attr-defined] # else this process has worked before
+        util.log_to_stderr()
+    util.get_logger().setLevel(level)
+
+
+def begin_anew() -> None:
+    """In a fork: what was to be done at the end of the parent is not this one's, and its proxies are its own."""
+    util: Any = sys.modules.get(_UTIL)
+    if util is not None:
+        util._finalizer_registry.clear()
+        util._run_after_forkers()
+
+
+def end() -> None:
+    """What the standard does at the end of a process: managers shut down, the folder of their sockets is removed."""
+    util: Any = sys.modules.get(_UTIL)
+    if util is not None:
+        util._exit_function()  # of which a second call does nothing

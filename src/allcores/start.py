@@ -12,7 +12,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, segment
+from allcores import _native, segment, tracked
 from allcores.protocol import END_PARKED, FAMILY, FORKED, JOB, OUTLIVE, PARK, REPLY, REQUEST, SIGNAL, START, WATCH
 from allcores.scarce import no_room
 from allcores.spawn import spawn_template
@@ -267,18 +267,21 @@ def adopt_link(control: int) -> None:
 def stop_template() -> None:
     """End the template, and with it every process still running. For the end of the program, and for tests."""
     with _link.lock:
-        if _link.socket is not None and _link.pid is not None and _link.owner == os.getpid():
-            _forget_template()
+        if _link.socket is not None and _link.pid is not None and _link.owner == os.getpid() and _forget_template():
+            tracked.remove_left()  # which is the template's to do, and it was killed
 
 
-def _forget_template() -> None:
+def _forget_template() -> bool:
+    """Whether it was killed."""
     assert _link.socket is not None
     assert _link.pid is not None
     _link.socket.close()
+    status = 0
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(_link.pid, 0)
+        status = os.waitpid(_link.pid, 0)[1]
     _link.socket = _link.pid = None
     _link.lost = True
+    return status != 0
 
 
 def _is_open(fd: int) -> bool:
@@ -296,6 +299,7 @@ def _connected() -> socket.socket:
         _link.socket = _link.pid = None
     if _link.socket is None:
         segment.ensure()
+        tracked.begin()
         _link.owner = os.getpid()
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -22,7 +22,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING, NoReturn
 
-from allcores import _native, lastwords, limits
+from allcores import _native, lastwords, limits, tracked
 from allcores.children import Child, Foster, Job
 from allcores.deaths import Death, OomWatch
 from allcores.family import end_family
@@ -64,6 +64,7 @@ class _Template:
         self.control = socket.socket(fileno=CONTROL_FD)
         self.children: dict[int, Child] = {}
         self.forks = 0
+        self.strangers: set[int] = set()  # pidfds of the user's forks
         self.lot: Lot[Child] = Lot()
         self.words = lastwords.LastWords()
         self.oom = OomWatch()
@@ -263,9 +264,11 @@ class _Template:
             pidfd = os.pidfd_open(pid)
 
             def ended() -> None:
+                self.strangers.discard(pidfd)
                 self.forget(pidfd)
                 os.close(pidfd)
 
+            self.strangers.add(pidfd)
             self.watch(pidfd, ended)
 
     def family_of(self, pid: int, life: int) -> list[int]:
@@ -299,10 +302,10 @@ class _Template:
             child.signal(signal.SIGKILL)
         for child in self.children.values():
             child.wait()
-        os._exit(0)
+        _exit(self.main_pid, alone=not self.strangers)
 
 
-def serve(main_pid: int, with_numpy: bool, take_over: bool, names: list[str]) -> NoReturn:
+def serve(main_pid: int, with_numpy: bool, take_over: bool, names: list[str], lines: tuple[int, int]) -> NoReturn:
     """Be the template of the process ``main_pid``. Never returns.
 
     Args:
@@ -310,6 +313,7 @@ def serve(main_pid: int, with_numpy: bool, take_over: bool, names: list[str]) ->
         with_numpy: import NumPy, once here instead of once in every worker.
         take_over: a template before this one was killed, and its children with it: settle their deaths.
         names: modules to import, likewise, and to say when they are there.
+        lines: where ``tracked`` has its own.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
@@ -322,13 +326,14 @@ def serve(main_pid: int, with_numpy: bool, take_over: bool, names: list[str]) ->
 
         import_all(CONTROL_FD, names)
     _native.attach(fd=SEGMENT_FD, worker=False)
+    tracked.adopt(lines)
     if take_over:
         for pid in _native.dead_pids(all=True):
             _native.recover_process(pid=pid, body=(pid, -signal.SIGKILL), died=DIED)
     try:
         template = _Template(main_pid)
     except ProcessLookupError:  # it has ended meanwhile
-        os._exit(0)
+        _exit(main_pid, alone=True)
     if os.getppid() != main_pid:
         template.end()
     if with_numpy:
@@ -342,6 +347,15 @@ def serve(main_pid: int, with_numpy: bool, take_over: bool, names: list[str]) ->
     import allcores.pool.worker  # noqa: F401
 
     template.run()
+
+
+def _exit(main_pid: int, alone: bool) -> NoReturn:
+    """The program has ended, if that was the process it began in and its forks have ended too."""
+    try:
+        if alone and main_pid == _native.creator()[0]:
+            tracked.remove_left()
+    finally:
+        os._exit(0)
 
 
 def _reply(sock: socket.socket, asked: int, pid: int, *fds: int) -> None:
