@@ -87,7 +87,9 @@ class Connection:
             return Standard(receives, sends, writable)
         return super().__new__(cls)
 
-    def __init__(self, receives: End | None, sends: End | None) -> None:
+    def __init__(self, receives: Any, sends: Any = True, writable: bool = True) -> None:
+        self._receives: End | None
+        self._sends: End | None
         self._receives, self._sends = receives, sends
         self._closed = False
         # The core's own methods, without a call in between.

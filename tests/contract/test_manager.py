@@ -93,7 +93,7 @@ def test_what_it_has_made_is_gone_with_it(mp: Context) -> None:
     manager = managers.SharedMemoryManager(ctx=mp)
     manager.start()
     memory, values = manager.SharedMemory(10), manager.ShareableList([1, "two"])
-    assert list(values) == [1, "two"]
+    assert (values[0], values[1]) == (1, "two")
     memory.close()
     values.shm.close()
     manager.shutdown()
@@ -193,7 +193,7 @@ def has_ended(pid: int) -> bool:
     except ProcessLookupError:
         return True
     try:
-        another = not Path(f"/proc/{pid}/comm").read_text().startswith("SyncManager")
+        another: bool = not Path(f"/proc/{pid}/comm").read_text().startswith("SyncManager")
         return another or bool(allcores.wait([pidfd], PATIENCE))
     finally:
         os.close(pidfd)

@@ -68,7 +68,8 @@ def test_synchronized_travels(start: Callable[..., Handle]) -> None:
 
 
 def level_of_the_logger() -> int:
-    return allcores.get_logger().getEffectiveLevel()
+    level: int = allcores.get_logger().getEffectiveLevel()
+    return level
 
 
 def test_a_child_logs_as_its_parent(mp: Context, start: Callable[..., Handle]) -> None:
