@@ -336,17 +336,20 @@ def serve(main_pid: int, with_numpy: bool, take_over: bool, names: list[str], li
         _exit(main_pid, alone=True)
     if os.getppid() != main_pid:
         template.end()
+    _import_for_the_children(with_numpy)
+    template.run()
+
+
+def _import_for_the_children(with_numpy: bool) -> None:
     if with_numpy:
         with limits.restrained():
-            import numpy as np  # noqa: F401 - for the children
+            import numpy as np  # noqa: F401
         limits.learn()
-    import resource  # noqa: F401 - likewise
+    import resource  # noqa: F401
 
     import allcores.child
     import allcores.pool.plan  # what comes with a worker's job
     import allcores.pool.worker  # noqa: F401
-
-    template.run()
 
 
 def _exit(main_pid: int, alone: bool) -> NoReturn:
