@@ -34,6 +34,7 @@ __all__ = (
     "dumps_kept",
     "dumps_message",
     "handle_of",
+    "not_rebuilt",
     "pack_error",
     "short_repr",
     "unpack_error",
@@ -147,23 +148,39 @@ def unpicklable(text: str, why: BaseException) -> UnpicklableError:
     return _unpicklable_as(kind)(text)
 
 
+def not_rebuilt(what: str, why: BaseException) -> BaseException:
+    """The error for what has arrived and cannot be unpickled, as ``the result``.
+
+    It is caught as what unpickling raised, too, and as ``BrokenProcessPool``: that is the standard's executor then.
+    """
+    if isinstance(why, KeyboardInterrupt):  # Ctrl-C came in the middle
+        return why
+    from concurrent.futures.process import BrokenProcessPool
+
+    kind: Any = type(why)
+    error = _unpicklable_as(kind, BrokenProcessPool)(f"{what} cannot be unpickled: {describe(why)}")
+    error.__cause__ = why
+    return error
+
+
 @functools.lru_cache(64)
-def _unpicklable_as(kind: Any) -> type[UnpicklableError]:
-    if issubclass(UnpicklableError, kind):
+def _unpicklable_as(*kinds: Any) -> type[UnpicklableError]:
+    others = tuple(kind for kind in kinds if not issubclass(UnpicklableError, kind))
+    if not others:
         return UnpicklableError
     words = {"__str__": Exception.__str__, "__reduce__": _reduce_as, "__module__": UnpicklableError.__module__}
     try:
-        return type(UnpicklableError.__name__, (UnpicklableError, kind), words)
-    except TypeError:  # a kind with fields in C, as OSError
-        return UnpicklableError
+        return type(UnpicklableError.__name__, (UnpicklableError, *others), words)
+    except TypeError:  # a kind with fields in C, as OSError, or one that is a parent of the next
+        return _unpicklable_as(*others[1:])
 
 
 def _reduce_as(error: UnpicklableError) -> tuple[Any, ...]:
-    return _unpicklable_again, (error.args, type(error).__bases__[1])
+    return _unpicklable_again, (error.args, *type(error).__bases__[1:])
 
 
-def _unpicklable_again(args: tuple[Any, ...], kind: Any) -> UnpicklableError:
-    return _unpicklable_as(kind)(*args)
+def _unpicklable_again(args: tuple[Any, ...], *kinds: Any) -> UnpicklableError:
+    return _unpicklable_as(*kinds)(*args)
 
 
 def blame(obj: object, path: str = "") -> str:

@@ -100,7 +100,8 @@ class Context(StartMethods):
             max_tasks_per_child: as ``maxtasksperchild`` of ``Pool``.
             options: see ``PoolOptions``.
         """
-        from allcores.pool.executor import Executor, context_of
+        from allcores.pool.asstandard import context_of
+        from allcores.pool.executor import Executor
 
         where = context_of(mp_context) or self
         return Executor(max_workers, where, initializer, initargs, max_tasks_per_child=max_tasks_per_child, **options)

@@ -373,6 +373,7 @@ def as_broken(error: BaseException) -> BaseException:
         made = ExecutorBroken(*error.args)
     else:
         return error
+    made.__dict__.update(error.__dict__)  # its notes too
     made.__cause__ = error.__cause__
     return made
 

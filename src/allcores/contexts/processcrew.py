@@ -231,13 +231,14 @@ class ProcessCrew:
         self._end()
 
     def _end(self) -> None:
-        self._news.send(0, Outcome.WAKE, None)
-        if self._keeper is not None and self._keeper is not threading.current_thread():
-            self._keeper.join()
         with self._lock:
             for each in self._workers.values():
                 each.close()
             self._workers.clear()
+        self._tasks.close()
+        self._news.send(0, Outcome.WAKE, None)  # the keeper ends last: who has waited for it finds all ended
+        if self._keeper is not None and self._keeper is not threading.current_thread():
+            self._keeper.join()
         self._functions.clear()
         self._answers.close()  # event loops look no more
 
@@ -258,7 +259,9 @@ def _keep(crew: ProcessCrew, engine_ref: weakref.ref[Engine]) -> None:
             # What a worker said last appears before its error. And who printed while this message was on its way has
             # sent none of his own.
             engine.post_news((0, Outcome.OUTPUT, None))
-        if outcome not in (Outcome.LOOK, Outcome.WANTED):
+        if outcome == Outcome.UNTAKEN:
+            engine.look()
+        elif outcome not in (Outcome.LOOK, Outcome.WANTED):
             engine.post_news((number, info, body))
         if seconds is not None or outcome == Outcome.LOOK:
             seconds = crew._expected.seconds(engine, crew.end_overdue())

@@ -73,6 +73,7 @@ class Outcome:
     OVERDUE = 12  # likewise as DIED, but it was ended for an item that took too long; body is an Overdue as a tuple
     LOOK = 13  # to a keeper: whether an item takes too long
     ENGINE = 14  # not from a crew: body is to be run under the seat
+    UNTAKEN = 15  # to a keeper: there are answers that nobody waits for
 
 
 class Known:

@@ -289,7 +289,7 @@ class Engine(Driven, TakesErrors):
             if info == Outcome.VALUE:
                 task.succeed(body)
             elif info & _UNPACKED or (info >> 62 & 1 and not self.crew.local):
-                task.fail(body)
+                task.fail(body if info & _UNPACKED else codec.not_rebuilt("the result", body))
             elif outcome == Outcome.VALUE:
                 task.succeed(body)
             elif outcome == Outcome.ERROR:

@@ -13,9 +13,8 @@ from collections.abc import Sized
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from allcores import codec
-from allcores.context import Context, default_context
-from allcores.errors import InitializerFailed, UnpicklableError, as_broken
+from allcores.errors import InitializerFailed, RemoteTraceback, UnpicklableError, WorkerDied, as_broken
+from allcores.pool.asstandard import AsStandard, Logged, check_arguments, context_for
 from allcores.pool.crew import Mode
 from allcores.pool.futures import CarefulCall, Future
 from allcores.pool.imap import IMapIterator
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from allcores.pool.engine import Engine
     from allcores.pool.plan import PoolOptions
 
-__all__ = ("Executor", "MapIterator", "ProcessPoolExecutor", "context_of", "submit")
+__all__ = ("Executor", "MapIterator", "ProcessPoolExecutor", "submit")
 
 T = TypeVar("T")
 
@@ -63,7 +62,7 @@ def submit(
     return future
 
 
-class Executor(concurrent.futures.Executor):
+class Executor(AsStandard, concurrent.futures.Executor):
     """A ``concurrent.futures.Executor``: what runs with ``ProcessPoolExecutor`` runs with this.
 
     A worker that dies fails the one call that it was running, and the executor goes on: the error is a ``WorkerDied``
@@ -90,10 +89,12 @@ class Executor(concurrent.futures.Executor):
         max_tasks_per_child: int | None = None,
         **options: Unpack[PoolOptions],
     ) -> None:
-        context = context_of(mp_context) or default_context.get_context()
-        _check_as_the_standard(max_workers, max_tasks_per_child)
-        pool = context.Pool(max_workers, initializer, initargs, max_tasks_per_child, **options)
+        context = context_for(mp_context, max_tasks_per_child)
+        check_arguments(context, max_workers, max_tasks_per_child)
+        logged = Logged(initializer) if callable(initializer) else initializer
+        pool = context.Pool(max_workers, logged, initargs, max_tasks_per_child, **options)
         self._begin(pool, {})
+        self._mp_context = context
         _own.add(self)
         weakref.finalize(self, _dropped, pool).atexit = False
 
@@ -110,7 +111,6 @@ class Executor(concurrent.futures.Executor):
         self._for_map = check_options("executor", MapOptions, options)
         of_calls = {name: value for name, value in options.items() if name in CallOptions.__annotations__}
         self._for_submit = check_options("submit", CallOptions, of_calls)
-        self._max_workers = pool._crew.size  # by this name dask and others look for it
         self._owner: Executor | None = None
 
     @property
@@ -254,8 +254,17 @@ class MapIterator(IMapIterator):
             self.engine.maps.discard(self)
             raise
         if self._eager:
-            self.engine.drive(_Sent(self))
+            self._drive()
         return self
+
+    def _drive(self) -> None:
+        try:
+            self.engine.drive(_Sent(self))
+        except RuntimeError as error:  # no thread is to be had: the interpreter ends
+            from concurrent.futures.process import BrokenProcessPool
+
+            self.cancel()
+            raise BrokenProcessPool(f"the input of this map cannot be sent in the background: {error}") from error
 
     def ahead(self) -> int:
         return 0 if self._eager else super().ahead()
@@ -317,30 +326,18 @@ class _InTime:
         return self
 
     def __next__(self) -> Any:
-        return self._results.next(None if self._end is None else max(self._end - time.monotonic(), 0))
+        try:
+            return self._results.next(None if self._end is None else max(self._end - time.monotonic(), 0))
+        except (WorkerDied, InitializerFailed) as error:
+            if isinstance(error.__cause__, RemoteTraceback):  # of a pool that the function has
+                raise
+            raise as_broken(error) from error.__cause__
 
 
 # The end of executors: as the standard has it, after what was submitted to them.
 
 _own: weakref.WeakSet[Executor] = weakref.WeakSet()
 _ending: set[threading.Thread] = set()
-
-
-def context_of(given: Any) -> Context | None:
-    """The context that an ``mp_context`` means; None: it says nothing of ours."""
-    if given is None or isinstance(given, Context):
-        return given
-    if not hasattr(given, "get_start_method"):
-        raise TypeError(f"mp_context must be a context, as get_context() gives it, not {codec.short_repr(given)}")
-    return None
-
-
-def _check_as_the_standard(workers: Any, most: Any) -> None:
-    if isinstance(workers, int) and workers < 1:
-        raise ValueError(f"max_workers must be greater than 0, not {workers}; leave it out for one per usable core")
-    if most is not None and (not isinstance(most, int) or most < 1):
-        kind = ValueError if isinstance(most, int) else TypeError
-        raise kind(f"max_tasks_per_child must be an int of at least 1 or None, not {most!r}")
 
 
 def _dropped(pool: Pool) -> None:
