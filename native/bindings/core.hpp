@@ -86,6 +86,16 @@ inline void take_gil(PyThreadState* state) {
     }
 }
 
+// Calls something that runs Python, which may let go of the GIL and ask for it again: likewise.
+template <class F>
+auto in_python(F&& f) {
+    try {
+        return f();
+    } catch (abi::__forced_unwind&) {
+        for (;;) pause();
+    }
+}
+
 // Runs f() without the GIL.
 template <class F>
 auto without_gil(F&& f) {
@@ -113,7 +123,7 @@ bool wait_python(Parking& parking, i64 deadline, Attempt&& attempt, More&& more,
         });
         if (result != Wait::interrupted) return result == Wait::done;
         if (PyErr_CheckSignals() != 0) throw nb::python_error();
-        if (c.look_around != nullptr) nb::handle(c.look_around)();
+        if (c.look_around != nullptr) in_python([&] { return nb::handle(c.look_around)(); });
         look();
     }
 }
