@@ -115,7 +115,9 @@ def test_the_environment_names_a_start_method() -> None:
 def test_a_context_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALLCORES_CONTEXT", "moon")
     monkeypatch.setattr(chosen, "_name", None)
-    with pytest.raises(allcores.UsageError, match=r"no context 'moon' in ALLCORES_CONTEXT: choose one of process, "):
+    with pytest.raises(
+        allcores.UsageError, match=r"cannot find context for 'moon' in ALLCORES_CONTEXT: choose one of process, "
+    ):
         default_context.Queue()
 
 

@@ -384,7 +384,7 @@ def _concrete(name: str) -> Context:
         name = chosen.place() or name
     if name not in _TABLE:
         whose = " in ALLCORES_CONTEXT" if name == os.environ.get("ALLCORES_CONTEXT") else ""
-        raise UsageError(f"no context {name!r}{whose}: choose one of {', '.join(_TABLE)}")
+        raise UsageError(f"cannot find context for {name!r}{whose}: choose one of {', '.join(_TABLE)}")
     if name not in _made:
         module, cls = _TABLE[name]
         _made[name] = getattr(importlib.import_module(module), cls)()
