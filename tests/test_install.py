@@ -152,6 +152,23 @@ def test_parts_with_a_context_of_ours(tmp_path: Path) -> None:
     assert program(text, tmp_path) == expected + "multiprocessing.queues multiprocessing.synchronize 1\nTrue True\n"
 
 
+def test_contexts_of_others_are_found(tmp_path: Path) -> None:
+    text = """
+        import allcores
+        allcores.install()
+        import multiprocessing, multiprocessing.context
+        class Theirs(multiprocessing.context.BaseContext):
+            _name = "theirs"
+        multiprocessing.context._concrete_contexts["theirs"] = Theirs()
+        print(*(type(multiprocessing.get_context(name)).__name__ for name in ("theirs", "spawn", None)))
+        try:
+            multiprocessing.get_context("nowhere")
+        except ValueError as error:
+            print(str(error)[:33])
+    """
+    assert program(text, tmp_path) == "Theirs SpawnContext ProcessContext\ncannot find context for 'nowhere'\n"
+
+
 def test_functions_answer_by_who_calls(tmp_path: Path) -> None:
     text = """
         import allcores

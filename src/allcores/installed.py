@@ -177,7 +177,22 @@ def _patch_package(package: ModuleType) -> None:
         # Its errors are the parents of ours: who catches them, catches both. What is no function or class, is its own.
         if ours is not _MISSING and callable(theirs) and not is_error:
             _replace(package, name, ours)
+    _replace(package, "get_context", _or_registered(package.get_context))
     _replace(package, "__getattr__", _submodule)
+
+
+def _or_registered(ours: Callable[..., Any]) -> Callable[..., Any]:
+    """Contexts of others, as that of loky, are registered in the standard's table, beside its own."""
+    table = _import("multiprocessing.context")._concrete_contexts
+
+    @wraps(ours)
+    def get_context(method: str | None = None) -> Any:
+        found = table.get(method)
+        if found is not None and type(found).__module__ != "multiprocessing.context":
+            return found
+        return ours(method)
+
+    return get_context
 
 
 def _submodule(name: str) -> Any:
