@@ -202,6 +202,42 @@ def test_a_socket_through_a_queue(no_sharer: None) -> None:
     p.close()
 
 
+class Sealed:
+    """Refuses to be pickled by itself."""
+
+    def __init__(self, what: Any) -> None:
+        self.what = what
+
+    def __reduce__(self) -> Any:
+        raise TypeError("not so")
+
+
+def test_what_is_registered_with_the_standards_pickler(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered = multiprocessing.reduction.ForkingPickler._extra_reducers  # type: ignore[attr-defined]
+    monkeypatch.setitem(registered, Sealed, lambda sealed: (Sealed, (sealed.what + 1,)))
+    assert result_of(lambda sealed: sealed.what, Sealed(1)) == 2
+    queue = allcores.Queue()
+    queue.put([Sealed(5)])
+    assert queue.get()[0].what == 6
+    monkeypatch.setitem(registered, Sealed, lambda sealed: (Sealed, (sealed.what + 10,)))
+    queue.put(Sealed(5))
+    assert queue.get().what == 15
+    allcores.reducer.register(Sealed, lambda sealed: (Sealed, (sealed.what + 100,)))
+    queue.put(Sealed(5))
+    assert queue.get().what == 105
+
+
+def test_what_torch_has_registered_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def share(sealed: Sealed) -> Any:
+        return Sealed, (0,)
+
+    share.__module__ = "torch.multiprocessing.reductions"
+    registered = multiprocessing.reduction.ForkingPickler._extra_reducers  # type: ignore[attr-defined]
+    monkeypatch.setitem(registered, Sealed, share)
+    with pytest.raises(allcores.UnpicklableError, match="not so"):
+        allcores.Queue().put(Sealed(1))
+
+
 def use(lock: Any, event: Any, queue: Any, value: Any) -> None:
     with lock:
         value.value += 1
@@ -264,6 +300,26 @@ def test_ours_in_a_process_of_the_standards(method: str) -> None:
     assert queue.get(timeout=PATIENCE) == p.pid
     p.join(PATIENCE)
     assert (p.exitcode, value.value) == (0, 42)
+    p.close()
+
+
+def hold(lock: Any, queue: Any) -> None:
+    lock.acquire()
+    queue.put(os.getpid())
+    signal.pause()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_process_of_the_standards_dies_with_our_lock(method: str) -> None:
+    queue, lock = allcores.Queue(), allcores.Lock()
+    ctx: Any = multiprocessing.get_context(method)
+    p = ctx.Process(target=hold, args=(lock, queue))
+    p.start()
+    assert queue.get(timeout=PATIENCE) == p.pid
+    p.kill()
+    with pytest.raises(allcores.OwnerDied, match=str(p.pid)):
+        lock.acquire(timeout=PATIENCE)
+    p.join()
     p.close()
 
 

@@ -89,7 +89,7 @@ class StartMethods:
     def set_forkserver_preload(self, module_names: Iterable[str]) -> None:
         """Set the names of modules that are to be imported once, by the process that forks the others.
 
-        A hint: what cannot be imported is left out. Takes effect when the next pool is made and no process is there.
+        A hint: what cannot be imported is left out. It is done when the next process is started and none is there.
 
         Raises:
             TypeError: it is no list of strings.

@@ -58,6 +58,15 @@ def ask_for(module_names: Iterable[str]) -> None:
         raise TypeError("module_names must be a list of strings")
     _Known.asked = frozenset(names) - {"__main__"}  # which travels by value
     _Known.modules = 0
+    if _give not in start.before_start:
+        start.before_start.append(_give)
+
+
+def _give() -> None:
+    """At the next start of a process: whoever forks it is to have them."""
+    prepare()
+    if _asked() <= _Known.given or os.environ.get("ALLCORES_PRELOAD") == "0":
+        start.before_start.remove(_give)
 
 
 def prepare() -> None:

@@ -112,6 +112,8 @@ class Process(BaseProcess):
         if chosen.method(context) == "fork":
             self._kept = standard.proxies((*self._args, *self._kwargs.values()))
             return ForkRequest(self, mailbox, context, self._crew)
+        for prepare in list(start.before_start):
+            prepare()
         mailbox.send(JOB, 0, self._surroundings(context) | (self._place.surroundings() if self._place else {}))
         with standard.Spawning() as spawning:
             mailbox.send(JOB, 0, self)

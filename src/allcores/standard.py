@@ -220,7 +220,7 @@ _PLAIN = (MethodType, MethodDescriptorType, WrapperDescriptorType, functools.par
 _TORCH = "torch."
 
 _reducers: dict[type, Callable[[Any], Any]] = {}
-_seen = 0
+_seen: dict[type, Callable[[Any], Any]] = {}
 
 
 def reducers() -> dict[type, Callable[[Any], Any]]:
@@ -231,13 +231,13 @@ def reducers() -> dict[type, Callable[[Any], Any]]:
     if reduction is None:
         return {}
     registered = reduction.ForkingPickler._extra_reducers
-    if len(registered) != _seen:
+    if registered != _seen:
         _reducers = {
             kind: reducer
             for kind, reducer in registered.items()
             if kind not in _PLAIN and not reducer.__module__.startswith(_TORCH)
         }
-        _seen = len(registered)
+        _seen = dict(registered)
     return _reducers
 
 

@@ -51,6 +51,10 @@ def prepare() -> None:
         _connected()
 
 
+# Called before a process is asked for; what has nothing to do any more takes itself away.
+before_start: list[Callable[[], object]] = []
+
+
 class StartRequest:
     """Asks the template to fork a child. Once only.
 
