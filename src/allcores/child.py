@@ -64,9 +64,10 @@ def run_forked(me: Any, mailbox: _native.Channel, context: str, parent: int) -> 
         _take(me._place.surroundings())
     _close_stdin()
     seeds.draw_own()
-    code, _stays = _work(
-        mailbox, me, False, base.ParentProcess(parent, base.current_process().name, start.outlive_parent)
-    )
+    threading.main_thread()._set_native_id()  # type: ignore[attr-defined] # until 3.13 it is the parent's
+    parent_process = base.ParentProcess(parent, base.current_process().name, start.outlive_parent)
+    code, _stays = _work(mailbox, me, False, parent_process)
+    atexit._run_exitfuncs()
     return code
 
 

@@ -40,6 +40,9 @@ __all__ = ("ForkRequest", "death_of")
 # In a child: what its life hangs on, which must stay open.
 _lifeline: int | None = None
 
+# The one that has open what is for the template alone; there is none but under the lock of the link.
+_open: ForkRequest | None = None
+
 
 class ForkRequest:
     """Forks this process. Once only. Does what a ``StartRequest`` does, and is broken off as that is.
@@ -71,8 +74,10 @@ class ForkRequest:
             OSError: no process or file descriptor is to be had.
         """
         _flush()
+        global _open
         try:
             with start.forking():
+                _open = self
                 self.life = start.next_life()
                 self._pipe.extend(chain.from_iterable(starmap(os.pipe, ((),))))
                 self._sockets.extend(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
@@ -84,9 +89,10 @@ class ForkRequest:
                     self._be_child(parent, allowed)
                 theirs = [self._pipe[1], self._sockets[1].fileno(), *self._last_words()]
                 start.entrust(self.life, self._forked[0], self._crew, theirs)
+                self._close(but=1)
+                _open = None
         except OSError as error:
             raise no_room(error.errno or 0) from error
-        self._close(but=1)
         return self._forked[0], self._pipe[0]
 
     def cancel(self) -> None:
@@ -112,9 +118,10 @@ class ForkRequest:
             self._closed.extend(map(os.close, (self._pipe[left - 1],)))
 
     def _be_child(self, parent: int, allowed: set[int | signal.Signals]) -> NoReturn:
-        global _lifeline
+        global _lifeline, _open
         code = 1
         try:
+            _open = None
             if _lifeline is not None:  # the parent's
                 os.close(_lifeline)
             _lifeline, writing = self._pipe
@@ -130,6 +137,17 @@ class ForkRequest:
             code = self._run_forked(*self._job, parent)
         finally:
             os._exit(code)
+
+
+def _forked() -> None:
+    """In a fork of the user's, by another thread meanwhile: none but the template may keep the writing end."""
+    global _open
+    if _open is not None and not start.is_forking():
+        _open._close(but=0)
+        _open = None
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def _flush() -> None:

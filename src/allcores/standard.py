@@ -274,6 +274,9 @@ def begin_anew() -> None:
     if util is not None:
         util._finalizer_registry.clear()
         util._run_after_forkers()
+    theirs: Any = sys.modules.get(_MODULE)
+    if theirs is not None:
+        theirs._children = set()
 
 
 def end() -> None:

@@ -296,6 +296,10 @@ def _is_open(fd: int) -> bool:
     return True
 
 
+# To be told that a template was killed, and its children with it; those that had not begun say nothing themselves.
+when_lost: list[Callable[[], object]] = []
+
+
 def _connected() -> socket.socket:
     if _link.socket is not None and _link.owner != os.getpid():
         # Forked by the user: this socket is the parent's, who would get our replies. A template of our own.
@@ -309,6 +313,9 @@ def _connected() -> socket.socket:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 _link.pid = spawn_template(theirs.fileno(), _link.lost)
+            if _link.lost:
+                for tell in when_lost:
+                    tell()
         except OSError as error:
             raise no_room(error.errno or 0) from error
         _link.socket = ours
@@ -358,16 +365,17 @@ _native.on_long_wait(_look_around)
 def _forked() -> None:
     """In a fork of the user's: the template is to hear of its death too, over the socket of its parent."""
     _link.lock = threading.RLock()  # a thread that is not here may have held it
-    if _link.socket is not None and not _forks_itself():
+    if _link.socket is not None and not is_forking():
         with contextlib.suppress(OSError):
             _link.socket.send(REQUEST.pack(FORKED, 0, os.getpid(), 0, 0, 0), socket.MSG_DONTWAIT)
 
 
 def _has_forked() -> None:
-    _link.has_forked |= not _forks_itself()
+    _link.has_forked |= not is_forking()
 
 
-def _forks_itself() -> bool:
+def is_forking() -> bool:
+    """Whether this thread is in ``forking``; in the child too."""
     return _link.forking == threading.get_ident()
 
 

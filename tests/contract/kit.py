@@ -77,6 +77,7 @@ FOR_FORK = (
     "test_process_result",
     "test_pool_death",
     "test_pool_cancel",
+    "test_pool_retries",
 )
 
 

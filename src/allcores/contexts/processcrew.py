@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from allcores import _native, limits, preload, process, stacks, start
@@ -18,8 +19,6 @@ from allcores.pool.statistics import Record, Traffic
 from allcores.queues import Queue
 
 if TYPE_CHECKING:
-    import weakref
-
     from allcores.deaths import Death
     from allcores.pool.engine import Engine
     from allcores.pool.plan import Plan
@@ -79,6 +78,7 @@ class ProcessCrew:
             raise
 
     def begin(self, engine: weakref.ref[Engine]) -> None:
+        _kept.add(self)
         self._keeper = threading.Thread(target=_keep, args=(self, engine), name="allcores-pool-keeper", daemon=True)
         self._keeper.start()
 
@@ -177,6 +177,10 @@ class ProcessCrew:
             start.end_family(pid, workers[pid]._life)
         return seconds
 
+    def ended(self) -> list[int]:
+        """Workers that have ended and have not been replaced."""
+        return [pid for pid, each in list(self._workers.items()) if each._has_ended(0)]
+
     def wake(self) -> None:
         self._answers.send(0, Outcome.WAKE, None)
 
@@ -243,6 +247,18 @@ class ProcessCrew:
         self._answers.close()  # event loops look no more
 
 
+_kept: weakref.WeakSet[ProcessCrew] = weakref.WeakSet()
+
+
+def _tell_of_loss() -> None:
+    for crew in list(_kept):
+        if crew._pid == os.getpid():
+            crew._news.send(0, Outcome.LOST, None)
+
+
+start.when_lost.append(_tell_of_loss)
+
+
 def _keep(crew: ProcessCrew, engine_ref: weakref.ref[Engine]) -> None:
     """The keeper: tells the engine of each event in a worker's life, replaces who has ended, ends who is overdue."""
     seconds: float | None = None
@@ -253,6 +269,10 @@ def _keep(crew: ProcessCrew, engine_ref: weakref.ref[Engine]) -> None:
         engine = engine_ref()
         if outcome == Outcome.WAKE or engine is None:
             return
+        if outcome == Outcome.LOST:
+            for pid in crew.ended():  # what they were at, somebody does tell
+                _replace(crew, engine, Outcome.RETIRED, pid)
+            outcome = Outcome.LOOK
         if outcome != Outcome.LOOK:
             info, body = _replace(crew, engine, info, body)
         if outcome in (Outcome.DIED, Outcome.BROKEN) or (outcome != Outcome.OUTPUT and crew.has_output()):

@@ -74,6 +74,7 @@ class Outcome:
     LOOK = 13  # to a keeper: whether an item takes too long
     ENGINE = 14  # not from a crew: body is to be run under the seat
     UNTAKEN = 15  # to a keeper: there are answers that nobody waits for
+    LOST = 16  # to a keeper: workers may have died that nobody tells of
 
 
 class Known:

@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, codec, stacks, start, warm
+from allcores import _native, codec, logs, stacks, start, warm
 from allcores.base import current_process, in_fork
 from allcores.pool import state
 from allcores.pool.crew import Mode, Outcome, run_task
@@ -118,6 +118,7 @@ def _forget() -> None:
     """In a fork of a worker, which is none."""
     global _running
     _running = False
+    logs.begin_in_fork()
     if signal.getsignal(signal.SIGINT) is _interrupt:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
