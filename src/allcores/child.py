@@ -40,6 +40,8 @@ def run_child(mailbox_at: int, parent: int) -> int:
             return code
         mailbox_at = warm.wait_for_job()
         if not mailbox_at:
+            _end()
+            _flush()
             return code
 
 
@@ -92,13 +94,23 @@ def _work(mailbox: _native.Channel, me: Any, broken: bool, parent: base.ParentPr
         mailbox.send(process.RAISED, 0, packed)
     finally:
         if not stays:
-            threading._shutdown()  # type: ignore[attr-defined] # as the interpreter's own exit: join the threads
-            process.end_children()
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                with contextlib.suppress(OSError, ValueError):
-                    stream.flush()
+            _end()
+        _flush()
     return code, stays
+
+
+def _end() -> None:
+    """As the interpreter's own exit: join the threads, and run what is registered for it."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    process.end_children()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
 
 
 def _settle_in(surroundings: dict[str, Any]) -> None:
