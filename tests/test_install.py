@@ -84,10 +84,11 @@ def test_what_is_made_from_the_standards(first: str, tmp_path: Path) -> None:
         value = sharedctypes.synchronized(sharedctypes.RawValue("i", 7))
         print(type(value).__module__.partition(".")[0], value.value)
         print(sharedctypes.copy(__import__("ctypes").c_int(8)))
+        print(multiprocessing.Array("i", [9], lock=__import__("threading").RLock())[:])
         allcores.uninstall()
         print(managers.SyncManager.__module__, allcores.managers.SyncManager.__module__)
     """
-    expected = "allcores.managers allcores.shared_memory\nTrue 2\nallcores 7\nc_int(8)\n"
+    expected = "allcores.managers allcores.shared_memory\nTrue 2\nallcores 7\nc_int(8)\n[9]\n"
     assert program(text, tmp_path) == expected + "multiprocessing.managers allcores.managers\n"
 
 

@@ -228,7 +228,8 @@ def _by_caller(theirs: Callable[..., Any], name: str) -> Callable[..., Any]:
 def _by_argument(theirs: Callable[..., Any], name: str) -> Callable[..., Any]:
     @wraps(theirs)
     def answer(obj: Any, *args: Any, **kwargs: Any) -> Any:
-        is_ours = type(obj).__module__.startswith("allcores.")
+        # A type of ctypes is of the module that asked for it.
+        is_ours = type(obj).__module__.startswith("allcores.") and not hasattr(type(obj), "from_buffer")
         function = getattr(_import("allcores.sharedctypes"), name) if is_ours else theirs
         return function(obj, *args, **kwargs)
 
