@@ -123,6 +123,30 @@ subprocess.run([sys.executable, "-c", other, memory.name], check=True)
     assert run(code).stderr == ""
 
 
+def test_beside_a_process_of_the_standards(tmp_path: Path) -> None:
+    """Which has a tracker of its own, and tells it of what it attaches to."""
+    script = tmp_path / "program.py"
+    script.write_text("""
+import multiprocessing
+from multiprocessing import shared_memory as standards
+from allcores.shared_memory import SharedMemory
+def look(name):
+    memory = standards.SharedMemory(name)
+    assert memory.buf[0] == 7
+    memory.close()
+if __name__ == "__main__":
+    memory = SharedMemory(create=True, size=8)
+    memory.buf[0] = 7
+    process = multiprocessing.get_context("spawn").Process(target=look, args=(memory.name,))
+    process.start()
+    process.join()
+    memory.close()
+    memory.unlink()
+    raise SystemExit(process.exitcode)
+""")
+    assert run(f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')").stderr == ""
+
+
 def test_what_is_not_tracked_stays() -> None:
     code = f"{HEAD}\nmemory = SharedMemory('allcores_stays', create=True, size=8, track=False)"
     assert run(code).stderr == ""

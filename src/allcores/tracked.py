@@ -66,8 +66,19 @@ def adopt(found: tuple[int, int]) -> None:
 def _divert(_name: str) -> None:
     theirs: Any = sys.modules[_MODULE]
     tracker = theirs._resource_tracker
-    if tracker._fd is None:  # else it is running, and knows of names that are not known here
-        tracker._send = track
+    if tracker._fd is not None:  # it is running, and knows of names that are not known here
+        return
+    send = tracker._send
+
+    def tell(command: str, name: str, kind: str) -> None:
+        track(command, name, kind)
+        if command == "UNREGISTER" and tracker._fd is not None:
+            # A child of the standard's may have told its own, which has begun meanwhile. What it does not know, it must
+            # be told of first: it would complain.
+            send("REGISTER", name, kind)
+            send(command, name, kind)
+
+    tracker._send = tell
 
 
 def track(command: str, name: str, kind: str) -> None:
