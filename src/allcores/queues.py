@@ -16,8 +16,6 @@ from allcores.errors import UnpicklableError
 from allcores.faces import face
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from allcores.queuestate import QueueStatistics
 
 __all__ = ("JoinableQueue", "Queue", "QueueEnd", "SimpleQueue")
@@ -69,8 +67,13 @@ class Queue(_native.Channel):
         _native.Channel.__init__(obj, offset=offset)
         return obj
 
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return codec.handle_of(self, self.offset)
+    def __reduce__(self) -> tuple[Any, ...]:
+        handle, state = codec.handle_of(self, self.offset), self.__getstate__()
+        return (*handle, state) if state else handle
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What a class that inherits from this one has beside the queue itself."""
+        self.__dict__.update(state)
 
     def put_nowait(self, obj: Any) -> None:
         """Put without waiting; ``queue.Full`` if there is no room."""

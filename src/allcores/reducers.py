@@ -254,6 +254,15 @@ def _torch_storage_on(buffer: Any, dtype: Any) -> Any:
     return torch.TypedStorage(wrap_storage=untyped, dtype=dtype, _internal=True)
 
 
+def _metaclass(_kind: Any) -> Reduced:
+    """That of the native classes, which cannot be imported: a class by value that inherits from one names it."""
+    return _metaclass_here, ()
+
+
+def _metaclass_here() -> Any:
+    return type(_native.Channel)
+
+
 # Generators of random numbers that all functions of a module draw from: `from random import gauss` is a method of one.
 # By value, every worker would draw the same numbers.
 _GENERATORS = (("random", "_inst"), ("numpy.random.mtrand", "_rand"))
@@ -303,6 +312,7 @@ def add_proxy(kind: str) -> None:
 # By name: of most types neither numpy nor torch need be imported to know that they are others.
 _BY_TYPE: dict[str, Callable[[Any], Any]] = {
     "nb_bound_method": _method,
+    "nb_meta": _metaclass,
     "ndarray": _array,
     "recarray": _view,
     "matrix": _view,

@@ -152,14 +152,45 @@ class Counting(queues.Queue):
         super().__init__(maxsize, ctx=allcores.get_context())
         self.n = allcores.Value("i", 0)
 
+    def __getstate__(self) -> Any:
+        return {"parent_state": super().__getstate__(), "n": self.n}
+
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state["parent_state"])
+        self.n = state["n"]
+
     def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
         super().put(obj, block, timeout)
         self.n += 1
 
 
-def test_a_queue_of_ones_own() -> None:
-    q = Counting()
+class Noting(queues.SimpleQueue):
+    """Without a word about how it travels."""
+
+    note = "of the class"
+
+
+def put_in(q: Any) -> str:
     q.put(1)
+    return getattr(q, "note", "")
+
+
+def by_value(cls: type) -> type:
+    """The same class as if it were of the program itself: it travels by value."""
+    return type(cls)(cls.__name__, cls.__bases__, {**vars(cls), "__module__": "__main__"})
+
+
+@pytest.mark.parametrize("where", [lambda cls: cls, by_value], ids=["importable", "of the program"])
+def test_a_queue_of_ones_own(start: Callable[..., Handle], where: Callable[[type], type]) -> None:
+    simple: Any = where(Noting)()
+    simple.note = "of this one"
+    assert start(put_in, simple).result() == "of this one"
+    assert simple.get() == 1
+
+
+def test_a_queue_that_counts(start: Callable[..., Handle]) -> None:
+    q = Counting()
+    start(put_in, q).join()
     assert q.get() == 1
     assert q.n.value == 1
 
