@@ -68,9 +68,7 @@ def run_forked(me: Any, mailbox: _native.Channel, context: str, parent: int) -> 
     seeds.draw_own()
     threading.main_thread()._set_native_id()  # type: ignore[attr-defined] # until 3.13 it is the parent's
     parent_process = base.ParentProcess(parent, base.current_process().name, start.outlive_parent)
-    code, _stays = _work(mailbox, me, False, parent_process)
-    atexit._run_exitfuncs()
-    return code
+    return _work(mailbox, me, False, parent_process)[0]
 
 
 def _work(mailbox: _native.Channel, me: Any, broken: bool, parent: base.ParentProcess) -> tuple[int, bool]:
