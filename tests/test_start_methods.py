@@ -194,6 +194,25 @@ def test_another_interpreter(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_the_default_timeout_of_sockets_is_the_programs(method: str) -> None:
+    """Ours wait as long as it takes."""
+    assert (
+        run(
+            "import socket, allcores as mp\n"
+            "socket.setdefaulttimeout(1e-6)\n"
+            f"ctx = mp.get_context({method!r})\n"
+            "def start(depth):\n"
+            "    socket.setdefaulttimeout(1e-6)\n"
+            "    p = ctx.Process(target=start, args=(depth - 1,)) if depth else None\n"
+            "    if p: p.start(); p.result()\n"
+            "    with ctx.Pool(1) as pool: return pool.apply(abs, (-depth,))\n"
+            "print(start(2))\n"
+        )
+        == "2\n"
+    )
+
+
 FROZEN = """#!{python}
 import sys
 sys.frozen, sys.executable = True, __file__

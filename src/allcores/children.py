@@ -15,6 +15,7 @@ import socket
 from typing import TYPE_CHECKING, NamedTuple
 
 from allcores import _native, lastwords
+from allcores.protocol import end_of
 
 if TYPE_CHECKING:
     from allcores.deaths import Death
@@ -118,7 +119,7 @@ class Foster(Child):
         self.shape = 0
         self.words = words
         self.pidfd = os.pidfd_open(pid)
-        self.control = socket.socket(fileno=control)
+        self.control = end_of(control)
         self.sentinel = None
 
     def last_words(self, of_all: lastwords.LastWords) -> str:

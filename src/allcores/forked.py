@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from allcores import _native, lastwords, start
 from allcores.deaths import Death
-from allcores.protocol import DIED
+from allcores.protocol import DIED, two_ends
 from allcores.scarce import NOT_WATCHED, no_room
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class ForkRequest:
                 _open = self
                 self.life = start.next_life()
                 self._pipe.extend(chain.from_iterable(starmap(os.pipe, ((),))))
-                self._sockets.extend(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+                self._sockets.extend(two_ends())
                 self._words.extend(starmap(lastwords.make, ((),)))
                 parent = os.getpid()
                 allowed = signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 
 from allcores import spawn
-from allcores.protocol import END_PARKED
+from allcores.protocol import END_PARKED, two_ends
 from allcores.spawn import READY, first_word, spawn_template
 from allcores.start import StartRequest, _forget_template, _link
 
@@ -29,7 +28,7 @@ def renew(names: list[str], deadline: float) -> frozenset[str] | None:
             return None
         if StartRequest(0).ask(_link.socket, END_PARKED):
             return None
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = two_ends()
         with theirs:
             pid = spawn_template(theirs.fileno(), _link.lost, names)
         told = b""

@@ -13,7 +13,21 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from allcores import _native, segment, tracked
-from allcores.protocol import END_PARKED, FAMILY, FORKED, JOB, OUTLIVE, PARK, REPLY, REQUEST, SIGNAL, START, WATCH
+from allcores.protocol import (
+    END_PARKED,
+    FAMILY,
+    FORKED,
+    JOB,
+    OUTLIVE,
+    PARK,
+    REPLY,
+    REQUEST,
+    SIGNAL,
+    START,
+    WATCH,
+    end_of,
+    two_ends,
+)
 from allcores.scarce import no_room
 from allcores.spawn import spawn_template
 
@@ -265,7 +279,7 @@ def adopt_link(control: int) -> None:
     if _link.socket is not None:  # its parent's
         _link.socket.close()
     _link.__init__()  # type: ignore[misc] # as new: what is there was the template's, or the parent's
-    _link.socket = socket.socket(fileno=control)
+    _link.socket = end_of(control)
 
 
 def stop_template() -> None:
@@ -310,7 +324,7 @@ def _connected() -> socket.socket:
         tracked.begin()
         _link.owner = os.getpid()
         try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours, theirs = two_ends()
             with theirs:
                 _link.pid = spawn_template(theirs.fileno(), _link.lost)
             if _link.lost:

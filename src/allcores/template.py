@@ -42,6 +42,8 @@ from allcores.protocol import (
     START,
     STARTING,
     WATCH,
+    end_of,
+    two_ends,
 )
 from allcores.scarce import NOT_WATCHED
 from allcores.spawn import CONTROL_FD, SEGMENT_FD
@@ -61,7 +63,7 @@ _FORKS = 8
 class _Template:
     def __init__(self, main_pid: int) -> None:
         self.main_pid = main_pid
-        self.control = socket.socket(fileno=CONTROL_FD)
+        self.control = end_of(CONTROL_FD)
         self.children: dict[int, Child] = {}
         self.forks = 0
         self.strangers: set[int] = set()  # pidfds of the user's forks
@@ -166,7 +168,7 @@ class _Template:
             _reply(sock, job.asked, child.pid, sentinel_read)
 
     def fork(self, client: int, job: Job, failed: contextlib.ExitStack) -> Child:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = two_ends()
         failed.callback(ours.close)
         with theirs:
             words = self.words.reserve()
