@@ -286,7 +286,7 @@ class DefaultContext(Context):
         return self._actual().Thread
 
     @property
-    def Executor(self) -> type[ExecutorType]:  # type: ignore[override] # noqa: N802
+    def Executor(self) -> type[ExecutorType]:  # noqa: N802
         """The class of executors, whose workers are of the context that is chosen when one is made."""
         from allcores.pool import executor
 
