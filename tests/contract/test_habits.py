@@ -10,7 +10,7 @@ from multiprocessing import resource_sharer
 import pytest
 
 import allcores
-from allcores import reduction
+from allcores import process, reduction
 from allcores.queues import JoinableQueue, Queue, SimpleQueue
 
 from .kit import PATIENCE, SHORT, Context, Handle
@@ -193,3 +193,23 @@ def test_a_descriptor_is_sent(mp: Context, start: Start) -> None:
     ours.close()
     with pytest.raises(EOFError):
         reduction.recv_handle(theirs)
+
+
+# --- a pool that cannot be made -------------------------------------------------------------------
+
+
+@pytest.mark.needs("kills")
+def test_a_pool_that_cannot_start_all_its_workers_leaves_none(mp: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, real = [3], process.Process.start
+
+    def start(self: process.Process) -> None:
+        if not left[0]:
+            raise OSError("no more")
+        left[0] -= 1
+        real(self)
+
+    monkeypatch.setattr(process.Process, "start", start)
+    with pytest.raises(OSError, match="no more"):
+        mp.Pool(5)
+    assert left == [0]
+    assert mp.active_children() == []
