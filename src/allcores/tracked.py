@@ -23,6 +23,8 @@ __all__ = ("adopt", "begin", "places", "remove_left", "track")
 _MODULE = "multiprocessing.resource_tracker"
 # With so many lines in it, the channel is looked through, for those that are of no more use.
 _MANY = 1000
+# About what the standard refuses, whose line has to fit into a pipe at once. No file has such a name.
+_LONGEST = 509
 
 
 class _Lines:
@@ -71,6 +73,8 @@ def _divert(_name: str) -> None:
     send = tracker._send
 
     def tell(command: str, name: str, kind: str) -> None:
+        if len(command) + len(name) + len(kind) > _LONGEST:
+            raise ValueError(f"this name is too long to be one of {kind}: {name!r}")
         track(command, name, kind)
         if command == "UNREGISTER" and tracker._fd is not None:
             # A child of the standard's may have told its own, which has begun meanwhile. What it does not know, it must

@@ -5,7 +5,7 @@ import os
 import pickle
 import queue
 from collections.abc import Callable
-from multiprocessing import resource_sharer
+from multiprocessing import resource_sharer, resource_tracker
 
 import pytest
 
@@ -213,3 +213,9 @@ def test_a_pool_that_cannot_start_all_its_workers_leaves_none(mp: Context, monke
         mp.Pool(5)
     assert left == [0]
     assert mp.active_children() == []
+
+
+def test_a_resource_of_too_long_a_name() -> None:
+    allcores.Queue()  # the program has begun, and its tracker
+    with pytest.raises(ValueError, match="too long"):
+        resource_tracker.register("a" * 512, "shared_memory")
