@@ -3,6 +3,7 @@
 Each row is a program with its stderr: the standard library's tracker is known for what it says there.
 """
 
+import contextlib
 import os
 import pickle
 import signal
@@ -18,23 +19,38 @@ from allcores import shared_memory, tracked
 PATIENCE = 30.0
 
 
+# Bytes of every segment here, which tells them from those of other programs; and the name of those that are to stay.
+SIZE = 1_000_000 + os.getpid()
+STAYS = f"allcores_stays_{os.getpid()}"
+
+
+def ours() -> set[str]:
+    """The segments in /dev/shm that were made here."""
+    found = set()
+    for entry in os.scandir("/dev/shm"):
+        with contextlib.suppress(FileNotFoundError):  # another program's, which has just removed it
+            if entry.stat().st_size == SIZE and entry.name != STAYS:
+                found.add(entry.name)
+    return found
+
+
 def run(code: str, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """A program of its own, which leaves nothing in /dev/shm."""
-    before = set(os.listdir("/dev/shm"))
+    before = ours()
     done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=PATIENCE)
     assert not check or done.returncode == 0, done.stderr
-    assert {name for name in set(os.listdir("/dev/shm")) - before if name.startswith("psm_")} == set()
+    assert ours() == before
     return done
 
 
 LEAK = "resource_tracker: There appear to be 1 leaked shared_memory objects to clean up at shutdown"
 
-HEAD = """
+HEAD = f"""
 import os, signal, sys
 import allcores
 from allcores.shared_memory import ShareableList, SharedMemory
 def make(told):
-    memory = SharedMemory(create=True, size=8)
+    memory = SharedMemory(create=True, size={SIZE})
     memory.buf[0] = 7
     told.put(memory.name)
 def look(name):
@@ -99,7 +115,7 @@ print(told.get())
 @pytest.mark.parametrize("cls", ["allcores", "multiprocessing"])
 def test_who_attaches_leaves_it(cls: str) -> None:
     """The other program may be one of ours or not; this one, which made it, goes on with it."""
-    memory = shared_memory.SharedMemory(create=True, size=8)
+    memory = shared_memory.SharedMemory(create=True, size=SIZE)
     try:
         if cls == "multiprocessing" and sys.version_info < (3, 13):
             code = "import sys; from allcores import shared_memory; shared_memory.SharedMemory(sys.argv[1]).close()"
@@ -116,7 +132,7 @@ def test_who_attaches_leaves_it(cls: str) -> None:
 def test_removed_by_another_program() -> None:
     code = f"""{HEAD}
 import subprocess
-memory = SharedMemory(create=True, size=8)
+memory = SharedMemory(create=True, size={SIZE})
 other = "import sys; from allcores import shared_memory; shared_memory.SharedMemory(sys.argv[1]).unlink()"
 subprocess.run([sys.executable, "-c", other, memory.name], check=True)
 """
@@ -126,7 +142,7 @@ subprocess.run([sys.executable, "-c", other, memory.name], check=True)
 def test_beside_a_process_of_the_standards(tmp_path: Path) -> None:
     """Which has a tracker of its own, and tells it of what it attaches to."""
     script = tmp_path / "program.py"
-    script.write_text("""
+    script.write_text(f"""
 import multiprocessing
 from multiprocessing import shared_memory as standards
 from allcores.shared_memory import SharedMemory
@@ -135,7 +151,7 @@ def look(name):
     assert memory.buf[0] == 7
     memory.close()
 if __name__ == "__main__":
-    memory = SharedMemory(create=True, size=8)
+    memory = SharedMemory(create=True, size={SIZE})
     memory.buf[0] = 7
     process = multiprocessing.get_context("spawn").Process(target=look, args=(memory.name,))
     process.start()
@@ -148,9 +164,9 @@ if __name__ == "__main__":
 
 
 def test_what_is_not_tracked_stays() -> None:
-    code = f"{HEAD}\nmemory = SharedMemory('allcores_stays', create=True, size=8, track=False)"
+    code = f"{HEAD}\nmemory = SharedMemory({STAYS!r}, create=True, size={SIZE}, track=False)"
     assert run(code).stderr == ""
-    memory = shared_memory.SharedMemory("allcores_stays")
+    memory = shared_memory.SharedMemory(STAYS)
     memory.close()
     memory.unlink()
 
@@ -159,11 +175,11 @@ def test_the_standards_own_workaround_holds() -> None:
     """To unregister by hand means: this is to stay."""
     code = f"""{HEAD}
 from multiprocessing import resource_tracker
-memory = SharedMemory("allcores_stays", create=True, size=8)
-resource_tracker.unregister("/allcores_stays", "shared_memory")
+memory = SharedMemory({STAYS!r}, create=True, size={SIZE})
+resource_tracker.unregister("/{STAYS}", "shared_memory")
 """
     assert run(code).stderr == ""
-    memory = shared_memory.SharedMemory("allcores_stays")
+    memory = shared_memory.SharedMemory(STAYS)
     memory.close()
     memory.unlink()
 
@@ -173,7 +189,7 @@ def test_many_leave_no_trace() -> None:
     before = tracked._MANY
     tracked.begin()
     lines = tracked._attached()
-    kept = shared_memory.SharedMemory(create=True, size=8)
+    kept = shared_memory.SharedMemory(create=True, size=SIZE)
     try:
         for i in range(3 * before):
             tracked.track("REGISTER", f"/allcores_{i}", "shared_memory")
@@ -210,7 +226,7 @@ def test_killed_while_the_lines_are_looked_through() -> None:
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    memory = shared_memory.SharedMemory(create=True, size=8)
+    memory = shared_memory.SharedMemory(create=True, size=SIZE)
     memory.close()
     memory.unlink()
 

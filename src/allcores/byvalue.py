@@ -11,7 +11,6 @@ back is of the class that it was made of.
 
 from __future__ import annotations
 
-import itertools
 import operator
 import os
 import sys
@@ -77,21 +76,18 @@ def _set_state(func: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
     _function_setstate(func, (attributes, {**slots, "__globals__": {}}))
 
 
-_count = itertools.count()
 # Classes that have come from elsewhere, and are as they are there. Others are as they are here, whoever sends them.
 _foreign: weakref.WeakSet[type] = weakref.WeakSet()
 
 
 def _name(cls: type) -> None:
-    """Have a class that is sent for the first time found by its address in forks, which may not be told of it.
-
-    No other has the same name, also not a later one at the same address.
-    """
-    name = f"{lineage.family()}-{id(cls):x}-{os.getpid()}-{next(_count)}"
-    with _tables._DYNAMIC_CLASS_TRACKER_LOCK:
-        if cls not in _tables._DYNAMIC_CLASS_TRACKER_BY_CLASS:
-            _tables._DYNAMIC_CLASS_TRACKER_BY_CLASS[cls] = name
-            _tables._DYNAMIC_CLASS_TRACKER_BY_ID[name] = cls
+    """Have a class that is sent for the first time found by its name in forks, which may not be told of it."""
+    name = lineage.name_of(cls)
+    if name is not None:
+        with _tables._DYNAMIC_CLASS_TRACKER_LOCK:
+            if cls not in _tables._DYNAMIC_CLASS_TRACKER_BY_CLASS:
+                _tables._DYNAMIC_CLASS_TRACKER_BY_CLASS[cls] = name
+                _tables._DYNAMIC_CLASS_TRACKER_BY_ID[name] = cls
 
 
 def _make_class(make: Callable[..., type], *args: Any) -> type:
@@ -99,28 +95,12 @@ def _make_class(make: Callable[..., type], *args: Any) -> type:
     known: type | None = _tables._DYNAMIC_CLASS_TRACKER_BY_ID.get(args[-2])
     if known is not None:
         return known
-    inherited = _inherited(args[-2], args[1])
+    inherited = lineage.class_of(args[-2])
     if inherited is not None:
         return _tables._lookup_class_or_track(args[-2], inherited)  # type: ignore[no-any-return]
     made = make(*args)
     _foreign.add(made)
     return made
-
-
-def _inherited(id_: str, name: str) -> type | None:
-    """The class that has been here since before the fork."""
-    family, *rest = id_.split("-")
-    if not rest or family != lineage.family():
-        return None
-    address = int(rest[0], 16)
-    seen, found = {object}, [object]
-    for cls in found:
-        if id(cls) == address:
-            return cls if cls.__name__ == name else None
-        more = [each for each in type.__subclasses__(cls) if each not in seen]
-        seen.update(more)
-        found += more
-    return None
 
 
 def _set_class_state(cls: type, state: tuple[dict[str, Any], dict[str, Any]]) -> None:

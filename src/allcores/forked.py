@@ -27,7 +27,7 @@ import sys
 from itertools import chain, starmap
 from typing import TYPE_CHECKING, NoReturn
 
-from allcores import _native, lastwords, start
+from allcores import _native, lastwords, lineage, start
 from allcores.deaths import Death
 from allcores.protocol import DIED, two_ends
 from allcores.scarce import NOT_WATCHED, no_room
@@ -61,10 +61,9 @@ class ForkRequest:
         self._job = process, mailbox, context
         self._crew = crew
         self.life = 0
-        self._pipe: list[int] = []  # its ends
+        self._fds: list[int] = []  # the ends of the pipe, reading and writing, and the file of the child's last words
         self._closed: list[None] = []  # so many of them are, the last first
         self._sockets: list[socket.socket] = []
-        self._words: list[int | None] = []  # the file of the child's last words
         self._forked: list[int] = []
 
     def run(self) -> tuple[int, int]:
@@ -78,22 +77,24 @@ class ForkRequest:
         try:
             with start.forking():
                 _open = self
+                lineage.remember()
                 self.life = start.next_life()
-                self._pipe.extend(chain.from_iterable(starmap(os.pipe, ((),))))
+                self._fds.extend(chain.from_iterable(starmap(os.pipe, ((),))))
                 self._sockets.extend(two_ends())
-                self._words.extend(starmap(lastwords.make, ((),)))
+                with contextlib.suppress(OSError):  # then there are no last words
+                    self._fds.extend(map(os.memfd_create, (lastwords.NAME,)))
                 parent = os.getpid()
                 allowed = signal.pthread_sigmask(signal.SIG_BLOCK, ())
                 self._forked.extend(starmap(_native.fork, ((),)))
                 if self._forked[0] == 0:
                     self._be_child(parent, allowed)
-                theirs = [self._pipe[1], self._sockets[1].fileno(), *self._last_words()]
+                theirs = [self._fds[1], self._sockets[1].fileno(), *self._fds[2:]]
                 start.entrust(self.life, self._forked[0], self._crew, theirs)
                 self._close(but=1)
                 _open = None
         except OSError as error:
             raise no_room(error.errno or 0) from error
-        return self._forked[0], self._pipe[0]
+        return self._forked[0], self._fds[0]
 
     def cancel(self) -> None:
         """After an exception: what was forked, if anything was, ends."""
@@ -104,18 +105,12 @@ class ForkRequest:
             _settle(pid, -signal.SIGKILL)
         self._close(but=0)
 
-    def _last_words(self) -> list[int]:
-        return [fd for fd in self._words if fd is not None]
-
     def _close(self, but: int) -> None:
-        """Close all but so many ends of the pipe."""
+        """Close all but so many of the first descriptors."""
         for each in self._sockets:
             each.close()
-        for fd in self._last_words():
-            os.close(fd)
-        self._words.clear()
-        while (left := len(self._pipe) - len(self._closed)) > but:
-            self._closed.extend(map(os.close, (self._pipe[left - 1],)))
+        while (left := len(self._fds) - len(self._closed)) > but:
+            self._closed.extend(map(os.close, (self._fds[left - 1],)))
 
     def _be_child(self, parent: int, allowed: set[int | signal.Signals]) -> NoReturn:
         global _lifeline, _open
@@ -124,14 +119,14 @@ class ForkRequest:
             _open = None
             if _lifeline is not None:  # the parent's
                 os.close(_lifeline)
-            _lifeline, writing = self._pipe
+            _lifeline, writing, *words = self._fds
             os.close(writing)
             _native.die_with_pipe(_lifeline)
             mine, theirs = self._sockets
             theirs.close()
             start.adopt_link(mine.detach())
-            for words in self._last_words():
-                lastwords.keep_in(words)
+            for file in words:
+                lastwords.keep_in(file)
             signal.set_wakeup_fd(-1)  # it is the parent's event loop that would wake up
             signal.pthread_sigmask(signal.SIG_SETMASK, allowed)
             code = self._run_forked(*self._job, parent)

@@ -18,8 +18,10 @@ import os
 import sys
 from typing import Any
 
-__all__ = ("LastWords", "adopt", "begin_anew", "keep", "keep_in", "make", "read")
+__all__ = ("NAME", "LastWords", "adopt", "begin_anew", "keep", "keep_in", "read")
 
+# Of memory files: of the one for the template's children, and of one for each other.
+NAME = "allcores-last-words"
 # The memory file's descriptor, in the template and in every child.
 FD = 5
 # Of the memory file, for each child; pages that nobody wrote cost nothing. In it: the end of stderr, then the crash.
@@ -37,10 +39,12 @@ class LastWords:
 
     def __init__(self) -> None:
         self._taken: set[int] = set()
-        fd = make()
-        self._open = fd is not None
-        if fd is None:
+        self._open = False
+        try:
+            fd = os.memfd_create(NAME)
+        except OSError:
             return
+        self._open = True
         if fd != FD:
             os.dup2(fd, FD, inheritable=False)
             os.close(fd)
@@ -72,14 +76,6 @@ class LastWords:
         self.release(number)
         if number is not None:
             self._taken.add(number)
-
-
-def make() -> int | None:
-    """A memory file for one process alone; None if there can be none."""
-    try:
-        return os.memfd_create("allcores-last-words")
-    except OSError:
-        return None
 
 
 def read(fd: int) -> str:

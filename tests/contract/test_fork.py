@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import allcores
+from allcores import lineage
 
 from . import jobs
 from .kit import PATIENCE, SHORT, Handle
@@ -208,6 +209,46 @@ def test_a_class_that_has_come_back_is_as_it_was() -> None:
     Counting.made = 5
     assert type(run(make)) is Counting
     assert Counting.made == 5
+
+
+def made_now(who: str) -> Any:
+    class Local:
+        maker = who
+
+    return Local()
+
+
+def test_a_class_made_after_the_fork_is_no_others() -> None:
+    """Relatives that do the same make classes of the same name, and often at the same address."""
+    kept = []
+    with fork.Pool(1) as pool:
+        for i in range(60):
+            kept.append(made_now("parent"))
+            kept.append(pool.apply(made_now, (f"worker {i}",)))
+            assert kept[-1].maker == f"worker {i}"
+
+
+def test_a_class_in_the_place_of_one_that_is_gone() -> None:
+    for i in range(5):
+        process = fork.Process(target=lambda thing: thing, args=(made_now(f"before {i}"),))
+        process.start()
+        later = made_now("later")  # often where that one was
+        assert process.result(PATIENCE).maker == f"before {i}"
+        assert later.maker == "later"
+
+
+def test_the_names_of_classes_that_are_gone_are_given_up() -> None:
+    gc.collect()
+    run(int)
+    before = len(lineage._known), len(lineage._named)
+    for _ in range(3):
+        kept = [made_now("parent") for _ in range(10)]
+        run(int)
+        assert len(lineage._named) >= before[1] + 10
+        kept.clear()
+        gc.collect()
+    run(int)
+    assert (len(lineage._known), len(lineage._named)) == before
 
 
 def test_what_the_initializer_sets_the_jobs_find() -> None:
