@@ -121,10 +121,9 @@ public:
         });
     }
 
-    // Takes out the messages of tasks that were given up, and puts the others back in their order. The numbers of those that
-    // are gone: where there is no memory to put one back, it is among them.
-    nb::list drop(const nb::list& numbers) {
-        nb::list dropped;
+    // Takes out the messages of tasks that were given up, and puts the others back in their order. Adds the numbers of those that
+    // are gone to a list that the caller holds, whatever comes next: where there is no memory to put one back, it is among them.
+    void drop(const nb::list& numbers, nb::list dropped) {
         auto v = view();
         Message m;
         for (u64 n = v.length(); n > 0 && v.try_take(m, false); --n) {
@@ -134,7 +133,6 @@ public:
             dropped.append(m.a);
         }
         await_takers();  // what is neither among these nor in a worker's record has then been answered
-        return dropped;
     }
 
     // See look_soon in park.hpp; kept by the next receive(), or by break_promise().
@@ -337,7 +335,7 @@ void bind_channel(nb::module_& m) {
         .def(nb::init<i64, u64, u64, bool>(), nb::arg("bound") = 0, nb::arg("offset") = 0, nb::arg("max_bytes") = 0,
              nb::arg("joinable") = false)
         .def("take_beyond", &PyChannel::take_beyond, nb::arg("a"))
-        .def("drop", &PyChannel::drop, nb::arg("numbers"))
+        .def("drop", &PyChannel::drop, nb::arg("numbers"), nb::arg("into"))
         .def("promise_look", &PyChannel::promise_look)
         .def("break_promise", &PyChannel::break_promise)
         .def("empty", &PyChannel::empty)

@@ -134,8 +134,8 @@ class ProcessCrew:
                     self._start()
                     self._missing -= 1
 
-    def drop(self, tasks: list[int]) -> list[int]:
-        return self._tasks.drop(tasks)
+    def drop(self, tasks: list[int], into: list[int], /) -> None:
+        self._tasks.drop(tasks, into)
 
     def is_running(self, task: int) -> bool:
         return any(each[2] == task for each in _native.workers(self._news.offset))
@@ -143,24 +143,21 @@ class ProcessCrew:
     def fileno(self) -> int:
         return self._answers._fileno()
 
-    def give_up(self, tasks: list[int], interrupt: bool) -> list[int]:
-        dropped: list[int] = self._tasks.drop(tasks)
+    def give_up(self, tasks: list[int], interrupt: bool, into: list[int], /) -> None:
+        self._tasks.drop(tasks, into)
         for pid, each in list(self._workers.items()):
             if _native.give_up_task(pid, tasks) and interrupt:
                 start.send_signal(pid, signal.SIGINT, each._life)
-        return dropped
 
-    def condemn(self, tasks: list[int]) -> list[int]:
-        ended: list[int] = []
+    def condemn(self, tasks: list[int], into: list[int], /) -> None:
         if not tasks:
-            return ended
+            return
         with self._lock:  # one that is just being started may have a task before it is among them
             for pid, each in self._workers.items():
                 task = _native.condemn(pid, tasks)
                 if task:
+                    into.append(task)
                     start.end_family(pid, each._life)
-                    ended.append(task)
-        return ended
 
     def expect(self, task: int, timeout: float) -> None:
         self._expected.add(task, timeout)

@@ -196,12 +196,8 @@ class Executor(AsStandard, concurrent.futures.Executor):
             for results in list(pool._imaps):
                 if isinstance(results, MapIterator):
                     results.cancel()
-            tasks = pool._engine._tasks
-            queued = [number for number, task in list(tasks.items()) if _is_call(task)]
-            for number in pool._crew.drop(queued):  # no worker has begun them, so nothing else settles them
-                task = tasks.pop(number, None)
-                if task is not None:
-                    task.drop()
+            tasks = list(pool._engine._tasks.items())
+            pool._engine.take_back([number for number, task in tasks if _is_call(task)])
         if wait:
             pool.join()
         else:
