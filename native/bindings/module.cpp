@@ -140,6 +140,18 @@ void attach(int fd, bool worker) {
     c.seg.participant(c.seg.me).is_template.store(1);
 }
 
+// Of the tuple that tells of a death (deaths.py): how long the item had run, and what the dead said last.
+constexpr Py_ssize_t kSeconds = 4, kSaid = 5;
+
+nb::tuple with_seconds(const nb::tuple& body, i64 ran) {
+    nb::list told;
+    for (const nb::handle each : body) {
+        if (ran >= 0 && nb::len(told) == kSeconds) told.append(static_cast<double>(ran) * 1e-9);
+        else told.append(each);
+    }
+    return nb::tuple(told);
+}
+
 // To the pool of a worker that died: (task, died | item << 8, body), the body a tuple that may be cut at its end.
 void report_death(u64 crew, u64 task, u32 item, nb::tuple body, u32 died) {
     Core& c = core();
@@ -147,7 +159,7 @@ void report_death(u64 crew, u64 task, u32 item, nb::tuple body, u32 died) {
     try {
         encode(body, m);
     } catch (nb::python_error&) {  // no block is left for what it said last; the rest needs none
-        encode(nb::steal(PyTuple_GetSlice(body.ptr(), 0, 4)), m);
+        encode(nb::steal(PyTuple_GetSlice(body.ptr(), 0, kSaid)), m);
     }
     m.a = task;
     m.b = died | static_cast<u64>(item) << 8;
@@ -180,7 +192,7 @@ bool recover_process(u32 pid, nb::tuple body, u32 died) {
     recover(c.seg, c.arena, dead, [&](const LastWords& words) {
         reported = words.crew != 0;
         if (words.crew == 0 || words.crew == kEndedWell) return;
-        report_death(words.crew, words.task, words.item, body, died);
+        report_death(words.crew, words.task, words.item, with_seconds(body, words.ran), died);
     }, killed);
     free_slot(c.seg, dead);
     return reported;

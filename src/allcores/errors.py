@@ -167,6 +167,8 @@ class WorkerDied(RuntimeError):
         stderr: the last lines that it wrote to ``sys.stderr``, and of a crash (SIGSEGV and its kin) the Python
             traceback. Not what C code wrote to descriptor 2 by itself.
         attempts: how often it was tried: more than 1 with ``retries``.
+        seconds: how long the item had run, about; None where that is not known: for a process of its own, and in the
+            middle of a chunk without ``timeout``.
     """
 
     def __init__(
@@ -179,15 +181,12 @@ class WorkerDied(RuntimeError):
         oom: bool = False,
         stderr: str = "",
         attempts: int = 1,
+        seconds: float | None = None,
     ) -> None:
-        self.pid = pid
-        self.exitcode = exitcode
-        self.index = index
-        self.item = item
-        self.peak_memory = peak_memory
-        self.oom = oom
-        self.stderr = stderr
-        self.attempts = attempts
+        self.pid, self.exitcode = pid, exitcode
+        self.index, self.item = index, item
+        self.peak_memory, self.oom, self.stderr = peak_memory, oom, stderr
+        self.attempts, self.seconds = attempts, seconds
         super().__init__(self._describe())
 
     def _describe(self) -> str:
@@ -199,6 +198,8 @@ class WorkerDied(RuntimeError):
             text += " (probably the out-of-memory killer)"
         if self.attempts > 1:
             text += f"; it was attempt {self.attempts}"
+        if self.seconds is not None:
+            text += f"; it had run for {self.seconds:.3g} s"
         if self.peak_memory is not None:
             text += f"; peak memory {describe_bytes(self.peak_memory)}"
         if self.stderr:
@@ -207,7 +208,7 @@ class WorkerDied(RuntimeError):
 
     def __reduce__(self) -> tuple[type[WorkerDied], tuple[object, ...]]:
         fields = (self.pid, self.exitcode, self.index, self.item)
-        return type(self), (*fields, self.peak_memory, self.oom, self.stderr, self.attempts)
+        return type(self), (*fields, self.peak_memory, self.oom, self.stderr, self.attempts, self.seconds)
 
 
 class OwnerDied(RuntimeError):

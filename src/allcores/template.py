@@ -236,7 +236,7 @@ class _Template:
         self.hear_out(child)
         exitcode, peak_memory = child.outcome()
         words = child.last_words(self.words)
-        death = Death(child.pid, exitcode, peak_memory, self.oom.explains(exitcode), words)
+        death = Death(child.pid, exitcode, peak_memory, self.oom.explains(exitcode), stderr=words)
         reported = _native.recover_process(pid=child.pid, body=tuple(death), died=DIED)
         if child.crew and not reported and child.parent in (*self.children, self.main_pid):
             # It died before it could say whom it works for. Its pool is there: it waits for this worker's end.

@@ -75,6 +75,9 @@ def test_options_of_calls(executor: Handle) -> None:
     assert executor.pool.executor(retries=1).submit(jobs.square, 3).result() == 9
     with pytest.raises(TypeError, match="retrys"):
         executor.with_options(retrys=1)
+    with pytest.raises(allcores.UsageError, match="errors='return'"):
+        executor.pool.executor(errors="skip")
+    assert list(executor.with_options(errors="return").map(jobs.square, range(3))) == [0, 1, 4]
 
 
 @pytest.mark.parametrize("lots", [5, 500])

@@ -200,7 +200,7 @@ def test_ctrl_c_when_a_task_has_just_been_taken_back(mp: Context, how: str) -> N
         running = pool.apply_async(jobs.wait_for, (gate,))
         queued = pool.executor(retries=1).submit(jobs.square, 2)
         others = pool.map_async(jobs.square, range(9), chunksize=1)
-        end = {
+        end: Any = {
             "cancel": queued.cancel,
             "give_up": lambda: pool._engine.give_up(others),
             "take_back": lambda: pool.executor().shutdown(cancel_futures=True),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from allcores import _native, limits, preload, process, stacks, start
 from allcores.contexts.stored import StoredFunctions
+from allcores.deaths import Death
 from allcores.pool import worker
 from allcores.pool.crew import Outcome
 from allcores.pool.expected import Expected
@@ -19,7 +20,6 @@ from allcores.pool.statistics import Record, Traffic
 from allcores.queues import Queue
 
 if TYPE_CHECKING:
-    from allcores.deaths import Death
     from allcores.pool.engine import Engine
     from allcores.pool.plan import Plan
 
@@ -291,7 +291,9 @@ def _replace(crew: ProcessCrew, engine: Engine, info: int, body: Any) -> tuple[i
         if outcome == Outcome.RETIRED:
             crew.replace(body)
         elif outcome == Outcome.DIED:
-            body = tuple(crew.replace(body[0]) or body)  # of one that was forked here, more is known here
+            told = Death(*body)
+            known = crew.replace(told.pid)  # of one that was forked here, more is known here
+            body = tuple(told if known is None else known._replace(seconds=told.seconds))
             overdue = crew._overdue.pop(body[0], None)
             if overdue is not None:
                 info, body = info & ~0xFF | Outcome.OVERDUE, overdue

@@ -13,7 +13,7 @@ from collections.abc import Sized
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from allcores.errors import InitializerFailed, RemoteTraceback, UnpicklableError, WorkerDied, as_broken
+from allcores.errors import InitializerFailed, RemoteTraceback, UnpicklableError, UsageError, WorkerDied, as_broken
 from allcores.pool.asstandard import AsStandard, Logged, check_arguments, context_for
 from allcores.pool.crew import Mode
 from allcores.pool.futures import CarefulCall, Future
@@ -109,6 +109,11 @@ class Executor(AsStandard, concurrent.futures.Executor):
         self._pool = pool
         self._given = options
         self._for_map = check_options("executor", MapOptions, options)
+        if self._for_map.errors == "skip":
+            raise UsageError(
+                "errors='skip' leaves results out, and those of an executor's map belong to its inputs one by one: use "
+                "errors='return', or pool.map(..., errors='skip')"
+            )
         of_calls = {name: value for name, value in options.items() if name in CallOptions.__annotations__}
         self._for_submit = check_options("submit", CallOptions, of_calls)
         self._owner: Executor | None = None

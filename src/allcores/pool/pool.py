@@ -80,6 +80,7 @@ class Pool(Watched, Submitting):
         **options: Unpack[CallOptions],
     ) -> Any:
         """Call ``func(*args, **kwds)`` in a worker and return its result. Blocks."""
+        check_options("apply", CallOptions, options)
         result = self.apply_async(func, args, kwds, **options)
         try:
             return result.get()
@@ -109,8 +110,7 @@ class Pool(Watched, Submitting):
         if type(args) is not tuple or kwds:
             args, kwds = check_call(args, kwds)
         checked = check_options("apply_async", CallOptions, options) if options else NO_OPTIONS
-        both_none = callback is None and error_callback is None
-        callbacks = None if both_none else _check_callbacks(callback, error_callback)
+        callbacks = None if callback is error_callback is None else _check_callbacks(callback, error_callback)
         known = self._learn(func, checked)
         call, payload = (known.call | Mode.KEYWORDS, (args, kwds)) if kwds else (known.call, args)
         result: AsyncResult
