@@ -213,6 +213,20 @@ def test_the_default_timeout_of_sockets_is_the_programs(method: str) -> None:
     )
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_program_that_ignores_the_deaths_of_its_children(method: str) -> None:
+    """Then the kernel does not keep how they ended; but the template is told of its own."""
+    code = (
+        "import os, signal, allcores as mp\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        f"ctx = mp.get_context({method!r})\n"
+        "p = ctx.Process(target=abs, args=(-3,)); p.start(); print(p.result())\n"
+        "p = ctx.Process(target=os._exit, args=(7,)); p.start(); p.join(); print(p.exitcode)\n"
+        "with ctx.Pool(2) as pool: print(pool.map(abs, [-1, -2]))\n"
+    )
+    assert run(code) == f"3\n{255 if method == 'fork' else 7}\n[1, 2]\n"
+
+
 FROZEN = """#!{python}
 import sys
 sys.frozen, sys.executable = True, __file__

@@ -29,15 +29,20 @@ def remember() -> None:
     event, numbers = os.urandom(8).hex(), itertools.count()
     there = _classes()
     for address in _known.keys() - there.keys():
-        _named.pop(_known[address][1], None)
-        del _known[address]
+        _forget(address)
     for address, cls in there.items():
-        if name_of(cls) is None:
+        if address not in _known or _known[address][0]() is not cls:
+            _forget(address)
             name, ref = f"{event}-{next(numbers)}", weakref.ref(cls)
-            if address in _known:  # one that is gone
-                _named.pop(_known[address][1], None)
             _named[name] = ref
             _known[address] = ref, name
+
+
+def _forget(address: int) -> None:
+    """The class that was there is gone."""
+    if address in _known:
+        _named.pop(_known[address][1], None)
+        del _known[address]
 
 
 def _classes() -> dict[int, type]:
@@ -45,6 +50,7 @@ def _classes() -> dict[int, type]:
     found: dict[int, type] = {id(object): object}
     unseen: list[type] = [object]
     for cls in unseen:
+        each: type
         for each in type.__subclasses__(cls):
             if id(each) not in found:
                 found[id(each)] = each

@@ -100,11 +100,14 @@ class BaseManager(_Base):  # type: ignore[misc] # Any: see there
             name=f"{type(self).__name__}-{next(_numbers)}",
         )
         self._process.start()
-        tells.close()
         try:
+            tells.close()
             self._address = receives.recv()
         except EOFError:
             self._process.result()
+            raise
+        except BaseException:  # Ctrl-C, which the server ignores: the end of the program would wait for it
+            self._process.kill()
             raise
         finally:
             receives.close()

@@ -93,8 +93,10 @@ def spawn_template(control: int, take_over: bool, names: Sequence[str] = ()) -> 
         high += [_high_copy(_native.segment_fd())]
         high += [_high_copy(control)]
         actions = [(os.POSIX_SPAWN_DUP2, high[0], SEGMENT_FD), (os.POSIX_SPAWN_DUP2, high[1], CONTROL_FD)]
-        # Ctrl-C goes to all processes of the terminal: held back until the template ignores it.
-        return os.posix_spawn(argv[0], argv, os.environ, file_actions=actions, setsigmask=[signal.SIGINT])
+        # Ctrl-C goes to all processes of the terminal: held back until the template ignores it. And where SIGCHLD is
+        # ignored, as this process may do, nobody is told how a child has ended.
+        held, as_usual = [signal.SIGINT], [signal.SIGCHLD]
+        return os.posix_spawn(argv[0], argv, os.environ, file_actions=actions, setsigmask=held, setsigdef=as_usual)
     finally:
         for fd in high:
             os.close(fd)
