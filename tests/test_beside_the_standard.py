@@ -105,7 +105,7 @@ def test_imports_of_the_standard_go_on_as_ever() -> None:
         "import sys, allcores as mp\n"
         "def spec():\n"
         "    import multiprocessing.process as theirs\n"
-        "    ours = [f for f in sys.meta_path if 'allcores' in type(f).__module__]\n"
+        "    ours = [f for f in sys.meta_path if 'allcores' in type(f).__module__ and f._wanted(theirs.__name__)]\n"
         "    return type(theirs.__spec__.loader).__name__, ours\n"
         "p = mp.Process(target=spec); p.start(); print(p.result())\n"
     )
@@ -348,3 +348,29 @@ def test_its_workers_may_die() -> None:
         with pytest.raises(concurrent.futures.process.BrokenProcessPool):
             future.result(PATIENCE)
     worker.close()
+
+
+@pytest.mark.parametrize("imported_first", [True, False])
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_log_records_name_the_process(method: str, imported_first: bool) -> None:
+    code = f"""
+{"import logging" if imported_first else ""}
+import allcores
+def job(nested):
+    import logging, sys
+    made = logging.makeLogRecord({{}}), logging.getLogger("x").makeRecord("x", 20, "f", 1, "told", (), None)
+    names = [record.processName for record in made]
+    if nested:
+        p = context.Process(target=job, args=(False,), name="inner")
+        p.start()
+        names += p.result()
+    assert "multiprocessing" not in sys.modules
+    return names
+context = allcores.get_context({method!r})
+p = context.Process(target=job, args=(True,), name="outer")
+p.start()
+print(*p.result())
+import logging
+print(logging.makeLogRecord({{}}).processName, logging.getLogRecordFactory() is logging.LogRecord)
+"""
+    assert run(code) == "outer outer inner inner\nMainProcess True\n"

@@ -153,6 +153,30 @@ def test_parts_with_a_context_of_ours(tmp_path: Path) -> None:
     assert program(text, tmp_path) == expected + "multiprocessing.queues multiprocessing.synchronize 1\nTrue True\n"
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_classes_made_of_the_standards_parts_with_a_context_of_ours(tmp_path: Path, method: str) -> None:
+    text = f"""
+        import allcores
+        allcores.install()
+        import multiprocessing, multiprocessing.queues, multiprocessing.synchronize
+        multiprocessing.set_start_method({method!r})
+        class Mine(multiprocessing.queues.Queue):
+            def __init__(self, ctx):
+                super().__init__(ctx=ctx)
+                self.extra = 5
+        class Guard(multiprocessing.synchronize.Lock):
+            pass
+        for ctx in (multiprocessing.get_context(), multiprocessing):
+            queue, guard = Mine(ctx), Guard(ctx=ctx)
+            with guard:
+                process = multiprocessing.Process(target=queue.put, args=(1,))
+                process.start()
+                print(type(queue).__name__, queue.get(), queue.extra)
+                process.join()
+    """
+    assert program(text, tmp_path) == "Mine 1 5\n" * 2
+
+
 def test_contexts_of_others_are_found(tmp_path: Path) -> None:
     text = """
         import allcores

@@ -237,7 +237,9 @@ def _by_argument(theirs: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _ask_the_context(theirs: Any, name: str) -> None:
-    """Have the class itself, not one that inherits from it, make what the context that is given makes."""
+    """Have the class itself make what the context that is given makes. One that inherits from it is made of the
+    standard's parts, whichever context it is given: its methods are the standard's, and work with those.
+    """
     if "__new__" in vars(theirs):  # it stays: to take it away again is not the same as not to have had it
         return
 
@@ -245,13 +247,21 @@ def _ask_the_context(theirs: Any, name: str) -> None:
         context = _ours(ctx) if cls is theirs and ctx is not None and is_installed() else None
         return object.__new__(cls) if context is None else getattr(context, name)(*args, **kwargs)
 
-    theirs.__new__ = new
+    begin = theirs.__init__
+
+    @wraps(begin)
+    def init(self: Any, *args: Any, ctx: Any = None, **kwargs: Any) -> None:
+        if ctx is not None and _ours(ctx) is not None:
+            ctx = _import("multiprocessing.context")._concrete_contexts["spawn"]  # whose parts travel to any process
+        begin(self, *args, ctx=ctx, **kwargs)
+
+    theirs.__new__, theirs.__init__ = new, init
 
 
 def _ours(context: Any) -> Any:
-    """The context of ours that this is, or that stands for none; None if it is another's."""
+    """The context of ours that this is, or that stands for none or for the package; None if it is another's."""
     contexts = _contexts()
-    if context is None:
+    if context is None or context is sys.modules.get(_STANDARD):
         return contexts.default_context
     return context if issubclass(type(context), contexts.Context) else None
 

@@ -76,6 +76,10 @@ def introduce(name: str, parent: Any) -> None:
     global _who
     _who = name, parent
     _tell_or_watch()
+    if "logging" in sys.modules:
+        _name_records()
+    elif _MODULE not in sys.modules:
+        _logging.watch()
 
 
 def authentication(plain: bytes) -> bytes:
@@ -107,9 +111,34 @@ def _tell(_name: str = _MODULE) -> None:
     if _who is not None:
         theirs.name, module._parent_process = _who
     _watch.stop()
+    _logging.stop()  # it asks there from now on
 
 
 _watch = WhenImported(_MODULE.__eq__, _tell)
+
+
+def _name_records(_name: str = "logging") -> None:
+    """In a child: log records name it, too. ``logging`` asks the package, and that need not be there."""
+    global _names_records
+    _logging.stop()
+    if _names_records:  # a fork of one that does
+        return
+    logging: Any = sys.modules["logging"]
+    make = logging.getLogRecordFactory()
+
+    @functools.wraps(make, updated=())
+    def named(*args: Any, **kwargs: Any) -> Any:
+        record = make(*args, **kwargs)
+        if record.processName == "MainProcess" and "multiprocessing" not in sys.modules and _who is not None:
+            record.processName = _who[0]
+        return record
+
+    logging.setLogRecordFactory(named)
+    _names_records = True
+
+
+_names_records = False
+_logging = WhenImported("logging".__eq__, _name_records)
 
 
 # Objects of the standard's in a Process of ours.
