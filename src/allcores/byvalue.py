@@ -6,7 +6,8 @@ arrive in one dictionary per process.
 
 A fork has the namespaces and classes of before the fork itself (``lineage.py``): what arrives from its family is then
 that, whoever sends it to whom. So what its parent, or its initializer, has set is there, and an instance that comes
-back is of the class that it was made of.
+back is of the class that it was made of. Of a fork by ``os.fork()`` this holds for the namespaces, and for classes
+that were sent before.
 """
 
 from __future__ import annotations

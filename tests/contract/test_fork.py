@@ -96,7 +96,7 @@ def test_no_warning_though_there_are_threads() -> None:
         waiting.join()
 
 
-def test_a_lock_of_the_link_to_the_template_held_by_another_thread(started: list[Handle]) -> None:
+def test_a_lock_of_the_link_to_the_template_held_by_another_thread() -> None:
     """Many threads start processes at once, and those start processes."""
     results: list[int] = []
 
@@ -111,7 +111,7 @@ def test_a_lock_of_the_link_to_the_template_held_by_another_thread(started: list
     assert sorted(results) == [x * x + 1 for x in range(8)]
 
 
-def test_a_death_is_settled_before_it_is_told(started: list[Handle]) -> None:
+def test_a_death_is_settled_before_it_is_told() -> None:
     lock, held = allcores.Lock(), allcores.Event()
 
     def hold() -> None:
@@ -139,7 +139,7 @@ def test_somebody_else_waits_for_any_child() -> None:
     assert process.exitcode in (7, 255)
 
 
-def test_children_end_with_their_parent(started: list[Handle]) -> None:
+def test_children_end_with_their_parent() -> None:
     told = allcores.Queue()
 
     def parent() -> None:
@@ -156,8 +156,8 @@ def test_children_end_with_their_parent(started: list[Handle]) -> None:
         assert wait([grandchild], PATIENCE) == [grandchild]
     finally:
         os.close(grandchild)
-    assert process.exitcode is None or process.exitcode == -signal.SIGKILL
     process.join(PATIENCE)
+    assert process.exitcode == -signal.SIGKILL
 
 
 def test_both_methods_in_one_program() -> None:
