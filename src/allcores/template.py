@@ -194,10 +194,15 @@ class _Template:
         try:
             sentinel, control, *words = job.fds  # fewer, where no descriptor was free to receive them with
             child = Foster(pid, client, job, control, words[0] if words else None)
+        except ProcessLookupError:  # the program has waited for just any child: this one is dead, and how nobody knows
+            death = Death(pid, None)
+            if not _native.recover_process(pid=pid, body=tuple(death), died=DIED):
+                _tell_crew(job.crew, death)
+            with contextlib.suppress(BrokenPipeError):
+                os.write(job.fds[0], death.packed())
+            return
         except (OSError, ValueError):
-            if job.crew:  # its pool waits for this worker's end
-                body = (pid, -signal.SIGKILL, None, False, NOT_WATCHED)
-                _native.report_death(crew=job.crew, task=STARTING, item=0, body=body, died=DIED)
+            _tell_crew(job.crew, Death(pid, -signal.SIGKILL, stderr=NOT_WATCHED))
             return
         job.fds.clear()
         child.begin(job, sentinel)
@@ -238,9 +243,8 @@ class _Template:
         words = child.last_words(self.words)
         death = Death(child.pid, exitcode, peak_memory, self.oom.explains(exitcode), stderr=words)
         reported = _native.recover_process(pid=child.pid, body=tuple(death), died=DIED)
-        if child.crew and not reported and child.parent in (*self.children, self.main_pid):
-            # It died before it could say whom it works for. Its pool is there: it waits for this worker's end.
-            _native.report_death(crew=child.crew, task=STARTING, item=0, body=tuple(death), died=DIED)
+        if not reported and child.parent in (*self.children, self.main_pid):
+            _tell_crew(child.crew, death)
         child.bury()
         del self.children[child.pid]
         self.lot.discard(child)
@@ -366,6 +370,12 @@ def _exit(main_pid: int, alone: bool) -> NoReturn:
 def _reply(sock: socket.socket, asked: int, pid: int, *fds: int) -> None:
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         socket.send_fds(sock, [REPLY.pack(asked, pid)], fds)
+
+
+def _tell_crew(crew: int, death: Death) -> None:
+    """Its pool, if it has one, waits for this worker's end, which died before it could say whom it works for."""
+    if crew:
+        _native.report_death(crew=crew, task=STARTING, item=0, body=tuple(death), died=DIED)
 
 
 def _unmake(pid: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import allcores
-from allcores import lineage
+from allcores import lineage, start
 
 from . import jobs
 from .kit import PATIENCE, SHORT, Handle
@@ -137,6 +137,23 @@ def test_somebody_else_waits_for_any_child() -> None:
     assert (pid, os.waitstatus_to_exitcode(status)) == (process.pid, 7)
     process.join(PATIENCE)
     assert process.exitcode in (7, 255)
+
+
+def test_somebody_else_was_faster_than_the_template() -> None:
+    """Which then finds no such process, and nothing is wrong with its own descriptors."""
+    template = start.template_pid()
+    assert template is not None
+    process = fork.Process(target=os._exit, args=(7,))
+    os.kill(template, signal.SIGSTOP)
+    try:
+        process.start()
+        os.waitpid(process.pid, 0)
+    finally:
+        os.kill(template, signal.SIGCONT)
+    with pytest.raises(allcores.WorkerDied) as caught:
+        process.result(PATIENCE)
+    assert "ulimit" not in str(caught.value)
+    assert process.exitcode == 255
 
 
 def test_children_end_with_their_parent() -> None:
