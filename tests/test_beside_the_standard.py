@@ -364,6 +364,8 @@ def job(nested):
         p = context.Process(target=job, args=(False,), name="inner")
         p.start()
         names += p.result()
+    allcores.current_process().name += " again"
+    names.append(logging.makeLogRecord({{}}).processName)
     assert "multiprocessing" not in sys.modules
     return names
 context = allcores.get_context({method!r})
@@ -373,4 +375,4 @@ print(*p.result())
 import logging
 print(logging.makeLogRecord({{}}).processName, logging.getLogRecordFactory() is logging.LogRecord)
 """
-    assert run(code) == "outer outer inner inner\nMainProcess True\n"
+    assert run(code) == "outer outer inner inner inner again outer again\nMainProcess True\n"

@@ -263,7 +263,7 @@ def become(process: BaseProcess, parent: Any) -> None:
     running.thread = None
     process.__dict__.update(_pid=os.getpid(), _mailbox=None, _sentinel=None, _reaping=threading.Lock(), _outcome=None)
     _current, _parent = process, parent
-    standard.introduce(process.name, parent)
+    standard.introduce(process, parent)
     BaseProcess._count = itertools.count(1)  # the children of this life
     _native.set_name(process.name)
     _native.set_title(titled(process.name))

@@ -49,8 +49,8 @@ __all__ = (
 _MODULE = "multiprocessing.process"
 
 _key: bytes | None = None
-# In a child: its name, and its parent's object.
-_who: tuple[str, Any] | None = None
+# In a child: its object, which may get another name, and its parent's.
+_who: tuple[Any, Any] | None = None
 
 
 def key() -> bytes:
@@ -71,10 +71,10 @@ def set_key(new: bytes) -> None:
     _tell_or_watch()
 
 
-def introduce(name: str, parent: Any) -> None:
+def introduce(process: Any, parent: Any) -> None:
     """In a child: who it is, and who its parent."""
     global _who
-    _who = name, parent
+    _who = process, parent
     _tell_or_watch()
     if "logging" in sys.modules:
         _name_records()
@@ -109,7 +109,7 @@ def _tell(_name: str = _MODULE) -> None:
     if _key is not None:
         theirs.authkey = _key
     if _who is not None:
-        theirs.name, module._parent_process = _who
+        theirs.name, module._parent_process = _who[0].name, _who[1]
     _watch.stop()
     _logging.stop()  # it asks there from now on
 
@@ -130,7 +130,7 @@ def _name_records(_name: str = "logging") -> None:
     def named(*args: Any, **kwargs: Any) -> Any:
         record = make(*args, **kwargs)
         if record.processName == "MainProcess" and "multiprocessing" not in sys.modules and _who is not None:
-            record.processName = _who[0]
+            record.processName = _who[0].name
         return record
 
     logging.setLogRecordFactory(named)
