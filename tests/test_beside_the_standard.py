@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -348,6 +349,33 @@ def test_its_workers_may_die() -> None:
         with pytest.raises(concurrent.futures.process.BrokenProcessPool):
             future.result(PATIENCE)
     worker.close()
+
+
+MAIN = """
+import allcores
+from concurrent.futures import ProcessPoolExecutor
+def square(x):
+    return x * x
+with ProcessPoolExecutor(1, mp_context=allcores.get_context("spawn")) as executor:
+    print(*executor.map(square, range(4)))
+"""
+
+
+@pytest.mark.parametrize("as_module", [True, False])
+def test_it_finds_functions_of_main(tmp_path: Path, as_module: bool) -> None:
+    guarded = MAIN.replace("with ", "if __name__ == '__main__':\n  with ")
+    (tmp_path / "a_main.py").write_text(guarded)
+    command = ["-m", "a_main"] if as_module else ["a_main.py"]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=50, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 1 4 9\n", "")
+
+
+def test_a_main_that_would_run_again_in_it_fails(tmp_path: Path) -> None:
+    (tmp_path / "a_main.py").write_text(MAIN)
+    done = subprocess.run([sys.executable, "a_main.py"], capture_output=True, text=True, timeout=50, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "BrokenProcessPool" in done.stderr
+    assert "bootstrapping phase" in done.stderr
 
 
 @pytest.mark.parametrize("imported_first", [True, False])

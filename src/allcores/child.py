@@ -48,7 +48,11 @@ def run_child(mailbox_at: int, parent: int) -> int:
 def _do_job(mailbox: _native.Channel, parent: int) -> tuple[int, bool]:
     _kind, _whole, surroundings = mailbox.receive()
     _settle_in(surroundings)  # first: the job's functions are imported by the parent's paths
-    _kind, broken, me = mailbox.receive()
+    try:
+        standard.prepare_main(surroundings["main"])
+        _kind, broken, me = mailbox.receive()
+    except BaseException as error:  # noqa: BLE001 - of the program's script: the job is there, and cannot be begun
+        broken, me = True, error
     return _work(mailbox, me, bool(broken), base.ParentProcess(parent, surroundings["parent"], start.outlive_parent))
 
 

@@ -139,6 +139,7 @@ class Process(BaseProcess):
             "threads": limits.inherited(),
             "installed": installed.surroundings(),
             "logger": standard.logger(),
+            "main": standard.main_for(self._target),
         }
 
     def join(self, timeout: float | None = None) -> None:

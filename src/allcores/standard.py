@@ -6,6 +6,8 @@
     reducers    what is registered with the standard's pickler holds for ours
     Spawning    while a Process of ours is pickled: locks, queues, connections and sockets of the standard's may travel,
                 and the descriptors of these go with the request to the template
+    one main    a worker of the standard's executor, which is sent functions of ``__main__`` by name, finds them as it
+                does there: the program's script is run in it under another name
     one logger  that of ``get_logger``: a child's is as its parent's
     one end     of a process: what the standard's exit does, ours does first
 
@@ -39,7 +41,9 @@ __all__ = (
     "key",
     "log_like",
     "logger",
+    "main_for",
     "meet_proxy",
+    "prepare_main",
     "proxies",
     "reducers",
     "send_descriptor",
@@ -313,3 +317,27 @@ def end() -> None:
     util: Any = sys.modules.get(_UTIL)
     if util is not None:
         util._exit_function()  # of which a second call does nothing
+
+
+def main_for(target: Any) -> dict[str, str]:
+    """Where ``__main__`` is to be had, for a child with this target; nothing if it can do without."""
+    if getattr(target, "__module__", None) != "concurrent.futures.process":
+        return {}
+    from multiprocessing import spawn
+
+    told = spawn.get_preparation_data("")
+    return {name: told[name] for name in ("init_main_from_name", "init_main_from_path") if name in told}
+
+
+def prepare_main(told: dict[str, str]) -> None:
+    """In a child: run it as the standard's children do, in which a program that does not look at its name fails."""
+    if not told:
+        return
+    from multiprocessing import process, spawn
+
+    me: Any = process.current_process()
+    me._inheriting = True
+    try:
+        spawn.prepare(told)
+    finally:
+        del me._inheriting
