@@ -41,7 +41,7 @@ EXAMPLES: list[Exception] = [
     errors.WouldBlockForever("get() on an empty queue"),
     errors.ClusterDied("the scheduler cannot be reached any more"),
     errors.UnpicklableError("cannot send it"),
-    errors.WorkerDied(17, -9, 3, "'item'", 1 << 30, True, "the last line", 2),
+    errors.WorkerDied(17, -9, 3, "'item'", 1 << 30, True, "the last line", 2, 3.5),
     errors.OwnerDied(17, "Process-3", 1_000_000.5, "Lock-4"),
     errors.ConsumerDied([(17, "Process-3", 2), (18, "", 1)]),
     errors.DeadlockError([(17, "A", 17, "Lock-1", "a.py:1", "b.py:2"), (18, "B", 19, "Lock-2", "", "")]),

@@ -49,6 +49,7 @@ public:
         if (!take_message(m, given.deadline()))
             raise_python(python_name(queue_empty, "queue", "Empty"), "the queue is empty");
         STEP("take.returned");
+        if (shown_ != nullptr) shown_->update();
         return decode(m);
     }
 
@@ -120,10 +121,9 @@ public:
         });
     }
 
-    // Takes out the messages of tasks that were given up, and puts the others back in their order. The numbers of those that
-    // are gone: where there is no memory to put one back, it is among them.
-    nb::list drop(const nb::list& numbers) {
-        nb::list dropped;
+    // Takes out the messages of tasks that were given up, and puts the others back in their order. Adds the numbers of those that
+    // are gone to a list that the caller holds, whatever comes next: where there is no memory to put one back, it is among them.
+    void drop(const nb::list& numbers, nb::list dropped) {
         auto v = view();
         Message m;
         for (u64 n = v.length(); n > 0 && v.try_take(m, false); --n) {
@@ -133,7 +133,6 @@ public:
             dropped.append(m.a);
         }
         await_takers();  // what is neither among these nor in a worker's record has then been answered
-        return dropped;
     }
 
     // See look_soon in park.hpp; kept by the next receive(), or by break_promise().
@@ -162,10 +161,11 @@ public:
         return {c.seg, c.arena, channel()};
     }
     nb::tuple traffic() const { return nb::make_tuple(sent_, received_, static_cast<double>(waited_) * 1e-9, answers_); }
-    // Readable while there is something, for who alone receives here and asks again each time that it has. -1 when closed.
-    int fileno() {
+    // Readable while there is something. -1 when closed. `alone`: for who alone receives here, and asks again each time that
+    // it has.
+    int fileno(bool alone) {
         if (closed_) return -1;
-        if (shown_ == nullptr || !shown_->is_of_here()) shown_ = std::make_unique<Shown>(held_.offset(), true);
+        if (shown_ == nullptr || !shown_->is_of_here()) shown_ = std::make_unique<Shown>(held_.offset(), alone);
         shown_->update();
         return shown_->fd();
     }
@@ -335,13 +335,13 @@ void bind_channel(nb::module_& m) {
         .def(nb::init<i64, u64, u64, bool>(), nb::arg("bound") = 0, nb::arg("offset") = 0, nb::arg("max_bytes") = 0,
              nb::arg("joinable") = false)
         .def("take_beyond", &PyChannel::take_beyond, nb::arg("a"))
-        .def("drop", &PyChannel::drop, nb::arg("numbers"))
+        .def("drop", &PyChannel::drop, nb::arg("numbers"), nb::arg("into"))
         .def("promise_look", &PyChannel::promise_look)
         .def("break_promise", &PyChannel::break_promise)
         .def("empty", &PyChannel::empty)
         .def("full", &PyChannel::full)
         .def("qsize", &PyChannel::length)
-        .def("_fileno", &PyChannel::fileno)
+        .def("_fileno", &PyChannel::fileno, nb::arg("alone") = true)
         .def("close", &PyChannel::close)
         .def("traffic", &PyChannel::traffic)
         .def("_task_done", [](const PyChannel& c) { task_done(c.counted()); })

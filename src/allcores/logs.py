@@ -16,7 +16,7 @@ from allcores import codec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Sent", "forget", "forward", "handle", "handlers", "levels")
+__all__ = ("Sent", "begin_in_fork", "forget", "forward", "handle", "handlers", "levels")
 
 # Which loggers log what: of the root and of all that have a level of their own; and what `logging.disable` says.
 Levels = tuple[int, dict[str, int]]
@@ -44,6 +44,9 @@ def forward(like: Levels | None, name: str, send: Callable[[Sent], object]) -> N
     """
 
     def install(logging: Any) -> None:
+        for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+            for each in [each for each in getattr(logger, "handlers", ()) if each in _parents]:
+                logger.removeHandler(each)
         logging.root.addHandler(_make_handler(logging, name, send))
         _leave_to_the_user(logging)
         if like is not None:
@@ -73,6 +76,11 @@ def forget() -> None:
         if getattr(logger, "level", 0):
             logger.setLevel(logging.NOTSET)
     logging.root.setLevel(logging.WARNING)
+
+
+def begin_in_fork() -> None:
+    """In a fork: the handlers that are there are its parent's; where records go to that, they handle them there."""
+    _parents[:] = handlers()
 
 
 def handlers() -> list[Any]:
@@ -126,6 +134,7 @@ def handle(sent: tuple[Any, ...]) -> None:
 
 
 _ours: Any = None  # the handler of this process, which is a worker
+_parents: list[Any] = []  # those that it was forked with
 
 
 def _make_handler(logging: Any, name: str, send: Callable[[Sent], object]) -> Any:

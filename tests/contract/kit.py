@@ -98,6 +98,9 @@ FOR_FORK = (
     "test_process",
     "test_process_end",
     "test_process_result",
+    "test_pool_death",
+    "test_pool_cancel",
+    "test_pool_retries",
 )
 
 

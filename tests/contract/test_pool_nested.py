@@ -68,6 +68,15 @@ def test_who_asks_for_more_gets_the_share(mp: Context) -> None:
         assert pool.apply(sizes, ((mp.name, mp.name), 1)) == [1, 1]
 
 
+@pytest.mark.needs("parallel")
+@pytest.mark.lacks("copies")
+def test_that_it_is_fewer_is_told_to_who_listens(mp: Context, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "allcores")
+    with mp.Pool(2) as pool:
+        pool.apply(sizes, ((mp.name,), 3))
+    assert ["2 instead of 3 workers; oversubscribe=True" in record.getMessage() for record in caplog.records] == [True]
+
+
 def size_of(name: str, asked: int | None, options: PoolOptions) -> int:
     with allcores.get_context(name).Pool(asked, **options) as pool:
         size: int = pool._crew.size
