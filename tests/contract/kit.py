@@ -88,7 +88,7 @@ CLUSTERS = tuple(
 # What of the suite runs for a cluster without being asked: the rest takes minutes, by `-m "slow or not slow"`.
 FOR_CLUSTERS = (
     "test_lock",
-    "test_pool_chunks",
+    "test_pool_errors",
 )
 
 # The start method of the processes is theirs alone; so only what it makes a difference to runs there, too.
