@@ -149,7 +149,7 @@ class DaskLink(links.Link):
         try:
             reply: bytes = await self._scheduler.allcores(request=request)
             return reply
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # the latter when dask's client has given up for good
             raise ClusterDied(f"the scheduler of the dask cluster cannot be reached any more: {error}") from error
 
     def _tell(self, request: bytes) -> None:
