@@ -151,6 +151,7 @@ class ChunkTask:
         """To the job, and so to whoever waits. Can be done twice."""
         self.job.chunk_done(self, results, failures)
         self.job.pending.discard(self)
+        self.job.handed_over()
 
     def _finish_parts(self) -> None:
         for part, results, failures in self.done:

@@ -26,9 +26,7 @@ from allcores.pool.pool import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from allcores.failure import Failure
     from allcores.pool.chunking import Chunker
-    from allcores.pool.chunktask import ChunkTask
     from allcores.pool.crew import Known
     from allcores.pool.engine import Engine
     from allcores.pool.plan import PoolOptions
@@ -270,8 +268,8 @@ class MapIterator(IMapIterator):
     def ahead(self) -> int:
         return 0 if self._eager else super().ahead()
 
-    def chunk_done(self, task: ChunkTask, results: list[Any], failures: dict[int, Failure]) -> None:
-        super().chunk_done(task, results, failures)
+    def handed_over(self) -> None:
+        super().handed_over()
         if self._eager or self.exhausted:
             self.engine.later(self.proceed)
 

@@ -104,6 +104,8 @@ class IMapIterator(Chunked):
         if not task.taken:  # else told twice
             raised = failures if self.options.errors == "raise" else {}
             self._waiting[task.start] = (self.placed(results, failures), raised, task.start + len(results), task)
+
+    def handed_over(self) -> None:
         self.ready_ = True
 
     def fed(self) -> None:
