@@ -189,7 +189,8 @@ class Executor(AsStandard, concurrent.futures.Executor):
 
         Args:
             wait: return when that is so. Else at once, and it goes on in the background.
-            cancel_futures: calls that no worker has begun are cancelled.
+            cancel_futures: calls that no worker has begun are cancelled. One that has a worker to itself, which only
+                has not come to it yet, counts as begun.
         """
         pool = self._pool
         if pool._pid != os.getpid():
@@ -199,7 +200,7 @@ class Executor(AsStandard, concurrent.futures.Executor):
             for results in list(pool._imaps):
                 if isinstance(results, MapIterator):
                     results.cancel()
-            tasks = list(pool._engine._tasks.items())
+            tasks = list(pool._engine._tasks.items())[pool._crew.size :]
             pool._engine.take_back([number for number, task in tasks if _is_call(task)])
         if wait:
             pool.join()

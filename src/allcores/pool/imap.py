@@ -98,12 +98,13 @@ class IMapIterator(Chunked):
         self.engine.tell()
 
     def chunk_done(self, task: ChunkTask, results: list[Any], failures: dict[int, Failure]) -> None:
+        if task.taken:  # told twice: the results are gone
+            return
         self._result_bytes = weight_of(results[0])
         task.nbytes = self._result_bytes * len(results)
         self.chunks.weighed(len(results), task.nbytes)
-        if not task.taken:  # else told twice
-            raised = failures if self.options.errors == "raise" else {}
-            self._waiting[task.start] = (self.placed(results, failures), raised, task.start + len(results), task)
+        raised = failures if self.options.errors == "raise" else {}
+        self._waiting[task.start] = (self.placed(results, failures), raised, task.start + len(results), task)
 
     def handed_over(self) -> None:
         self.ready_ = True
@@ -145,6 +146,8 @@ class IMapIterator(Chunked):
         self._short = False
         self._last = start
         task.taken = True
+        if self.beside is None:  # else they are still to be counted
+            results.clear()  # who has just handed them over has this list for a moment longer
         self._waiting.pop(start, None)
         self.proceed()
         return True
