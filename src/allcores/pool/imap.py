@@ -68,9 +68,13 @@ class IMapIterator(Chunked):
         return self
 
     def ahead(self) -> int:
-        """Where the result that is waited for is late, the others go on without it: further, and not without end."""
+        """Where the result that is waited for is late, the others go on without it: further, and not without end.
+
+        But what was drawn and given back goes out again, however far the others are: it may be what they wait for.
+        """
         far = self.chunks.drawn - self._taken
-        if self._short and self._ordered and far < _FAR and far * self._result_bytes < _FAR_BYTES:
+        near = far < _FAR and far * self._result_bytes < _FAR_BYTES
+        if self._short and self._ordered and (near or self.rests):
             return 0
         return len(self._waiting)
 
