@@ -324,6 +324,28 @@ def test_a_process_of_the_standards_dies_with_our_lock(method: str) -> None:
     p.close()
 
 
+class Starts:
+    """Starts a process while it is pickled, and has a socket behind that."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.end = end
+
+    def __reduce__(self) -> Any:
+        assert result_of(int) == 0
+        return list, ((self.end,),)
+
+
+def test_a_process_is_started_while_another_is_pickled() -> None:
+    """What the other sends along goes with it all the same, and by no thread of the standard's."""
+    here, there = socket.socketpair()
+    with here, there:
+        here.settimeout(PATIENCE)
+        result_of(lambda ends: ends[0].send(b"told"), Starts(there))
+        assert here.recv(9) == b"told"
+    sharer: Any = multiprocessing.resource_sharer
+    assert sharer._resource_sharer._listener is None
+
+
 # A ProcessPoolExecutor of the standard's over a context of ours.
 
 

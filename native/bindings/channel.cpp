@@ -1,7 +1,5 @@
 // Channels for Python: queues (put, get) and the task and result rings of pools (send, receive).
 // Over its size by the list of methods, which says nothing that could stand elsewhere.
-#include <sched.h>
-
 #include "arguments.hpp"
 #include "counted.hpp"
 #include "shown.hpp"
@@ -16,9 +14,6 @@ PyObject* queue_empty = nullptr;
 
 // In the second number of what receive() returns, when the body could not be decoded: the object is the error.
 constexpr u64 kBroken = u64{1} << 62;
-
-// Each lets others have the CPU: on a machine that is not overloaded the first is enough.
-constexpr u32 kMostYields = 1'000;
 
 u64 make_channel(i64 bound, Counting counting) {
     Core& c = core();
@@ -107,20 +102,6 @@ public:
         return nb::none();
     }
 
-    // Until everybody who was just taking a message has it, and a worker's record says so: some 100 ns of another's, which
-    // may lose its CPU in them. Who is stopped or dead there is not waited for.
-    void await_takers() {
-        Core& c = core();
-        view().for_each_ring([&](Ring& ring) {
-            for (u64 i = 0; i < ring.capacity; ++i) {
-                const auto& word = ring.cell(i).word;
-                const CellWord w{word.load()};
-                if (w.state() != CellState::reading || w.owner() == c.seg.me) continue;
-                for (u32 n = 0; n < kMostYields && word.load() == w.raw && !c.seg.is_dead(w.owner()); ++n) sched_yield();
-            }
-        });
-    }
-
     // Takes out the messages of tasks that were given up, and puts the others back in their order. Adds the numbers of those that
     // are gone to a list that the caller holds, whatever comes next: where there is no memory to put one back, it is among them.
     void drop(const nb::list& numbers, nb::list dropped) {
@@ -132,7 +113,6 @@ public:
             v.free_blocks(m);
             dropped.append(m.a);
         }
-        await_takers();  // what is neither among these nor in a worker's record has then been answered
     }
 
     // See look_soon in park.hpp; kept by the next receive(), or by break_promise().

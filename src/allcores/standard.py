@@ -189,6 +189,7 @@ class Spawning:
     def __init__(self) -> None:
         self.fds: list[int] = []
         self.met: list[Any] = []  # proxies
+        self._outer: Spawning | None = None  # a Process may be started while another is pickled
         self._before: Any = None
 
     def duplicate_for_child(self, fd: int) -> Any:
@@ -204,7 +205,7 @@ class Spawning:
         return Inherited(place) if isinstance(place, int) else place
 
     def __enter__(self) -> Self:
-        _now.spawning = self
+        self._outer, _now.spawning = _now.spawning, self
         context: Any = sys.modules.get("multiprocessing.context")
         if context is not None:
             self._before = context.get_spawning_popen()
@@ -212,7 +213,7 @@ class Spawning:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        _now.spawning = None
+        _now.spawning = self._outer
         context: Any = sys.modules.get("multiprocessing.context")
         if context is not None:
             context.set_spawning_popen(self._before)

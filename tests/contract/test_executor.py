@@ -459,3 +459,13 @@ def test_an_initializer_that_fails_is_logged_in_the_worker(mp: Context) -> None:
     assert "no beginning" in executor._broken
     assert "ValueError: no beginning" in told.get(timeout=PATIENCE)
     executor.shutdown()
+
+
+@pytest.mark.needs("kills")
+def test_workers_that_are_just_being_started_begin_what_was_submitted(mp: Context) -> None:
+    executor = mp.Executor(2, reuse=False)
+    futures = [executor.submit(jobs.square, x) for x in range(50)]
+    executor.shutdown(cancel_futures=True)
+    done = [future for future in futures if not future.cancelled()]
+    assert 0 < len(done) < 50
+    assert all(future.exception() is None for future in done)

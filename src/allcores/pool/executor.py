@@ -26,9 +26,7 @@ from allcores.pool.pool import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from allcores.failure import Failure
     from allcores.pool.chunking import Chunker
-    from allcores.pool.chunktask import ChunkTask
     from allcores.pool.crew import Known
     from allcores.pool.engine import Engine
     from allcores.pool.plan import PoolOptions
@@ -191,7 +189,8 @@ class Executor(AsStandard, concurrent.futures.Executor):
 
         Args:
             wait: return when that is so. Else at once, and it goes on in the background.
-            cancel_futures: calls that no worker has begun are cancelled.
+            cancel_futures: calls that no worker has begun are cancelled. One that has a worker to itself, which only
+                has not come to it yet, counts as begun.
         """
         pool = self._pool
         if pool._pid != os.getpid():
@@ -201,7 +200,7 @@ class Executor(AsStandard, concurrent.futures.Executor):
             for results in list(pool._imaps):
                 if isinstance(results, MapIterator):
                     results.cancel()
-            tasks = list(pool._engine._tasks.items())
+            tasks = list(pool._engine._tasks.items())[pool._crew.size :]
             pool._engine.take_back([number for number, task in tasks if _is_call(task)])
         if wait:
             pool.join()
@@ -270,8 +269,8 @@ class MapIterator(IMapIterator):
     def ahead(self) -> int:
         return 0 if self._eager else super().ahead()
 
-    def chunk_done(self, task: ChunkTask, results: list[Any], failures: dict[int, Failure]) -> None:
-        super().chunk_done(task, results, failures)
+    def handed_over(self) -> None:
+        super().handed_over()
         if self._eager or self.exhausted:
             self.engine.later(self.proceed)
 
