@@ -72,14 +72,16 @@ def unpicklable_function() -> Callable[[Any], Any]:
 # What libraries call it: allcores' UnpicklableError is a TypeError.
 UNPICKLABLE = ("PicklingError", "TypeError", "AttributeError", "MaybeEncodingError", "UnpicklableError")
 # Mode -> the fourth call: function and argument, made when they are needed; the errors that are its own.
+# That of ours is a ValueError too, where that is what unpickling raised.
+REFUSED = ("ValueError", "UnpicklableError")
 MODES: dict[str, tuple[Callable[[], tuple[Any, Any]], tuple[str, ...]]] = {
     "worker SIGKILLed": (lambda: (kill_worker, 1), ("WorkerDied", "ProcessExpired")),
     "sys.exit(1) in a task": (lambda: (leave, 1), ("SystemExit",)),
     "unpicklable function": (lambda: (unpicklable_function(), 1), UNPICKLABLE),
     "unpicklable argument": (lambda: (double, threading.Lock()), UNPICKLABLE),
-    "argument fails to unpickle": (lambda: (double, Grudging()), ("ValueError",)),
+    "argument fails to unpickle": (lambda: (double, Grudging()), REFUSED),
     "unpicklable result": (lambda: (give_a_lock, 1), UNPICKLABLE),
-    "result fails to unpickle": (lambda: (give_grudging, 1), ("ValueError",)),
+    "result fails to unpickle": (lambda: (give_grudging, 1), REFUSED),
     "exception with a 2-argument __init__": (lambda: (fail_with_two_arguments, 1), ("TwoArguments",)),
     "initializer raises": (lambda: (double, BAD), ("ValueError", "InitializerFailed")),
 }

@@ -66,6 +66,60 @@ def test_uninstall_gives_everything_back(tmp_path: Path) -> None:
     assert program(text, tmp_path) == expected
 
 
+@pytest.mark.parametrize("first", ["multiprocessing", "allcores"])
+def test_what_is_made_from_the_standards(first: str, tmp_path: Path) -> None:
+    """Managers and shared memory of ours inherit from the standard's, whichever is imported first."""
+    text = f"""
+        import allcores
+        allcores.install()
+        import {first}.managers, {first}.shared_memory
+        import multiprocessing, multiprocessing.managers as managers, multiprocessing.shared_memory as shared_memory
+        import multiprocessing.sharedctypes as sharedctypes
+        print(managers.SyncManager.__module__, shared_memory.SharedMemory.__module__)
+        with multiprocessing.Manager() as manager:
+            print(isinstance(manager, managers.BaseManager), manager.list([1, 2])[1])
+        memory = shared_memory.SharedMemory(create=True, size=8)
+        memory.close()
+        memory.unlink()
+        value = sharedctypes.synchronized(sharedctypes.RawValue("i", 7))
+        print(type(value).__module__.partition(".")[0], value.value)
+        print(sharedctypes.copy(__import__("ctypes").c_int(8)))
+        print(multiprocessing.Array("i", [9], lock=__import__("threading").RLock())[:])
+        allcores.uninstall()
+        print(managers.SyncManager.__module__, allcores.managers.SyncManager.__module__)
+    """
+    expected = "allcores.managers allcores.shared_memory\nTrue 2\nallcores 7\nc_int(8)\n[9]\n"
+    assert program(text, tmp_path) == expected + "multiprocessing.managers allcores.managers\n"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "import multiprocessing; from multiprocessing.pool import Pool, ThreadPool",
+        "import multiprocessing; multiprocessing.Pool; from multiprocessing.pool import Pool, ThreadPool",
+    ],
+)
+def test_pools_are_classes(lines: str, tmp_path: Path) -> None:
+    text = f"""
+        import allcores
+        allcores.install()
+        {lines}
+        class Plain(multiprocessing.Process):
+            daemon = property(lambda self: False, lambda self, value: None)
+        class Own(type(multiprocessing.get_context("spawn"))):
+            Process = Plain
+        class Mine(Pool):
+            def __init__(self, *args, **kwargs):
+                super().__init__(*args, context=Own(), **kwargs)
+        def job(n):
+            with multiprocessing.Pool(1) as pool:
+                return pool.apply(abs, (n,))
+        with Mine(2) as pool, ThreadPool(2) as threads, Pool(2) as plain:
+            print(pool.map(job, [-1, -2]), threads.map(abs, [-3]), plain.map(abs, [-4]), isinstance(pool, Pool))
+    """
+    assert program(text, tmp_path) == "[1, 2] [3] [4] True\n"
+
+
 def test_what_somebody_has_set_since_is_not_given_back(tmp_path: Path) -> None:
     text = """
         import allcores, multiprocessing
@@ -99,6 +153,47 @@ def test_parts_with_a_context_of_ours(tmp_path: Path) -> None:
     assert program(text, tmp_path) == expected + "multiprocessing.queues multiprocessing.synchronize 1\nTrue True\n"
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_classes_made_of_the_standards_parts_with_a_context_of_ours(tmp_path: Path, method: str) -> None:
+    text = f"""
+        import allcores
+        allcores.install()
+        import multiprocessing, multiprocessing.queues, multiprocessing.synchronize
+        multiprocessing.set_start_method({method!r})
+        class Mine(multiprocessing.queues.Queue):
+            def __init__(self, ctx):
+                super().__init__(ctx=ctx)
+                self.extra = 5
+        class Guard(multiprocessing.synchronize.Lock):
+            pass
+        for ctx in (multiprocessing.get_context(), multiprocessing):
+            queue, guard = Mine(ctx), Guard(ctx=ctx)
+            with guard:
+                process = multiprocessing.Process(target=queue.put, args=(1,))
+                process.start()
+                print(type(queue).__name__, queue.get(), queue.extra)
+                process.join()
+    """
+    assert program(text, tmp_path) == "Mine 1 5\n" * 2
+
+
+def test_contexts_of_others_are_found(tmp_path: Path) -> None:
+    text = """
+        import allcores
+        allcores.install()
+        import multiprocessing, multiprocessing.context
+        class Theirs(multiprocessing.context.BaseContext):
+            _name = "theirs"
+        multiprocessing.context._concrete_contexts["theirs"] = Theirs()
+        print(*(type(multiprocessing.get_context(name)).__name__ for name in ("theirs", "spawn", None)))
+        try:
+            multiprocessing.get_context("nowhere")
+        except ValueError as error:
+            print(str(error)[:33])
+    """
+    assert program(text, tmp_path) == "Theirs SpawnContext ProcessContext\ncannot find context for 'nowhere'\n"
+
+
 def test_functions_answer_by_who_calls(tmp_path: Path) -> None:
     text = """
         import allcores
@@ -128,7 +223,7 @@ def test_a_submodule_is_there_without_having_been_imported(tmp_path: Path) -> No
     assert program(text, tmp_path) == "1 False\n"
 
 
-OURS = "('allcores.queues', 'allcores.pool.processexecutor')\n"
+OURS = "('allcores.queues', 'allcores.pool.executor')\n"
 THEIRS = "('multiprocessing.queues', 'concurrent.futures.process')\n"
 
 

@@ -13,14 +13,15 @@ PACKAGE = Path(__file__).parent.parent / "src" / "allcores"
 RANK = {
     "errors": -1,  # know nobody
     "faces": -1,
-    "reduction": 0,
     "util": 0,
     "_native": 0,
     "chosen": 0,
     "cores": 0,
     "limits": 0,
+    "onimport": 0,
     "segment": 1,
-    "shared_memory": 1,
+    "standard": 1,
+    "tracked": 1,
     "usage": 1,
     "byvalue": 1,
     "lastwords": 1,
@@ -28,6 +29,7 @@ RANK = {
     "seeds": 1,
     "failure": 2,
     "installed": 1,
+    "kin": 1,
     "family": 1,
     "reducers": 2,
     "queuestate": 2,
@@ -41,19 +43,24 @@ RANK = {
     "spawn": 3,
     "imported": 4,
     "start": 4,
+    "renewal": 4.5,
     "protocol": 1,
+    "lineage": 0,
     "scarce": 1,
     "children": 4,
     "forked": 4.5,
     "sync": 4,
     "synchronize": 5,
+    "shared_memory": 5,
     "queues": 4,
     "connection": 4,
+    "reduction": 5,
     "several": 5,
     "layouts": 4,
     "guarded": 5,
     "structures": 6,
     "lot": 4,
+    "newborn": 4.5,
     "template": 5,
     "shared": 7,
     "arrays": 5,
@@ -64,6 +71,7 @@ RANK = {
     "preload": 5.5,
     "child": 6,
     "methods": 5.7,
+    "table": 5.8,
     "context": 6,
     "pool": 7,
     "cluster": 7.5,
@@ -73,12 +81,13 @@ RANK = {
     "dummy": 9,
     "comparison": 9,
     "integrations": 9,
+    "record": 8.5,
     "program": 9,
     "cli": 10,
     "__main__": 11,
 }
 # The lazy face knows the parts that it re-exports; `context` makes what lies above it, inside its methods.
-UPWARD_INSIDE_FUNCTIONS = {"allcores/context.py", "allcores/forked.py", "allcores/template.py"}
+UPWARD_INSIDE_FUNCTIONS = {"allcores/context.py", "allcores/forked.py", "allcores/newborn.py", "allcores/template.py"}
 
 
 def part_of(module: str) -> str:

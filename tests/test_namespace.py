@@ -140,7 +140,7 @@ def test_a_subclass_of_pool() -> None:
     class Context(type(get_context("thread"))):  # type: ignore[misc] # made at run time
         pass
 
-    class Nested(pool.Pool):
+    class Nested(pool.Pool):  # type: ignore[misc] # found at run time
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, context=Context(), **kwargs)
 

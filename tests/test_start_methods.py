@@ -37,6 +37,7 @@ def test_a_context_for_each_method(method: str) -> None:
     for other in ("spawn", None):
         with pytest.raises(ValueError, match="cannot set the start method"):
             ctx.set_start_method(other)
+    assert isinstance(ctx, multiprocessing.context.BaseContext)  # what torch takes
 
 
 def test_what_there_is() -> None:
@@ -115,7 +116,9 @@ def test_the_environment_names_a_start_method() -> None:
 def test_a_context_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALLCORES_CONTEXT", "moon")
     monkeypatch.setattr(chosen, "_name", None)
-    with pytest.raises(allcores.UsageError, match=r"no context 'moon' in ALLCORES_CONTEXT: choose one of process, "):
+    with pytest.raises(
+        allcores.UsageError, match=r"cannot find context for 'moon' in ALLCORES_CONTEXT: choose one of process, "
+    ):
         default_context.Queue()
 
 
@@ -150,7 +153,8 @@ def test_names_and_numbers_of_descendants() -> None:
     assert first.result() == [(f"Process-{n}{':1' * i}", (n,) + (1,) * i) for i in range(3)]
 
 
-def test_modules_that_were_asked_for_are_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["Pool", "Process"])
+def test_modules_that_were_asked_for_are_there(tmp_path: Path, kind: str) -> None:
     (tmp_path / "useful.py").write_text("import os\npid = os.getpid()\n")
     (tmp_path / "hasty.py").write_text("import allcores\nlock = allcores.Lock()\n")
     code = (
@@ -161,7 +165,10 @@ def test_modules_that_were_asked_for_are_there(tmp_path: Path) -> None:
         "    found = 'useful' in sys.modules, 'hasty' in sys.modules\n"
         "    import hasty, useful\n"
         "    return *found, useful.pid == os.getppid(), hasty.lock.acquire()\n"
-        "with ctx.Pool(1) as pool: print(pool.apply(there))\n"
+        f"if {kind!r} == 'Pool':\n"
+        "    with ctx.Pool(1) as pool: print(pool.apply(there))\n"
+        "else:\n"
+        "    p = ctx.Process(target=there); p.start(); print(p.result())\n"
     )
     assert run(code) == "(True, False, True, True)\n"
 
@@ -185,3 +192,80 @@ def test_another_interpreter(tmp_path: Path) -> None:
         )
         == f"{other}\n{sys.executable}\n{other}\n{sys.executable}\n"
     )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_default_timeout_of_sockets_is_the_programs(method: str) -> None:
+    """Ours wait as long as it takes."""
+    assert (
+        run(
+            "import socket, allcores as mp\n"
+            "socket.setdefaulttimeout(1e-6)\n"
+            f"ctx = mp.get_context({method!r})\n"
+            "def start(depth):\n"
+            "    socket.setdefaulttimeout(1e-6)\n"
+            "    p = ctx.Process(target=start, args=(depth - 1,)) if depth else None\n"
+            "    if p: p.start(); p.result()\n"
+            "    with ctx.Pool(1) as pool: return pool.apply(abs, (-depth,))\n"
+            "print(start(2))\n"
+        )
+        == "2\n"
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_program_that_ignores_the_deaths_of_its_children(method: str) -> None:
+    """Then the kernel does not keep how they ended; but the template is told of its own."""
+    code = (
+        "import os, signal, allcores as mp\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        f"ctx = mp.get_context({method!r})\n"
+        "p = ctx.Process(target=abs, args=(-3,)); p.start(); print(p.result())\n"
+        "p = ctx.Process(target=os._exit, args=(7,)); p.start(); p.join(); print(p.exitcode)\n"
+        "with ctx.Pool(2) as pool: print(pool.map(abs, [-1, -2]))\n"
+    )
+    assert run(code) == f"3\n{255 if method == 'fork' else 7}\n[1, 2]\n"
+
+
+FROZEN = """#!{python}
+import sys
+sys.frozen, sys.executable = True, __file__
+import allcores as mp
+{guard}
+def job():
+    return sys.argv, "job done"
+if __name__ == "__main__":
+    p = mp.Process(target=job)
+    p.start()
+    print(p.result())
+"""
+
+
+def frozen(folder: Path, guard: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program that is its own interpreter, as those that were frozen into an executable are."""
+    program = folder / "program"
+    program.write_text(FROZEN.format(python=sys.executable, guard=guard))
+    program.chmod(0o755)
+    return subprocess.run([str(program), "-x"], capture_output=True, text=True, timeout=50)
+
+
+def test_a_frozen_program(tmp_path: Path) -> None:
+    done = frozen(tmp_path, "mp.freeze_support()")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"({[str(tmp_path / 'program'), '-x']!r}, 'job done')\n"
+
+
+def test_a_frozen_program_that_forgets_to_say_so_ends(tmp_path: Path) -> None:
+    done = frozen(tmp_path, "")
+    assert done.returncode == 1
+    assert "has to call allcores.freeze_support() first" in done.stderr
+
+
+def test_no_interpreter_is_known() -> None:
+    code = (
+        "import sys; sys.executable = None\n"
+        "import allcores as mp\n"
+        "try: mp.Process(target=int).start()\n"
+        "except RuntimeError as error: print(error)\n"
+    )
+    assert run(code) == "sys.executable names no interpreter for processes: call allcores.set_executable(path)\n"

@@ -1,7 +1,5 @@
 // Channels for Python: queues (put, get) and the task and result rings of pools (send, receive).
 // Over its size by the list of methods, which says nothing that could stand elsewhere.
-#include <sched.h>
-
 #include "arguments.hpp"
 #include "counted.hpp"
 #include "shown.hpp"
@@ -16,9 +14,6 @@ PyObject* queue_empty = nullptr;
 
 // In the second number of what receive() returns, when the body could not be decoded: the object is the error.
 constexpr u64 kBroken = u64{1} << 62;
-
-// Each lets others have the CPU: on a machine that is not overloaded the first is enough.
-constexpr u32 kMostYields = 1'000;
 
 u64 make_channel(i64 bound, Counting counting) {
     Core& c = core();
@@ -49,6 +44,7 @@ public:
         if (!take_message(m, given.deadline()))
             raise_python(python_name(queue_empty, "queue", "Empty"), "the queue is empty");
         STEP("take.returned");
+        if (shown_ != nullptr) shown_->update();
         return decode(m);
     }
 
@@ -106,24 +102,9 @@ public:
         return nb::none();
     }
 
-    // Until everybody who was just taking a message has it, and a worker's record says so: some 100 ns of another's, which
-    // may lose its CPU in them. Who is stopped or dead there is not waited for.
-    void await_takers() {
-        Core& c = core();
-        view().for_each_ring([&](Ring& ring) {
-            for (u64 i = 0; i < ring.capacity; ++i) {
-                const auto& word = ring.cell(i).word;
-                const CellWord w{word.load()};
-                if (w.state() != CellState::reading || w.owner() == c.seg.me) continue;
-                for (u32 n = 0; n < kMostYields && word.load() == w.raw && !c.seg.is_dead(w.owner()); ++n) sched_yield();
-            }
-        });
-    }
-
-    // Takes out the messages of tasks that were given up, and puts the others back in their order. The numbers of those that
-    // are gone: where there is no memory to put one back, it is among them.
-    nb::list drop(const nb::list& numbers) {
-        nb::list dropped;
+    // Takes out the messages of tasks that were given up, and puts the others back in their order. Adds the numbers of those that
+    // are gone to a list that the caller holds, whatever comes next: where there is no memory to put one back, it is among them.
+    void drop(const nb::list& numbers, nb::list dropped) {
         auto v = view();
         Message m;
         for (u64 n = v.length(); n > 0 && v.try_take(m, false); --n) {
@@ -132,8 +113,6 @@ public:
             v.free_blocks(m);
             dropped.append(m.a);
         }
-        await_takers();  // what is neither among these nor in a worker's record has then been answered
-        return dropped;
     }
 
     // See look_soon in park.hpp; kept by the next receive(), or by break_promise().
@@ -162,10 +141,11 @@ public:
         return {c.seg, c.arena, channel()};
     }
     nb::tuple traffic() const { return nb::make_tuple(sent_, received_, static_cast<double>(waited_) * 1e-9, answers_); }
-    // Readable while there is something, for who alone receives here and asks again each time that it has. -1 when closed.
-    int fileno() {
+    // Readable while there is something. -1 when closed. `alone`: for who alone receives here, and asks again each time that
+    // it has.
+    int fileno(bool alone) {
         if (closed_) return -1;
-        if (shown_ == nullptr || !shown_->is_of_here()) shown_ = std::make_unique<Shown>(held_.offset(), true);
+        if (shown_ == nullptr || !shown_->is_of_here()) shown_ = std::make_unique<Shown>(held_.offset(), alone);
         shown_->update();
         return shown_->fd();
     }
@@ -335,13 +315,13 @@ void bind_channel(nb::module_& m) {
         .def(nb::init<i64, u64, u64, bool>(), nb::arg("bound") = 0, nb::arg("offset") = 0, nb::arg("max_bytes") = 0,
              nb::arg("joinable") = false)
         .def("take_beyond", &PyChannel::take_beyond, nb::arg("a"))
-        .def("drop", &PyChannel::drop, nb::arg("numbers"))
+        .def("drop", &PyChannel::drop, nb::arg("numbers"), nb::arg("into"))
         .def("promise_look", &PyChannel::promise_look)
         .def("break_promise", &PyChannel::break_promise)
         .def("empty", &PyChannel::empty)
         .def("full", &PyChannel::full)
         .def("qsize", &PyChannel::length)
-        .def("_fileno", &PyChannel::fileno)
+        .def("_fileno", &PyChannel::fileno, nb::arg("alone") = true)
         .def("close", &PyChannel::close)
         .def("traffic", &PyChannel::traffic)
         .def("_task_done", [](const PyChannel& c) { task_done(c.counted()); })

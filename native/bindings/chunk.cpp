@@ -24,10 +24,10 @@ nb::object take_error() {
 }
 
 nb::object call(nb::handle func, nb::handle item, bool star) {
-    if (!star) return nb::steal(PyObject_CallOneArg(func.ptr(), item.ptr()));
-    nb::object args = nb::steal(PySequence_Tuple(item.ptr()));
+    if (!star) return nb::steal(in_python([&] { return PyObject_CallOneArg(func.ptr(), item.ptr()); }));
+    nb::object args = nb::steal(in_python([&] { return PySequence_Tuple(item.ptr()); }));
     if (!args.is_valid()) return nb::object();
-    return nb::steal(PyObject_CallObject(func.ptr(), args.ptr()));
+    return nb::steal(in_python([&] { return PyObject_CallObject(func.ptr(), args.ptr()); }));
 }
 
 // When an item began, for how long one ran that failed. A look at the clock costs as much as a small item: there are at most 64

@@ -169,10 +169,10 @@ PyType_Slot block_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(block_buf
 nb::object loads(u8 kind, nb::handle data, nb::handle buffers) {
     if (kind == static_cast<u8>(Body::arrays)) {
         nb::handle f(python_name(put_together, "allcores.arrayparts", "put_together"));
-        return buffers.is_valid() ? f(data, buffers) : f(data);
+        return in_python([&] { return buffers.is_valid() ? f(data, buffers) : f(data); });
     }
     nb::handle f(python_name(pickle_loads, "pickle", "loads"));
-    return buffers.is_valid() ? f(data, nb::arg("buffers") = buffers) : f(data);
+    return in_python([&] { return buffers.is_valid() ? f(data, nb::arg("buffers") = buffers) : f(data); });
 }
 
 [[noreturn]] void raise_damaged() {
@@ -238,14 +238,17 @@ void encode(nb::handle object, Message& m) {
         return;
     }
     if (is_plain(o, 6)) {
-        nb::object pickle = nb::handle(python_name(pickle_dumps, "pickle", "dumps"))(object, 5);
+        const nb::handle dumps(python_name(pickle_dumps, "pickle", "dumps"));
+        nb::object pickle = in_python([&] { return dumps(object, 5); });
         return set_body(m, Body::pickle, PyBytes_AS_STRING(pickle.ptr()), static_cast<u64>(PyBytes_GET_SIZE(pickle.ptr())));
     }
     if (has_arrays(o)) {
-        const nb::object made = nb::handle(python_name(take_apart, "allcores.arrayparts", "take_apart"))(object);
+        const nb::handle take(python_name(take_apart, "allcores.arrayparts", "take_apart"));
+        const nb::object made = in_python([&] { return take(object); });
         if (!made.is_none()) return set_rich(m, nb::cast<nb::tuple>(made), Body::arrays);
     }
-    set_rich(m, nb::cast<nb::tuple>(nb::handle(python_name(rich_dumps, "allcores.codec", "dumps_message"))(object)));
+    const nb::handle dumps(python_name(rich_dumps, "allcores.codec", "dumps_message"));
+    set_rich(m, nb::cast<nb::tuple>(in_python([&] { return dumps(object); })));
 }
 
 void encode_bytes(const char* data, u64 bytes, Message& m) {

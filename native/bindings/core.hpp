@@ -17,11 +17,8 @@ namespace nb = nanobind;
 struct Core {
     Segment seg;
     Arena arena{seg};
-    std::recursive_mutex mutex;          // held over a fork, when others' hooks may let go of handles
-    std::vector<u64> pinned;             // for the child that is being forked
-    bool unpins = false;                 // the parent does, once the child holds them all or is dead
+    std::mutex mutex;                    // of `holds`; and held in a fork
     std::unordered_map<u64, u32> holds;  // handle -> how many of it this process has
-    int birth[2] = {-1, -1};             // from before os.fork() until after: the child's sign of life
     u64 forks = 0;                       // of this process and of those it was forked from
     u32 ancestors = 0;                   // processes that this one was forked from, one from the other
     PyObject* look_around = nullptr;     // called when a wait has lasted long: is the template still there?
@@ -34,6 +31,11 @@ inline Core& bare_core() { return *the_core; }
 
 // Makes a segment, or takes part in the one that is there.
 void prepare_core();
+void join_for_life(Segment& seg);
+
+// Of the dead, those that no template will settle, or all; and settling one (module.cpp).
+std::vector<u32> dead_pids(bool all);
+bool recover_process(u32 pid, nb::tuple body, u32 died);
 
 // The core, with a segment: the first use in a program makes one.
 inline Core& core() {
@@ -84,6 +86,16 @@ inline void take_gil(PyThreadState* state) {
     }
 }
 
+// Calls something that runs Python, which may let go of the GIL and ask for it again: likewise.
+template <class F>
+auto in_python(F&& f) {
+    try {
+        return f();
+    } catch (abi::__forced_unwind&) {
+        for (;;) pause();
+    }
+}
+
 // Runs f() without the GIL.
 template <class F>
 auto without_gil(F&& f) {
@@ -111,7 +123,7 @@ bool wait_python(Parking& parking, i64 deadline, Attempt&& attempt, More&& more,
         });
         if (result != Wait::interrupted) return result == Wait::done;
         if (PyErr_CheckSignals() != 0) throw nb::python_error();
-        if (c.look_around != nullptr) nb::handle(c.look_around)();
+        if (c.look_around != nullptr) in_python([&] { return nb::handle(c.look_around)(); });
         look();
     }
 }

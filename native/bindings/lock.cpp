@@ -41,7 +41,8 @@ u64 here() {
     Core& c = core();
     if (!c.trace_locks) return 0;
     static Texts* texts = new Texts;
-    nb::object line = nb::handle(python_name(line_of_caller, "allcores.sync", "_line_of_caller"))();
+    const nb::handle caller(python_name(line_of_caller, "allcores.sync", "_line_of_caller"));
+    nb::object line = in_python([&] { return caller(); });
     std::lock_guard guard(c.mutex);
     if (texts->owner != getpid()) texts = new Texts;  // those are the parent's, which goes on writing to its block
     nb::object bytes = nb::steal(PyUnicode_AsEncodedString(line.ptr(), "utf-8", "replace"));
@@ -103,7 +104,8 @@ bool others_hold(LockState& state) {
 // A plain lock that only this thread could release, and this thread waits for it.
 void check_alone(LockState& state, u64 where) {
     if (state.recursive != 0 || others_hold(state)) return;
-    if (nb::cast<bool>(nb::handle(python_name(others_here, "allcores.sync", "_others_here"))())) return;
+    const nb::handle others(python_name(others_here, "allcores.sync", "_others_here"));
+    if (nb::cast<bool>(in_python([&] { return others(); }))) return;
     const Segment& seg = core().seg;
     const u64 word = state.word.load();
     if (word == 0 || (word & kPoisoned) != 0) return;

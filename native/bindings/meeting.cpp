@@ -142,7 +142,7 @@ private:
     void run(nb::handle action, u64 word) const {
         if (action.is_none()) return;
         try {
-            action();
+            in_python([&] { return action(); });
         } catch (...) {
             view().break_tripping(word);
             throw;

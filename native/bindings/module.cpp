@@ -1,5 +1,4 @@
 // The segment of this process, and the module. Everything else has a file of its own beside this one.
-// Over its size by what a fork of the user's needs before it and after it on both sides: three functions that are one.
 #include "core.hpp"
 
 #include <nanobind/stl/string.h>
@@ -7,7 +6,6 @@
 #include <nanobind/stl/vector.h>
 
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -84,16 +82,6 @@ Held::~Held() {
     else if (let_go(c.arena, o, c.seg.me)) end_object(c.seg, c.arena, o);
 }
 
-void check_kind(u64 offset, Kind a, Kind b) {
-    Core& c = core();
-    const u32 kind = is_object_at(c.seg, c.arena, offset) ? c.seg.at<ObjectHead>(offset).kind.load() : 0;
-    if (kind == static_cast<u32>(a) || kind == static_cast<u32>(b)) return;
-    raise_python(PyExc_ValueError, "this handle names nothing in this program's shared memory: it comes from another "
-                                   "program, or what it named has ended");
-}
-
-namespace {
-
 // Robust locks belong to threads: `life` must be held by one that lives as long as the process. The main thread does;
 // where another thread is the first to need the segment, a thread is started that does nothing else.
 void join_for_life(Segment& seg) {
@@ -115,6 +103,16 @@ void join_for_life(Segment& seg) {
     }
     if (!joined) raise_full();
 }
+
+void check_kind(u64 offset, Kind a, Kind b) {
+    Core& c = core();
+    const u32 kind = is_object_at(c.seg, c.arena, offset) ? c.seg.at<ObjectHead>(offset).kind.load() : 0;
+    if (kind == static_cast<u32>(a) || kind == static_cast<u32>(b)) return;
+    raise_python(PyExc_ValueError, "this handle names nothing in this program's shared memory: it comes from another "
+                                   "program, or what it named has ended");
+}
+
+namespace {
 
 void create(u64 bytes, u32 cpus, u64 program, u64 warm, u32 idle) {
     Core& c = bare_core();
@@ -142,6 +140,18 @@ void attach(int fd, bool worker) {
     c.seg.participant(c.seg.me).is_template.store(1);
 }
 
+// Of the tuple that tells of a death (deaths.py): how long the item had run, and what the dead said last.
+constexpr Py_ssize_t kSeconds = 4, kSaid = 5;
+
+nb::tuple with_seconds(const nb::tuple& body, i64 ran) {
+    nb::list told;
+    for (const nb::handle each : body) {
+        if (ran >= 0 && nb::len(told) == kSeconds) told.append(static_cast<double>(ran) * 1e-9);
+        else told.append(each);
+    }
+    return nb::tuple(told);
+}
+
 // To the pool of a worker that died: (task, died | item << 8, body), the body a tuple that may be cut at its end.
 void report_death(u64 crew, u64 task, u32 item, nb::tuple body, u32 died) {
     Core& c = core();
@@ -149,7 +159,7 @@ void report_death(u64 crew, u64 task, u32 item, nb::tuple body, u32 died) {
     try {
         encode(body, m);
     } catch (nb::python_error&) {  // no block is left for what it said last; the rest needs none
-        encode(nb::steal(PyTuple_GetSlice(body.ptr(), 0, 4)), m);
+        encode(nb::steal(PyTuple_GetSlice(body.ptr(), 0, kSaid)), m);
     }
     m.a = task;
     m.b = died | static_cast<u64>(item) << 8;
@@ -158,6 +168,17 @@ void report_death(u64 crew, u64 task, u32 item, nb::tuple body, u32 died) {
     auto channel = ChannelView(c.seg, c.arena, c.seg.at<Channel>(crew));
     if (channel.try_put(m) != Sent::ok) channel.free_blocks(m);
 }
+
+// The most memory that a child of this process had, in bytes. It has ended, and is not waited for yet.
+u64 peak_memory(int pid) {
+    siginfo_t info{};
+    rusage used{};
+    // The C library's waitid() leaves out what the kernel's tells.
+    const long failed = syscall(SYS_waitid, P_PID, pid, &info, WEXITED | WNOWAIT, &used);
+    return failed != 0 ? 0 : static_cast<u64>(used.ru_maxrss) << 10;
+}
+
+}  // namespace
 
 // Settles the death of the process `pid`, and tells its pool, if it worked for one. True if it did, or had told it itself.
 bool recover_process(u32 pid, nb::tuple body, u32 died) {
@@ -171,19 +192,10 @@ bool recover_process(u32 pid, nb::tuple body, u32 died) {
     recover(c.seg, c.arena, dead, [&](const LastWords& words) {
         reported = words.crew != 0;
         if (words.crew == 0 || words.crew == kEndedWell) return;
-        report_death(words.crew, words.task, words.item, body, died);
+        report_death(words.crew, words.task, words.item, with_seconds(body, words.ran), died);
     }, killed);
     free_slot(c.seg, dead);
     return reported;
-}
-
-// The most memory that a child of this process had, in bytes. It has ended, and is not waited for yet.
-u64 peak_memory(int pid) {
-    siginfo_t info{};
-    rusage used{};
-    // The C library's waitid() leaves out what the kernel's tells.
-    const long failed = syscall(SYS_waitid, P_PID, pid, &info, WEXITED | WNOWAIT, &used);
-    return failed != 0 ? 0 : static_cast<u64>(used.ru_maxrss) << 10;
 }
 
 // The pids of participants that the kernel says are dead: those that no template will settle, or all.
@@ -198,80 +210,6 @@ std::vector<u32> dead_pids(bool all) {
     }
     return pids;
 }
-
-// Processes that the user forked are nobody's children here: their deaths are settled when a template wakes for another
-// reason, or now, where the table of participants is filling up with them.
-void settle_forks() {
-    Core& c = bare_core();
-    constexpr u32 kFilling = kMaxParticipants - kMaxParticipants / 8;
-    if (c.seg.base == nullptr || c.seg.header().participants_used.load() < kFilling) return;
-    for (const u32 pid : dead_pids(false)) recover_process(pid, nb::make_tuple(pid, nb::none()), 0);
-}
-
-// Before os.fork(): what this process holds must not end until the child holds it too.
-void before_fork() {
-    Core& c = bare_core();
-    if (c.seg.me != 0) settle_forks();
-    c.mutex.lock();
-    c.arena.pages().lock();
-    ++c.forks;
-    c.pinned.clear();
-    for (const auto& [handle, count] : c.holds) c.pinned.push_back(handle);
-    for (const u64 handle : c.pinned) pin_handle(c.seg, c.arena, handle);
-    if (c.holds.empty() || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, c.birth) != 0) c.birth[0] = c.birth[1] = -1;
-    // A child killed before it has taken over a pin leaves it for ever. What that would keep is memory; but of a pipe's side,
-    // the end: so there the parent waits, and undoes them itself.
-    c.unpins = c.birth[0] >= 0 && std::any_of(c.pinned.begin(), c.pinned.end(), [](u64 h) { return side_of(h) != 0; });
-    errno = 0;
-}
-
-// CPython comes here also when os.fork() has failed, and does not say so; but then errno is set. Is there a child? It writes
-// when it has taken over the pins, or its end is closed by its death. Without one, nobody takes them over.
-void after_fork_parent() {
-    const bool doubtful = errno != 0;
-    Core& c = bare_core();
-    if (c.birth[1] >= 0) close(c.birth[1]);
-    char sign;
-    ssize_t n = 1;
-    while ((doubtful || c.unpins) && c.birth[0] >= 0 && (n = read(c.birth[0], &sign, 1)) < 0 && errno == EINTR) {
-    }
-    if (c.birth[0] >= 0) close(c.birth[0]);
-    if (n == 0 || c.unpins) {
-        for (const u64 handle : c.pinned) unpin_handle(c.seg, c.arena, handle);
-    }
-    c.arena.pages().unlock();
-    c.mutex.unlock();
-}
-
-void after_fork_child() {
-    Core& c = bare_core();
-    c.arena.pages().unlock();
-    new (&c.mutex) std::recursive_mutex;  // its owner is a thread of the parent, whose number this one does not have
-    tid_cache() = 0;
-    ++c.ancestors;
-    c.kept.store(0);
-    forget_stored();
-    if (c.seg.base == nullptr) return;
-    const Slot parent = c.seg.me;
-    c.seg.me = 0;
-    if (c.birth[0] >= 0) close(c.birth[0]);
-    try {
-        join_for_life(c.seg);
-    } catch (...) {
-        if (c.birth[1] >= 0) close(c.birth[1]);  // or the parent would wait
-        throw;
-    }
-    if (parent != 0) c.seg.participant(c.seg.me).name.set(c.seg.participant(parent).name);
-    for (const auto& [handle, count] : c.holds) hold_handle(c.seg, c.arena, handle, c.seg.me);
-    if (!c.unpins) {
-        for (const u64 handle : c.pinned) unpin_handle(c.seg, c.arena, handle);
-    }
-    if (c.birth[1] < 0) return;
-    send(c.birth[1], "", 1, MSG_NOSIGNAL);
-    close(c.birth[1]);
-}
-
-}  // namespace
 
 NB_MODULE(_native, m) {
     m.doc() = "The shared-memory core. Internal: use the names of allcores instead.";
@@ -290,9 +228,6 @@ NB_MODULE(_native, m) {
         const Header& h = core().seg.header();
         return nb::make_tuple(h.creator_pid, h.creator_fd);
     });
-    m.def("before_fork", &before_fork);
-    m.def("after_fork_parent", &after_fork_parent);
-    m.def("after_fork_child", &after_fork_child);
     m.def("recover_process", &recover_process, nb::arg("pid"), nb::arg("body"), nb::arg("died"));
     m.def("report_death", &report_death, nb::arg("crew"), nb::arg("task"), nb::arg("item"), nb::arg("body"),
           nb::arg("died"));

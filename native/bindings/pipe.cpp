@@ -13,6 +13,11 @@ constexpr u8 kRawBytes = 8;
 PyObject* pickle_dumps = nullptr;
 PyObject* pickle_loads = nullptr;
 
+nb::object through(PyObject*& cache, const char* name, const nb::object& what) {
+    const nb::handle function(python_name(cache, "pickle", name));
+    return in_python([&] { return function(what); });
+}
+
 [[noreturn]] void raise_closed() { raise_python(PyExc_OSError, "handle is closed"); }
 
 // The body of a message that was given as bytes, where it lies.
@@ -65,7 +70,7 @@ public:
         receive(m);
         STEP("take.returned");
         nb::object got = decode(m);
-        return (m.flags & kRawBytes) == 0 ? got : nb::handle(python_name(pickle_loads, "pickle", "loads"))(got);
+        return (m.flags & kRawBytes) == 0 ? got : through(pickle_loads, "loads", got);
     }
 
     nb::object recv_bytes() {
@@ -73,7 +78,7 @@ public:
         Message m;
         receive(m);
         nb::object got = decode(m);
-        return (m.flags & kRawBytes) != 0 ? got : nb::handle(python_name(pickle_dumps, "pickle", "dumps"))(got);
+        return (m.flags & kRawBytes) != 0 ? got : through(pickle_dumps, "dumps", got);
     }
 
     // How many bytes were written into the buffer from `offset` on; where they do not fit, the bytes themselves.
@@ -91,7 +96,7 @@ public:
         if ((m.flags & kRawBytes) == 0 || (m.flags & kDamaged) != 0 || Bytes::of(m).size > room) {
             const bool raw = (m.flags & kRawBytes) != 0;
             nb::object got = decode(m);
-            if (!raw) got = nb::handle(python_name(pickle_dumps, "pickle", "dumps"))(got);
+            if (!raw) got = through(pickle_dumps, "dumps", got);
             const u64 n = static_cast<u64>(PyBytes_Size(got.ptr()));
             if (n > room) return got;
             std::memcpy(static_cast<char*>(view.buf) + offset, PyBytes_AsString(got.ptr()), n);

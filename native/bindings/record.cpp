@@ -74,7 +74,7 @@ void bind_record(nb::module_& m) {
     // func(*args, **kwds) that may take so many nanoseconds. Here, and not in Python, where Ctrl-C comes between two lines.
     m.def("call_timed", [](nb::handle func, nb::handle args, nb::handle kwds, i64 limit) {
         begin_timed(mine(), now_ns(), limit);
-        nb::object result = nb::steal(PyObject_Call(func.ptr(), args.ptr(), kwds.ptr()));
+        nb::object result = nb::steal(in_python([&] { return PyObject_Call(func.ptr(), args.ptr(), kwds.ptr()); }));
         end_timed(mine());
         if (!result.is_valid()) throw nb::python_error();
         return result;

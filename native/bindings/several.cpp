@@ -76,7 +76,7 @@ void sleep_until_told(u32 seen, nb::handle timeout) {
         return s;
     });
     if (PyErr_CheckSignals() != 0) throw nb::python_error();
-    if (how == Sleep::timeout && c.look_around != nullptr) nb::handle(c.look_around)();
+    if (how == Sleep::timeout && c.look_around != nullptr) in_python([&] { return nb::handle(c.look_around)(); });
 }
 
 }  // namespace

@@ -140,8 +140,7 @@ TEST(says_what_the_dead_was_at) {
     Channel& answers = w.channel(0);
     Message m = inline_message(42);
     m.flags = kIsTask;
-    CHECK(w.view(tasks).try_put(m) == Sent::ok);
-    CHECK(w.view(tasks).try_put(m) == Sent::ok);
+    for (int i = 0; i < 4; ++i) CHECK(w.view(tasks).try_put(m) == Sent::ok);
     const auto begin = [&] {
         w.seg.participant(w.seg.me).crew.store(w.seg.offset_of(&answers));
         Message got;
@@ -154,7 +153,23 @@ TEST(says_what_the_dead_was_at) {
     }));
     CHECK_EQ(words.task, 42);
     CHECK_EQ(words.item, 3);
+    CHECK_EQ(words.ran, -1);  // when that item began is not known
     CHECK_EQ(words.crew, w.seg.offset_of(&answers));
+    const auto mine = [&]() -> Participant& { return w.seg.participant(w.seg.me); };
+    words = w.settle(start_and_die(w, [&] {
+        begin();
+        mine().item.store(0);
+        mine().done.since.store(now_ns() - 5'000'000'000);
+        die();
+    }));
+    CHECK(words.ran >= 5'000'000'000);
+    words = w.settle(start_and_die(w, [&] {
+        begin();
+        begin_timed(mine(), now_ns() - 7'000'000'000, 60'000'000'000);
+        die();
+    }));
+    CHECK_EQ(words.item, 3);
+    CHECK(words.ran >= 7'000'000'000);
     words = w.settle(start_and_die(w, [&] {
         begin();
         Message answer = inline_message(42);

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import itertools
 import os
+import select
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, codec
+from allcores import _native, codec, standard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ("BaseProcess", "check_call", "current_process", "here", "parent_process", "running", "titled")
+__all__ = (
+    "BaseProcess",
+    "ParentProcess",
+    "check_call",
+    "current_process",
+    "here",
+    "parent_process",
+    "running",
+    "titled",
+)
 
 # Called in a child of the start method `fork`, for what its parent was and it is not: a pool's worker.
 in_fork: list[Callable[[], object]] = []
@@ -40,6 +50,7 @@ class BaseProcess:
     """What Process and Thread have in common: a name, a call, and how it ended."""
 
     _count = itertools.count(1)
+    _authkey: bytes | None = None  # where it is another than that of its parent
 
     def __init__(
         self,
@@ -70,6 +81,8 @@ class BaseProcess:
 
     @name.setter
     def name(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise AssertionError(f"name must be a string, not {codec.short_repr(name)}")
         self._name = name
 
     @property
@@ -82,6 +95,22 @@ class BaseProcess:
         if self._started():
             raise AssertionError("daemon must be set before start()")
         self._daemon = bool(daemon)
+
+    @property
+    def authkey(self) -> bytes:
+        """The key by which managers, ``Listener`` and ``Client`` of the standard's know each other.
+
+        One for all processes of a program, made at random. Set before ``start``, it is that of this process and of
+        those that it starts; so is one that is set for ``current_process()``, from then on.
+        """
+        return standard.authentication(standard.key() if self._authkey is None else self._authkey)
+
+    @authkey.setter
+    def authkey(self, key: bytes) -> None:
+        if self is _current:
+            standard.set_key(bytes(key))
+        else:
+            self._authkey = bytes(key)
 
     def _descent(self) -> tuple[int, ...]:
         """The numbers of its ancestors, which it has before its own: none where the program is one process."""
@@ -148,11 +177,80 @@ class MainProcess(BaseProcess):
     def pid(self) -> int:
         return os.getpid()
 
+    ident = pid
+
+    @property
+    def exitcode(self) -> None:
+        return None
+
+    @property
+    def sentinel(self) -> int:
+        raise ValueError("the main process has no sentinel: it was not started by another one")
+
     def is_alive(self) -> bool:
         return True
 
+    def close(self) -> None:
+        """Do nothing, as the standard does."""
+
     def _started(self) -> bool:
         return True
+
+
+class ParentProcess(BaseProcess):
+    """The process that started this one, as its child sees it.
+
+    A child is ended with its parent. But one that is not daemonic and has looked whether its parent lives, or waits for
+    its end, sees to itself: it goes on, at the longest until the program ends.
+    """
+
+    def __init__(self, pid: int, name: str, outlive: Callable[[], object]) -> None:
+        self._pid = pid
+        self._name, self._daemon, self._identity = name, False, ()
+        self._outlive = outlive
+        self._ended: int | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    @property
+    def ident(self) -> int:
+        """The same as ``pid``."""
+        return self._pid
+
+    @property
+    def exitcode(self) -> int | None:
+        return None
+
+    @property
+    def sentinel(self) -> int:
+        if self._ended is None:
+            if not _current.daemon:
+                self._outlive()
+            try:
+                self._ended = os.pidfd_open(self._pid)  # its number is nobody else's: it would be our end as well
+            except ProcessLookupError:
+                self._ended = os.eventfd(1, os.EFD_CLOEXEC)
+        return self._ended
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, at most ``timeout`` seconds."""
+        poll = select.poll()
+        poll.register(self.sentinel, select.POLLIN)
+        poll.poll(None if timeout is None else max(timeout, 0) * 1000)
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        poll = select.poll()
+        poll.register(self.sentinel, select.POLLIN)
+        return not poll.poll(0)
+
+    def _started(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self._name!r} pid={self._pid}>"
 
 
 _current: Any = MainProcess()
@@ -165,6 +263,7 @@ def become(process: BaseProcess, parent: Any) -> None:
     running.thread = None
     process.__dict__.update(_pid=os.getpid(), _mailbox=None, _sentinel=None, _reaping=threading.Lock(), _outcome=None)
     _current, _parent = process, parent
+    standard.introduce(process, parent)
     BaseProcess._count = itertools.count(1)  # the children of this life
     _native.set_name(process.name)
     _native.set_title(titled(process.name))

@@ -3,6 +3,11 @@
 cloudpickle gives each function that it loads globals of its own. Then what an initializer assigns by ``global`` would
 not be seen by the jobs of the same script. So the globals of a namespace (``__main__``, a notebook, an ``exec``)
 arrive in one dictionary per process.
+
+A fork has the namespaces and classes of before the fork itself (``lineage.py``): what arrives from its family is then
+that, whoever sends it to whom. So what its parent, or its initializer, has set is there, and an instance that comes
+back is of the class that it was made of. Of a fork by ``os.fork()`` this holds for the namespaces, and for classes
+that were sent before.
 """
 
 from __future__ import annotations
@@ -10,11 +15,15 @@ from __future__ import annotations
 import operator
 import os
 import sys
+import weakref
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
+from cloudpickle import cloudpickle as _tables
 from cloudpickle.cloudpickle import _class_setstate, _function_setstate
+
+from allcores import lineage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,10 +49,14 @@ class _Namespace(dict[str, Any]):
         self.key = (os.getpid(), id(origin))
 
     def __reduce__(self) -> tuple[Callable[..., dict[str, Any]], tuple[Any, ...]]:
-        return _namespace, (self.key, dict(self))
+        return _namespace, (self.key, dict(self), lineage.family())
 
 
-def _namespace(key: tuple[int, int], first: dict[str, Any]) -> dict[str, Any]:
+def _namespace(key: tuple[int, int], first: dict[str, Any], family: str) -> dict[str, Any]:
+    if family and family == lineage.family():
+        module = sys.modules.get(first.get("__name__", ""))
+        if module is not None and id(vars(module)) == key[1]:
+            return vars(module)
     return _arrived.setdefault(key, first)
 
 
@@ -62,6 +75,38 @@ def _set_state(func: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
         if here.get(name, _MISSING) is delivered.get(name, _MISSING):
             here[name] = delivered[name] = value
     _function_setstate(func, (attributes, {**slots, "__globals__": {}}))
+
+
+# Classes that have come from elsewhere, and are as they are there. Others are as they are here, whoever sends them.
+_foreign: weakref.WeakSet[type] = weakref.WeakSet()
+
+
+def _name(cls: type) -> None:
+    """Have a class that is sent for the first time found by its name in forks, which may not be told of it."""
+    name = lineage.name_of(cls)
+    if name is not None:
+        with _tables._DYNAMIC_CLASS_TRACKER_LOCK:
+            if cls not in _tables._DYNAMIC_CLASS_TRACKER_BY_CLASS:
+                _tables._DYNAMIC_CLASS_TRACKER_BY_CLASS[cls] = name
+                _tables._DYNAMIC_CLASS_TRACKER_BY_ID[name] = cls
+
+
+def _make_class(make: Callable[..., type], *args: Any) -> type:
+    """A class that arrives: the one that is here, or a new one. The id is the last but one of the arguments."""
+    known: type | None = _tables._DYNAMIC_CLASS_TRACKER_BY_ID.get(args[-2])
+    if known is not None:
+        return known
+    inherited = lineage.class_of(args[-2])
+    if inherited is not None:
+        return _tables._lookup_class_or_track(args[-2], inherited)  # type: ignore[no-any-return]
+    made = make(*args)
+    _foreign.add(made)
+    return made
+
+
+def _set_class_state(cls: type, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    if cls in _foreign:
+        _class_setstate(cls, state)
 
 
 def _reduce_ctypes(ctypes: Any, cls: Any, reduced: Any) -> Any:
@@ -112,7 +157,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         origin = getattr(obj, "__globals__", None)
         if type(origin) is dict and id(origin) not in self.globals_ref:
             self.globals_ref[id(origin)] = _Namespace(origin)
+        if lineage.family() and isinstance(obj, type) and not _tables._should_pickle_by_reference(obj):
+            _name(obj)
         reduced = super().reducer_override(obj)
+        if type(reduced) is tuple and len(reduced) == 6 and reduced[5] is _class_setstate:
+            reduced = (_make_class, (reduced[0], *reduced[1]), *reduced[2:5], _set_class_state)
         ctypes = sys.modules.get("ctypes")  # where it was never imported, nothing is of it
         if ctypes and reduced is not NotImplemented and isinstance(obj, type):
             return _reduce_ctypes(ctypes, obj, reduced)

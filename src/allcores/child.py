@@ -9,21 +9,23 @@ import sys
 import threading
 from typing import Any
 
-from allcores import _native, base, chosen, codec, cores, installed, limits, process, seeds, warm
+from allcores import (
+    _native,
+    base,
+    chosen,
+    codec,
+    cores,
+    installed,
+    limits,
+    lineage,
+    process,
+    seeds,
+    standard,
+    start,
+    warm,
+)
 
 __all__ = ("run_child", "run_forked")
-
-
-class _Parent:
-    """The parent, as its child sees it."""
-
-    def __init__(self, pid: int, name: str) -> None:
-        self.pid = self.ident = pid
-        self.name = name
-        self.daemon = False
-
-    def is_alive(self) -> bool:
-        return True  # were it dead, this process would be as well
 
 
 def run_child(mailbox_at: int, parent: int) -> int:
@@ -31,20 +33,27 @@ def run_child(mailbox_at: int, parent: int) -> int:
 
     A pool's worker may then be kept for the job of another pool, and another, before it returns.
     """
+    lineage.leave()
     while True:
         code, stays = _do_job(_native.Channel(offset=mailbox_at), parent)
         if not stays:
             return code
         mailbox_at = warm.wait_for_job()
         if not mailbox_at:
+            _end()
+            _flush()
             return code
 
 
 def _do_job(mailbox: _native.Channel, parent: int) -> tuple[int, bool]:
     _kind, _whole, surroundings = mailbox.receive()
     _settle_in(surroundings)  # first: the job's functions are imported by the parent's paths
-    _kind, broken, me = mailbox.receive()
-    return _work(mailbox, me, bool(broken), _Parent(parent, surroundings["parent"]))
+    try:
+        standard.prepare_main(surroundings["main"])
+        _kind, broken, me = mailbox.receive()
+    except BaseException as error:  # noqa: BLE001 - of the program's script: the job is there, and cannot be begun
+        broken, me = True, error
+    return _work(mailbox, me, bool(broken), base.ParentProcess(parent, surroundings["parent"], start.outlive_parent))
 
 
 def run_forked(me: Any, mailbox: _native.Channel, context: str, parent: int) -> int:
@@ -53,16 +62,20 @@ def run_forked(me: Any, mailbox: _native.Channel, context: str, parent: int) -> 
     for forget in base.in_fork:
         forget()
     chosen.choose(context)
+    if me._authkey is not None:
+        standard.set_key(me._authkey)
+    standard.begin_anew()
     cores.adopt(cores.share())
     if me._place is not None:
         _take(me._place.surroundings())
     _close_stdin()
     seeds.draw_own()
-    code, _stays = _work(mailbox, me, False, _Parent(parent, base.current_process().name))
-    return code
+    threading.main_thread()._set_native_id()  # type: ignore[attr-defined] # until 3.13 it is the parent's
+    parent_process = base.ParentProcess(parent, base.current_process().name, start.outlive_parent)
+    return _work(mailbox, me, False, parent_process)[0]
 
 
-def _work(mailbox: _native.Channel, me: Any, broken: bool, parent: _Parent) -> tuple[int, bool]:
+def _work(mailbox: _native.Channel, me: Any, broken: bool, parent: base.ParentProcess) -> tuple[int, bool]:
     code, stays = 1, False
     try:
         if broken:
@@ -83,13 +96,23 @@ def _work(mailbox: _native.Channel, me: Any, broken: bool, parent: _Parent) -> t
         mailbox.send(process.RAISED, 0, packed)
     finally:
         if not stays:
-            threading._shutdown()  # type: ignore[attr-defined] # as the interpreter's own exit: join the threads
-            process.end_children()
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                with contextlib.suppress(OSError, ValueError):
-                    stream.flush()
+            _end()
+        _flush()
     return code, stays
+
+
+def _end() -> None:
+    """As the interpreter's own exit: join the threads, and run what is registered for it."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    process.end_children()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
 
 
 def _settle_in(surroundings: dict[str, Any]) -> None:
@@ -97,8 +120,10 @@ def _settle_in(surroundings: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # a directory that is gone was no use to the parent either
         os.chdir(surroundings["cwd"])
     chosen.choose(surroundings["context"])
+    standard.set_key(surroundings["authkey"])
     _take(surroundings)
-    installed.adopt(surroundings["installed"])
+    installed.adopt(*surroundings["installed"])
+    standard.log_like(surroundings["logger"])
     sys.path[:], sys.argv[:] = surroundings["path"], surroundings["argv"]
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -14,7 +14,8 @@ import signal
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
-from allcores import _native
+from allcores import _native, lastwords
+from allcores.protocol import end_of
 
 if TYPE_CHECKING:
     from allcores.deaths import Death
@@ -29,11 +30,28 @@ class Job(NamedTuple):
     mailbox: int
     crew: int
     shape: int
-    fds: list[int]
+    fds: list[int]  # as many as have come
+    counts: int  # how many of either kind were sent with a START
+
+    @property
+    def standard(self) -> list[int]:
+        """The caller's stdout and stderr, as far as they are open."""
+        return self.fds[: self.counts & 3]
+
+    @property
+    def named(self) -> list[int]:
+        """Those that what travels to the child names by their places."""
+        return self.fds[self.counts & 3 :]
+
+    def is_whole(self) -> bool:
+        """Whether all have come: a process that has no number free receives less."""
+        return len(self.fds) == (self.counts & 3) + (self.counts >> 2)
 
 
 class Child:
     """A process that the template forked."""
+
+    outlives = False  # its parent: it has asked to see that end, and to act on it
 
     def __init__(self, pid: int, parent: int, job: Job, control: socket.socket, words: int | None) -> None:
         self.pid = pid
@@ -68,6 +86,10 @@ class Child:
         poller.register(self.pidfd, select.POLLIN)
         poller.poll()
 
+    def last_words(self, of_all: lastwords.LastWords) -> str:
+        """It has ended: what it said last."""
+        return of_all.release(self.words)
+
     def outcome(self) -> tuple[int | None, int | None]:
         """It has ended: its exit code, and the most memory it had, as far as they can be known."""
         info = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
@@ -88,16 +110,25 @@ class Foster(Child):
         parent: of it.
         job: as for a Child.
         control: the template's end of its socket, which is this object's from now on. Not if this raises.
+        words: likewise the file of its last words, if it has one.
     """
 
-    def __init__(self, pid: int, parent: int, job: Job, control: int) -> None:
+    def __init__(self, pid: int, parent: int, job: Job, control: int, words: int | None) -> None:
         self.pid = pid
         self.parent = parent
         self.shape = 0
-        self.words = None
+        self.words = words
         self.pidfd = os.pidfd_open(pid)
-        self.control = socket.socket(fileno=control)
+        self.control = end_of(control)
         self.sentinel = None
+
+    def last_words(self, of_all: lastwords.LastWords) -> str:
+        if self.words is None:
+            return ""
+        try:
+            return lastwords.read(self.words)
+        finally:
+            os.close(self.words)
 
     def outcome(self) -> tuple[int | None, int | None]:
         """The exit code is not known where its parent's end, or somebody's wait for just any child, was faster."""

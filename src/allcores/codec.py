@@ -10,14 +10,16 @@ holds it; one in an object that is read several times (a function sent to a pool
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import importlib
 import pickle
 import sys
+from collections import ChainMap
 from types import FunctionType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, reducers
+from allcores import _native, reducers, standard
 from allcores.errors import RemoteTraceback, UnpicklableError
 from allcores.reducers import handle_of, sending
 
@@ -33,6 +35,7 @@ __all__ = (
     "dumps_kept",
     "dumps_message",
     "handle_of",
+    "not_rebuilt",
     "pack_error",
     "short_repr",
     "unpack_error",
@@ -42,6 +45,11 @@ __all__ = (
 
 # Smaller buffers cost more as a block of their own than as a copy inside the pickle.
 LEAST_BUFFER = 4096
+
+# Where the standard's pickler is loaded, what was registered with it counts here too. In the C pickler's own table:
+# cloudpickle's class has an attribute of that name before it.
+_STANDARD = "multiprocessing.context"
+_DISPATCH_TABLE: Any = pickle.Pickler.dispatch_table
 
 # The pickle in parts, and the buffers that stay out of it.
 Made = tuple[list[bytes], list[pickle.PickleBuffer]]
@@ -122,6 +130,9 @@ def _dumps_with(obj: object, pinned: bool, light: bool, least: int = LEAST_BUFFE
         return False
 
     pickler = _Pickler(out, 5, buffer_callback=keep_in) if light else _by_value_pickler(out, keep_in)
+    if _STANDARD in sys.modules:
+        known = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
+        _DISPATCH_TABLE.__set__(pickler, ChainMap(standard.reducers(), known))
     before = sending.handles, sending.pinned
     handles: list[Shared] = []
     sending.handles, sending.pinned = handles, pinned
@@ -138,23 +149,39 @@ def unpicklable(text: str, why: BaseException) -> UnpicklableError:
     return _unpicklable_as(kind)(text)
 
 
+def not_rebuilt(what: str, why: BaseException) -> BaseException:
+    """The error for what has arrived and cannot be unpickled, as ``the result``.
+
+    It is caught as what unpickling raised, too, and as ``BrokenProcessPool``: that is the standard's executor then.
+    """
+    if isinstance(why, KeyboardInterrupt):  # Ctrl-C came in the middle
+        return why
+    from concurrent.futures.process import BrokenProcessPool
+
+    kind: Any = type(why)
+    error = _unpicklable_as(kind, BrokenProcessPool)(f"{what} cannot be unpickled: {describe(why)}")
+    error.__cause__ = why
+    return error
+
+
 @functools.lru_cache(64)
-def _unpicklable_as(kind: Any) -> type[UnpicklableError]:
-    if issubclass(UnpicklableError, kind):
+def _unpicklable_as(*kinds: Any) -> type[UnpicklableError]:
+    others = tuple(kind for kind in kinds if not issubclass(UnpicklableError, kind))
+    if not others:
         return UnpicklableError
     words = {"__str__": Exception.__str__, "__reduce__": _reduce_as, "__module__": UnpicklableError.__module__}
     try:
-        return type(UnpicklableError.__name__, (UnpicklableError, kind), words)
-    except TypeError:  # a kind with fields in C, as OSError
-        return UnpicklableError
+        return type(UnpicklableError.__name__, (UnpicklableError, *others), words)
+    except TypeError:  # a kind with fields in C, as OSError, or one that is a parent of the next
+        return _unpicklable_as(*others[1:])
 
 
 def _reduce_as(error: UnpicklableError) -> tuple[Any, ...]:
-    return _unpicklable_again, (error.args, type(error).__bases__[1])
+    return _unpicklable_again, (error.args, *type(error).__bases__[1:])
 
 
-def _unpicklable_again(args: tuple[Any, ...], kind: Any) -> UnpicklableError:
-    return _unpicklable_as(kind)(*args)
+def _unpicklable_again(args: tuple[Any, ...], *kinds: Any) -> UnpicklableError:
+    return _unpicklable_as(*kinds)(*args)
 
 
 def blame(obj: object, path: str = "") -> str:

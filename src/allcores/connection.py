@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
 
-from allcores import _native, codec
+from allcores import _native, codec, kin
 from allcores.faces import face
 
 if TYPE_CHECKING:
@@ -77,7 +77,19 @@ class Connection:
     close what they have.
     """
 
-    def __init__(self, receives: End | None, sends: End | None) -> None:
+    __class__ = kin.also("multiprocessing.connection", "Connection")
+
+    def __new__(cls, receives: Any, sends: Any = True, writable: bool = True) -> Any:
+        """For a file descriptor, a connection of the standard library: ``Connection(handle, readable, writable)``."""
+        if isinstance(receives, int):
+            from multiprocessing.connection import Connection as Standard
+
+            return Standard(receives, sends, writable)
+        return super().__new__(cls)
+
+    def __init__(self, receives: Any, sends: Any = True, writable: bool = True) -> None:
+        self._receives: End | None
+        self._sends: End | None
         self._receives, self._sends = receives, sends
         self._closed = False
         # The core's own methods, without a call in between.

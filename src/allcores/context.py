@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import os
 from typing import TYPE_CHECKING, Any, Unpack
 
-from allcores import chosen
-from allcores.errors import UsageError
+from allcores import chosen, table
 from allcores.faces import face
 from allcores.methods import StartMethods
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from allcores.base import BaseProcess
     from allcores.managers import SyncManager
@@ -33,19 +30,6 @@ __getattr__ = face(
         },
     },
 )
-
-# name -> module, class. The class is imported when its context is first asked for.
-_TABLE = {
-    "process": ("allcores.contexts.process", "ProcessContext"),
-    "thread": ("allcores.contexts.thread", "ThreadContext"),
-    "serial": ("allcores.contexts.serial", "SerialContext"),
-    "fork": ("allcores.contexts.process", "ForkContext"),
-    "spawn": ("allcores.contexts.process", "SpawnContext"),
-    "forkserver": ("allcores.contexts.process", "ForkServerContext"),
-    "dask": ("allcores.contexts.dask", "DaskContext"),
-    "ray": ("allcores.contexts.ray", "RayContext"),
-}
-_made: dict[tuple[Any, ...], Context] = {}  # by name and options
 
 
 class Context(StartMethods):
@@ -102,10 +86,11 @@ class Context(StartMethods):
             max_tasks_per_child: as ``maxtasksperchild`` of ``Pool``.
             options: see ``PoolOptions``.
         """
-        from allcores.pool.executor import make_executor
+        from allcores.pool.asstandard import context_of
+        from allcores.pool.executor import Executor
 
-        life = initializer, initargs, max_tasks_per_child
-        return make_executor(self, max_workers, mp_context, life, options)
+        where = context_of(mp_context) or self
+        return Executor(max_workers, where, initializer, initargs, max_tasks_per_child=max_tasks_per_child, **options)
 
     def _crew(self, plan: Plan) -> Any:
         raise NotImplementedError
@@ -252,7 +237,7 @@ class Context(StartMethods):
 
     def get_context(self, method: str | None = None, **options: Any) -> Context:
         """This context, or another by its name and options."""
-        return self if method is None else _concrete(method, options)
+        return self if method is None else table.find(method, options)
 
     def __repr__(self) -> str:
         return f"<{self.name} context of allcores>"
@@ -286,8 +271,16 @@ class DefaultContext(Context):
         """The class of threads."""
         return self._actual().Thread
 
+    @property
+    def Executor(self) -> type[ExecutorType]:  # noqa: N802
+        """The class of executors, whose workers are of the context that is chosen when one is made."""
+        from allcores.pool import executor
+
+        return executor.Executor
+
     def _actual(self) -> Context:
-        return _concrete(chosen.name())
+        actual: Context = table.find(chosen.name())
+        return actual
 
     def prepared(self) -> DefaultContext:
         """This, when what it needs has begun to start: the program goes on importing meanwhile."""
@@ -296,7 +289,8 @@ class DefaultContext(Context):
 
     def get_context(self, method: str | None = None, **options: Any) -> Context:
         """The context of a name; without one that of the program, which stays what it is from now on."""
-        return _concrete(chosen.fix() if method is None else method, options)
+        found: Context = table.find(chosen.fix() if method is None else method, options)
+        return found
 
     def get_start_method(self, allow_none: bool = False) -> str | None:
         """The start method of the program; where its context has none, the name of that.
@@ -334,7 +328,7 @@ class DefaultContext(Context):
 
 
 # The start method is chosen for good by who has processes: as the standard has it, and only where it matters.
-_FIXING = ("Executor", "Manager", "Pool")
+_FIXING = ("Manager", "Pool")
 
 
 def _asking(name: str) -> Callable[..., Any]:
@@ -358,7 +352,7 @@ default_context = DefaultContext()
 
 def get_all_contexts() -> list[str]:
     """The names that ``get_context`` knows."""
-    return list(_TABLE)
+    return table.names()
 
 
 def get_context(method: str | None = None, **options: Any) -> Context:
@@ -375,26 +369,3 @@ def get_context(method: str | None = None, **options: Any) -> Context:
         UsageError: there is no context of that name, it has no such option, or its engine is not installed.
     """
     return default_context.get_context(method, **options)
-
-
-def _concrete(name: str, options: Mapping[str, Any] | None = None) -> Context:
-    if name in chosen.METHODS:
-        name = chosen.place() or name
-    if name not in _TABLE:
-        whose = " in ALLCORES_CONTEXT" if name == os.environ.get("ALLCORES_CONTEXT") else ""
-        raise UsageError(f"no context {name!r}{whose}: choose one of {', '.join(_TABLE)}")
-    given = {k: v for k, v in (options or {}).items() if v is not None}
-    key = (name, *sorted((option, _key_of(value)) for option, value in given.items()))
-    if key not in _made:
-        module, cls = _TABLE[name]
-        kind = getattr(importlib.import_module(module), cls)
-        for option in set(options or ()) - set(kind.OPTIONS):
-            raise UsageError(
-                f"the {name} context has no option {option!r}: it knows {', '.join(kind.OPTIONS) or 'none'}"
-            )
-        _made[key] = kind(**given)
-    return _made[key]
-
-
-def _key_of(value: Any) -> Any:
-    return value if isinstance(value, str | int) else id(value)  # its own for as long as the context holds it

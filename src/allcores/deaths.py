@@ -28,6 +28,7 @@ class Death(NamedTuple):
     exitcode: int | None  # as Process.exitcode has it; None: nobody knows
     peak_memory: int | None = None  # bytes
     oom: bool = False
+    seconds: float | None = None  # that the item had run, of a pool's worker; put in where the death is settled
     stderr: str = ""
 
     def packed(self) -> bytes:
@@ -41,11 +42,12 @@ class Death(NamedTuple):
         exitcode, peak_memory, oom = _HEAD.unpack_from(data)
         if exitcode == _UNKNOWN:
             exitcode = None
-        return cls(pid, exitcode, peak_memory or None, oom, data[_HEAD.size :].decode("utf-8", "replace"))
+        return cls(pid, exitcode, peak_memory or None, oom, stderr=data[_HEAD.size :].decode("utf-8", "replace"))
 
     def error(self, index: int | None = None, item: str = "", attempts: int = 1) -> WorkerDied:
         """The death as the error of what the process was running."""
-        return WorkerDied(self.pid, self.exitcode, index, item, self.peak_memory, self.oom, self.stderr, attempts)
+        said = self.peak_memory, self.oom, self.stderr
+        return WorkerDied(self.pid, self.exitcode, index, item, *said, attempts, self.seconds)
 
 
 # The out-of-memory killer counts the processes that it ends before it ends them, cgroup by cgroup.

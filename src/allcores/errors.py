@@ -166,6 +166,8 @@ class WorkerDied(RuntimeError):
         stderr: the last lines that it wrote to ``sys.stderr``, and of a crash (SIGSEGV and its kin) the Python
             traceback. Not what C code wrote to descriptor 2 by itself.
         attempts: how often it was tried: more than 1 with ``retries``.
+        seconds: how long the item had run, about; None where that is not known: for a process of its own, and in the
+            middle of a chunk without ``timeout``.
     """
 
     def __init__(
@@ -178,15 +180,12 @@ class WorkerDied(RuntimeError):
         oom: bool = False,
         stderr: str = "",
         attempts: int = 1,
+        seconds: float | None = None,
     ) -> None:
-        self.pid = pid
-        self.exitcode = exitcode
-        self.index = index
-        self.item = item
-        self.peak_memory = peak_memory
-        self.oom = oom
-        self.stderr = stderr
-        self.attempts = attempts
+        self.pid, self.exitcode = pid, exitcode
+        self.index, self.item = index, item
+        self.peak_memory, self.oom, self.stderr = peak_memory, oom, stderr
+        self.attempts, self.seconds = attempts, seconds
         super().__init__(self._describe())
 
     def _describe(self) -> str:
@@ -196,6 +195,7 @@ class WorkerDied(RuntimeError):
         text = f"process {self.pid} died{what}: {describe_exit(self.exitcode)}"
         text += " (probably the out-of-memory killer)" if self.oom else ""
         text += f"; it was attempt {self.attempts}" if self.attempts > 1 else ""
+        text += "" if self.seconds is None else f"; it had run for {self.seconds:.3g} s"
         if self.peak_memory is not None:
             text += f"; peak memory {describe_bytes(self.peak_memory)}"
         if self.stderr:
@@ -204,7 +204,7 @@ class WorkerDied(RuntimeError):
 
     def __reduce__(self) -> tuple[type[WorkerDied], tuple[object, ...]]:
         fields = (self.pid, self.exitcode, self.index, self.item)
-        return type(self), (*fields, self.peak_memory, self.oom, self.stderr, self.attempts)
+        return type(self), (*fields, self.peak_memory, self.oom, self.stderr, self.attempts, self.seconds)
 
 
 class OwnerDied(RuntimeError):
@@ -374,6 +374,7 @@ def as_broken(error: BaseException) -> BaseException:
         made = ExecutorBroken(*error.args)
     else:
         return error
+    made.__dict__.update(error.__dict__)  # its notes too
     made.__cause__ = error.__cause__
     return made
 

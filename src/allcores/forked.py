@@ -27,9 +27,9 @@ import sys
 from itertools import chain, starmap
 from typing import TYPE_CHECKING, NoReturn
 
-from allcores import _native, start
+from allcores import _native, lastwords, lineage, start
 from allcores.deaths import Death
-from allcores.protocol import DIED
+from allcores.protocol import DIED, two_ends
 from allcores.scarce import NOT_WATCHED, no_room
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ __all__ = ("ForkRequest", "death_of")
 
 # In a child: what its life hangs on, which must stay open.
 _lifeline: int | None = None
+
+# The one that has open what is for the template alone; there is none but under the lock of the link.
+_open: ForkRequest | None = None
 
 
 class ForkRequest:
@@ -58,7 +61,7 @@ class ForkRequest:
         self._job = process, mailbox, context
         self._crew = crew
         self.life = 0
-        self._pipe: list[int] = []  # its ends
+        self._fds: list[int] = []  # the ends of the pipe, reading and writing, and the file of the child's last words
         self._closed: list[None] = []  # so many of them are, the last first
         self._sockets: list[socket.socket] = []
         self._forked: list[int] = []
@@ -70,22 +73,28 @@ class ForkRequest:
             OSError: no process or file descriptor is to be had.
         """
         _flush()
+        global _open
         try:
             with start.forking():
+                _open = self
+                lineage.remember()
                 self.life = start.next_life()
-                self._pipe.extend(chain.from_iterable(starmap(os.pipe, ((),))))
-                self._sockets.extend(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+                self._fds.extend(chain.from_iterable(starmap(os.pipe, ((),))))
+                self._sockets.extend(two_ends())
+                with contextlib.suppress(OSError):  # then there are no last words
+                    self._fds.extend(map(os.memfd_create, (lastwords.NAME,)))
                 parent = os.getpid()
                 allowed = signal.pthread_sigmask(signal.SIG_BLOCK, ())
                 self._forked.extend(starmap(_native.fork, ((),)))
                 if self._forked[0] == 0:
                     self._be_child(parent, allowed)
-                theirs = [self._pipe[1], self._sockets[1].fileno()]
+                theirs = [self._fds[1], self._sockets[1].fileno(), *self._fds[2:]]
                 start.entrust(self.life, self._forked[0], self._crew, theirs)
+                self._close(but=1)
+                _open = None
         except OSError as error:
             raise no_room(error.errno or 0) from error
-        self._close(but=1)
-        return self._forked[0], self._pipe[0]
+        return self._forked[0], self._fds[0]
 
     def cancel(self) -> None:
         """After an exception: what was forked, if anything was, ends."""
@@ -97,29 +106,43 @@ class ForkRequest:
         self._close(but=0)
 
     def _close(self, but: int) -> None:
-        """Close all but so many ends of the pipe."""
+        """Close all but so many of the first descriptors."""
         for each in self._sockets:
             each.close()
-        while (left := len(self._pipe) - len(self._closed)) > but:
-            self._closed.extend(map(os.close, (self._pipe[left - 1],)))
+        while (left := len(self._fds) - len(self._closed)) > but:
+            self._closed.extend(map(os.close, (self._fds[left - 1],)))
 
     def _be_child(self, parent: int, allowed: set[int | signal.Signals]) -> NoReturn:
-        global _lifeline
+        global _lifeline, _open
         code = 1
         try:
+            _open = None
             if _lifeline is not None:  # the parent's
                 os.close(_lifeline)
-            _lifeline, writing = self._pipe
+            _lifeline, writing, *words = self._fds
             os.close(writing)
             _native.die_with_pipe(_lifeline)
             mine, theirs = self._sockets
             theirs.close()
             start.adopt_link(mine.detach())
+            for file in words:
+                lastwords.keep_in(file)
             signal.set_wakeup_fd(-1)  # it is the parent's event loop that would wake up
             signal.pthread_sigmask(signal.SIG_SETMASK, allowed)
             code = self._run_forked(*self._job, parent)
         finally:
             os._exit(code)
+
+
+def _forked() -> None:
+    """In a fork of the user's, by another thread meanwhile: none but the template may keep the writing end."""
+    global _open
+    if _open is not None and not start.is_forking():
+        _open._close(but=0)
+        _open = None
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def _flush() -> None:
@@ -138,13 +161,13 @@ def death_of(pid: int, told: bytes, template: int | None) -> Death:
             has ended by that.
         template: the pid of the template then.
     """
-    code = _bury(pid, os.WNOHANG if told else 0)
+    code, peak = _bury(pid, os.WNOHANG if told else 0)
     if told:
         death = Death.unpack(pid, told)
-        return death if code is None else death._replace(exitcode=code)
+        return death if code is None else death._replace(exitcode=code, peak_memory=peak)
     start.check_template()
     _settle(pid, code)
-    return Death(pid, code, stderr=NOT_WATCHED if start.template_pid() == template else "")
+    return Death(pid, code, peak, stderr=NOT_WATCHED if start.template_pid() == template else "")
 
 
 def _settle(pid: int, code: int | None) -> None:
@@ -152,10 +175,10 @@ def _settle(pid: int, code: int | None) -> None:
     _native.recover_process(pid=pid, body=(pid, code), died=DIED)
 
 
-def _bury(pid: int, how: int) -> int | None:
-    """The exit code of a child; None if somebody else has waited for it."""
+def _bury(pid: int, how: int) -> tuple[int | None, int | None]:
+    """The exit code of a child, and the most memory it had; None if somebody else has waited for it."""
     try:
-        ended, status = os.waitpid(pid, how)
+        ended, status, usage = os.wait4(pid, how)
     except ChildProcessError:
-        return None
-    return os.waitstatus_to_exitcode(status) if ended else None
+        return None, None
+    return (os.waitstatus_to_exitcode(status), usage.ru_maxrss << 10) if ended else (None, None)

@@ -10,7 +10,7 @@ from allcores.sync import Lock, RLock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Guarded", "guard_of", "with_lock_only")
+__all__ = ("Guarded", "guard_of", "held_by", "is_anothers", "with_lock_only")
 
 # How a handle says which lock guards it, where it is not the offset of another lock.
 _OWN, _NONE = -1, 0
@@ -83,6 +83,19 @@ class Guarded:
         native: Any = next(base for base in type(self).__mro__ if base.__module__ == _native.__name__)
         native.__init__(self, code=code, n=n, offset=offset, guard=guard if isinstance(guard, int) else guard.offset)
         self._code, self._n, self._guard = code, n, guard
+
+
+def is_anothers(lock: Any) -> bool:
+    """Whether this is a lock, and none of ours: of threads, or of the standard library's processes."""
+    return not isinstance(lock, Lock | bool) and hasattr(lock, "acquire")
+
+
+def held_by(lock: Any, obj: Any) -> Any:
+    """A ctypes object in shared memory, guarded by such a lock: the standard's own Synchronized, which goes nowhere
+    that the lock cannot go."""
+    from multiprocessing.sharedctypes import synchronized
+
+    return synchronized(obj, lock)
 
 
 def guard_of(lock: Any) -> Lock | int:

@@ -16,11 +16,13 @@ import sys
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from allcores.onimport import WhenImported
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-__all__ = ("adopt", "install", "is_installed", "uninstall")
+__all__ = ("adopt", "install", "is_installed", "surroundings", "uninstall")
 
 _STANDARD = "multiprocessing"
 _FUTURES = "concurrent.futures.process"
@@ -31,13 +33,20 @@ _TAKEN = {
     "multiprocessing.connection": (("wait",), "allcores"),
     "multiprocessing.shared_memory": (("SharedMemory", "ShareableList"), "allcores.shared_memory"),
     "multiprocessing.managers": (("BaseManager", "SyncManager", "SharedMemoryManager"), "allcores.managers"),
-    _FUTURES: (("ProcessPoolExecutor",), "allcores.pool.processexecutor"),
+    _FUTURES: (("ProcessPoolExecutor",), "allcores.pool.executor"),
+}
+# Those of ours that are made from the standard's: which are to be imported before their names are taken.
+_MADE_FROM = {
+    "allcores.shared_memory": "multiprocessing.shared_memory",
+    "allcores.managers": "multiprocessing.managers",
 }
 # Functions that the standard's own modules call too, and must not find changed.
 _BY_CALLER = {
     "multiprocessing.connection": ("Pipe",),
     "multiprocessing.sharedctypes": ("Value", "Array", "RawValue", "RawArray"),
 }
+# Functions of a thing that may be ours.
+_BY_ARGUMENT = {"multiprocessing.sharedctypes": ("copy", "synchronized")}
 # Classes that are called with a context. One of ours makes its own thing of that name.
 _BY_CONTEXT = {
     "multiprocessing.queues": ("Queue", "JoinableQueue", "SimpleQueue"),
@@ -61,7 +70,7 @@ def install() -> None:
     """
     if is_installed():
         return
-    sys.meta_path.insert(0, _hook)
+    _watch.watch()
     for name in [name for name in sys.modules if _is_standard(name)]:
         _patch(sys.modules[name])
 
@@ -69,7 +78,7 @@ def install() -> None:
 def uninstall() -> None:
     """Give the standard library its own names back. What was made meanwhile stays as it is. Can be called twice."""
     if is_installed():
-        sys.meta_path.remove(_hook)
+        _watch.stop()
     while _replaced:
         module, name, before, now = _replaced.pop()
         if vars(module).get(name) is now:  # else somebody has set it since
@@ -81,11 +90,22 @@ def uninstall() -> None:
 
 def is_installed() -> bool:
     """Whether the standard library answers with allcores here."""
-    return _hook in sys.meta_path
+    return _watch.is_watching()
 
 
-def adopt(active: bool) -> None:
+# Where all processes of the program count what they use; None: nobody has asked for a report.
+counts: Any = None
+
+
+def surroundings() -> tuple[bool, Any]:
+    """What a child has to ``adopt``."""
+    return is_installed(), counts
+
+
+def adopt(active: bool, its_counts: Any) -> None:
     """In a child: be as its parent is."""
+    if its_counts is not None:
+        _import("allcores.record").join(its_counts)
     if active:
         install()
     else:
@@ -94,39 +114,6 @@ def adopt(active: bool) -> None:
 
 def _is_standard(name: str) -> bool:
     return name in (_STANDARD, _FUTURES) or name.startswith(_STANDARD + ".")
-
-
-class _Hook:
-    """Finds nothing itself: has modules of the standard library patched when somebody imports them."""
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if not _is_standard(name):
-            return None
-        for finder in sys.meta_path:
-            spec: Any = None if finder is self else finder.find_spec(name, path, target)
-            if spec is not None:
-                spec.loader = _Loader(spec.loader)
-                return spec
-        return None
-
-
-class _Loader:
-    """The loader of such a module, and what comes after it."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    def create_module(self, spec: Any) -> Any:
-        return self._inner.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        assert module.__spec__ is not None
-        module.__spec__.loader = module.__loader__ = self._inner
-        self._inner.exec_module(module)
-        _patch(module)
-
-
-_hook = _Hook()
 
 
 def _patch(module: ModuleType) -> None:
@@ -138,25 +125,40 @@ def _patch(module: ModuleType) -> None:
     _keep_its_own(module)
     for each in _BY_CALLER.get(name, ()):
         _replace(module, each, _by_caller(getattr(module, each), each))
+    for each in _BY_ARGUMENT.get(name, ()):
+        _replace(module, each, _by_argument(getattr(module, each), each))
     for each in _BY_CONTEXT.get(name, ()):
         _ask_the_context(getattr(module, each), each)
-    names, ours = _TAKEN.get(name, ((), ""))
+    _take_all(module)
+
+
+def _take_all(module: ModuleType) -> None:
+    names, ours = _TAKEN.get(module.__name__, ((), ""))
     for each in names:
         _take(module, each, ours)
-    if name == _FUTURES:  # which the package above has a copy of once it was asked for it
+    if module.__name__ == _FUTURES:  # which the package above has a copy of once it was asked for it
         package = sys.modules["concurrent.futures"]
         if "ProcessPoolExecutor" in vars(package):
             _take(package, "ProcessPoolExecutor", ours)
 
 
-def _take(module: ModuleType, name: str, ours: str) -> None:
-    import importlib
-    import importlib.util
+def _is_awaited(name: str) -> bool:
+    return _is_standard(name) or name in _MADE_FROM
 
-    if importlib.util.find_spec(ours) is None:
-        return
-    found = getattr(importlib.import_module(ours), name, _MISSING)
-    if found is not _MISSING:
+
+def _patch_imported(name: str) -> None:
+    if name in _MADE_FROM:
+        _take_all(sys.modules[_MADE_FROM[name]])
+    else:
+        _patch(sys.modules[name])
+
+
+_watch = WhenImported(_is_awaited, _patch_imported)
+
+
+def _take(module: ModuleType, name: str, ours: str) -> None:
+    found = vars(_import(ours)).get(name, _MISSING) if ours in _MADE_FROM else getattr(_import(ours), name)
+    if found is not _MISSING:  # else it is being imported: then it is taken when that is done
         _replace(module, name, found)
 
 
@@ -175,16 +177,29 @@ def _patch_package(package: ModuleType) -> None:
         # Its errors are the parents of ours: who catches them, catches both. What is no function or class, is its own.
         if ours is not _MISSING and callable(theirs) and not is_error:
             _replace(package, name, ours)
+    _replace(package, "get_context", _or_registered(package.get_context))
     _replace(package, "__getattr__", _submodule)
+
+
+def _or_registered(ours: Callable[..., Any]) -> Callable[..., Any]:
+    """Contexts of others, as that of loky, are registered in the standard's table, beside its own."""
+    table = _import("multiprocessing.context")._concrete_contexts
+
+    @wraps(ours)
+    def get_context(method: str | None = None) -> Any:
+        found = table.get(method)
+        if found is not None and type(found).__module__ != "multiprocessing.context":
+            return found
+        return ours(method)
+
+    return get_context
 
 
 def _submodule(name: str) -> Any:
     """``multiprocessing.pool`` after ``multiprocessing.Pool()``, which used to import it."""
-    import importlib
-
     if not name.startswith("_"):
         try:
-            return importlib.import_module(f"{_STANDARD}.{name}")
+            return _import(f"{_STANDARD}.{name}")
         except ModuleNotFoundError:
             pass
     raise AttributeError(f"module {_STANDARD!r} has no attribute {name!r}")
@@ -210,8 +225,21 @@ def _by_caller(theirs: Callable[..., Any], name: str) -> Callable[..., Any]:
     return answer
 
 
+def _by_argument(theirs: Callable[..., Any], name: str) -> Callable[..., Any]:
+    @wraps(theirs)
+    def answer(obj: Any, *args: Any, **kwargs: Any) -> Any:
+        # A type of ctypes is of the module that asked for it.
+        is_ours = type(obj).__module__.startswith("allcores.") and not hasattr(type(obj), "from_buffer")
+        function = getattr(_import("allcores.sharedctypes"), name) if is_ours else theirs
+        return function(obj, *args, **kwargs)
+
+    return answer
+
+
 def _ask_the_context(theirs: Any, name: str) -> None:
-    """Have the class itself, not one that inherits from it, make what the context that is given makes."""
+    """Have the class itself make what the context that is given makes. One that inherits from it is made of the
+    standard's parts, whichever context it is given: its methods are the standard's, and work with those.
+    """
     if "__new__" in vars(theirs):  # it stays: to take it away again is not the same as not to have had it
         return
 
@@ -219,18 +247,31 @@ def _ask_the_context(theirs: Any, name: str) -> None:
         context = _ours(ctx) if cls is theirs and ctx is not None and is_installed() else None
         return object.__new__(cls) if context is None else getattr(context, name)(*args, **kwargs)
 
-    theirs.__new__ = new
+    begin = theirs.__init__
+
+    @wraps(begin)
+    def init(self: Any, *args: Any, ctx: Any = None, **kwargs: Any) -> None:
+        if ctx is not None and _ours(ctx) is not None:
+            ctx = _import("multiprocessing.context")._concrete_contexts["spawn"]  # whose parts travel to any process
+        begin(self, *args, ctx=ctx, **kwargs)
+
+    theirs.__new__, theirs.__init__ = new, init
 
 
 def _ours(context: Any) -> Any:
-    """The context of ours that this is, or that stands for none; None if it is another's."""
+    """The context of ours that this is, or that stands for none or for the package; None if it is another's."""
     contexts = _contexts()
-    if context is None:
+    if context is None or context is sys.modules.get(_STANDARD):
         return contexts.default_context
     return context if issubclass(type(context), contexts.Context) else None
 
 
 def _contexts() -> Any:
+    return _import("allcores.context")
+
+
+def _import(name: str) -> Any:
+    """A module that lies far above this one, which is there before anything of ours or theirs is."""
     import importlib
 
-    return importlib.import_module("allcores.context")  # which is far above: this is there before anything of ours is
+    return importlib.import_module(name)

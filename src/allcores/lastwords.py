@@ -18,8 +18,10 @@ import os
 import sys
 from typing import Any
 
-__all__ = ("LastWords", "adopt", "begin_anew", "keep")
+__all__ = ("NAME", "LastWords", "adopt", "begin_anew", "keep", "keep_in", "read")
 
+# Of memory files: of the one for the template's children, and of one for each other.
+NAME = "allcores-last-words"
 # The memory file's descriptor, in the template and in every child.
 FD = 5
 # Of the memory file, for each child; pages that nobody wrote cost nothing. In it: the end of stderr, then the crash.
@@ -37,15 +39,15 @@ class LastWords:
 
     def __init__(self) -> None:
         self._taken: set[int] = set()
+        self._open = False
         try:
-            fd = os.memfd_create("allcores-last-words")
+            fd = os.memfd_create(NAME)
         except OSError:
-            self._open = False
             return
+        self._open = True
         if fd != FD:
             os.dup2(fd, FD, inheritable=False)
             os.close(fd)
-        self._open = True
 
     def reserve(self) -> int | None:
         """The number of a free region; None if there is no memory file."""
@@ -62,8 +64,7 @@ class LastWords:
         self._taken.discard(number)
         start = number * _REGION
         try:
-            region = os.pread(FD, _REGION, start)
-            written, crash = region[:_CRASH_AT].rstrip(b"\0"), region[_CRASH_AT:].rstrip(b"\0")
+            written, crash = _read(FD, start)
             os.pwrite(FD, bytes(len(written)), start)
             os.pwrite(FD, bytes(len(crash)), start + _CRASH_AT)
         except OSError:
@@ -75,6 +76,16 @@ class LastWords:
         self.release(number)
         if number is not None:
             self._taken.add(number)
+
+
+def read(fd: int) -> str:
+    """What the process said last whose file this is."""
+    return _told(*_read(fd, 0))
+
+
+def _read(fd: int, start: int) -> tuple[bytes, bytes]:
+    region = os.pread(fd, _REGION, start)
+    return region[:_CRASH_AT].rstrip(b"\0"), region[_CRASH_AT:].rstrip(b"\0")
 
 
 def _told(written: bytes, crash: bytes) -> str:
@@ -110,20 +121,32 @@ def adopt() -> bool:
 
 
 _keeping = False
+_fd = FD
 
 
 def keep(number: int) -> None:
-    """In a child: from now on its last words are kept in this region."""
-    global _keeping
-    _keeping = True
-    if sys.stderr is not None and sys.stderr.fileno() == 2:
-        tee = io.BufferedWriter(_Tee(number * _REGION))
+    """In a child of the template: from now on its last words are kept in this region."""
+    _keep(FD, number * _REGION, sys.stderr is not None and sys.stderr.fileno() == 2)
+
+
+def keep_in(fd: int) -> None:
+    """In a fork of the program: likewise in this file. Not where the program has another stderr than it began with."""
+    ours = sys.stderr is not None and sys.stderr is sys.__stderr__
+    with contextlib.suppress(OSError, ValueError):  # closed
+        _keep(fd, 0, ours and sys.stderr.fileno() == 2)
+
+
+def _keep(fd: int, at: int, written: bool) -> None:
+    global _keeping, _fd
+    _keeping, _fd = True, fd
+    if written:
+        tee = io.BufferedWriter(_Tee(at))
         sys.stderr = io.TextIOWrapper(tee, sys.stderr.encoding, sys.stderr.errors, "\n", line_buffering=True)
         sys.stderr.mode = "w"  # type: ignore[misc] # as the interpreter sets it
         sys.__stderr__ = sys.stderr  # type: ignore[misc] # likewise one object
     if not faulthandler.is_enabled():  # else the user wants it elsewhere
-        os.lseek(FD, number * _REGION + _CRASH_AT, os.SEEK_SET)
-        faulthandler.enable(FD, all_threads=False)
+        os.lseek(fd, at + _CRASH_AT, os.SEEK_SET)
+        faulthandler.enable(fd, all_threads=False)
 
 
 class _Tee(io.FileIO):
@@ -150,12 +173,12 @@ class _Tee(io.FileIO):
             self._last = (self._last + data)[-_KEPT:]
             with contextlib.suppress(OSError):  # no memory left for it
                 if _identity() == self._file:  # else the user closed the descriptor, and it is something else now
-                    os.pwrite(FD, self._last, self._at)
+                    os.pwrite(_fd, self._last, self._at)
 
 
 def _identity() -> tuple[int, int]:
     """Which file the descriptor is open on."""
-    status = os.fstat(FD)
+    status = os.fstat(_fd)
     return status.st_dev, status.st_ino
 
 

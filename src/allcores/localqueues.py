@@ -7,7 +7,7 @@ import queue
 from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
-from allcores import several
+from allcores import kin, several
 from allcores.base import here
 from allcores.counting import check_limits, estimate_bytes
 from allcores.errors import ConsumerDied
@@ -25,6 +25,8 @@ class LocalQueue(queue.Queue[Any]):
 
     With ``max_bytes`` the size of an item is an estimate: see ``counting.estimate_bytes``.
     """
+
+    __class__ = kin.also("multiprocessing.queues", "Queue")
 
     def __init__(self, maxsize: int = 0, *, max_bytes: int | None = None) -> None:
         check_limits(maxsize, max_bytes)
@@ -125,6 +127,8 @@ class LocalQueue(queue.Queue[Any]):
 class LocalSimpleQueue(LocalQueue):
     """``SimpleQueue`` inside one process."""
 
+    __class__ = kin.also("multiprocessing.queues", "SimpleQueue")
+
     def __init__(self) -> None:
         super().__init__()
 
@@ -137,6 +141,8 @@ class LocalSimpleQueue(LocalQueue):
 
 class LocalJoinableQueue(LocalQueue):
     """``JoinableQueue`` inside one process. A worker that ends with items in its hands is to it what a dead one is."""
+
+    __class__ = kin.also("multiprocessing.queues", "JoinableQueue")
 
     def __init__(self, maxsize: int = 0, *, max_bytes: int | None = None) -> None:
         super().__init__(maxsize, max_bytes=max_bytes)

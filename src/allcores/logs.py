@@ -12,11 +12,15 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from allcores import codec
+from allcores.onimport import WhenImported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Sent", "forget", "forward", "handle", "handlers", "levels")
+__all__ = ("Sent", "begin_in_fork", "forget", "forward", "handle", "handlers", "levels")
+
+# Until `logging` is imported in a worker.
+_awaiting: WhenImported | None = None
 
 # Which loggers log what: of the root and of all that have a level of their own; and what `logging.disable` says.
 Levels = tuple[int, dict[str, int]]
@@ -43,7 +47,12 @@ def forward(like: Levels | None, name: str, send: Callable[[Sent], object]) -> N
         send: must not log.
     """
 
+    global _awaiting
+
     def install(logging: Any) -> None:
+        for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+            for each in [each for each in getattr(logger, "handlers", ()) if each in _parents]:
+                logger.removeHandler(each)
         logging.root.addHandler(_make_handler(logging, name, send))
         _leave_to_the_user(logging)
         if like is not None:
@@ -55,13 +64,15 @@ def forward(like: Levels | None, name: str, send: Callable[[Sent], object]) -> N
     if "logging" in sys.modules:
         install(sys.modules["logging"])
     else:
-        sys.meta_path.insert(0, _Awaiting("logging", install))
+        _awaiting = WhenImported(lambda module: module == "logging", lambda module: install(sys.modules[module]))
+        _awaiting.watch()
 
 
 def forget() -> None:
     """In a worker whose pool has ended: loggers have the levels that they have in a program that has set none."""
     global _ours
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Awaiting)]
+    if _awaiting is not None:  # it is imported once: none is left behind in this process for the next pool
+        _awaiting.stop()
     logging = sys.modules.get("logging")
     if logging is None:
         return
@@ -73,6 +84,11 @@ def forget() -> None:
         if getattr(logger, "level", 0):
             logger.setLevel(logging.NOTSET)
     logging.root.setLevel(logging.WARNING)
+
+
+def begin_in_fork() -> None:
+    """In a fork: the handlers that are there are its parent's; where records go to that, they handle them there."""
+    _parents[:] = handlers()
 
 
 def handlers() -> list[Any]:
@@ -126,6 +142,7 @@ def handle(sent: tuple[Any, ...]) -> None:
 
 
 _ours: Any = None  # the handler of this process, which is a worker
+_parents: list[Any] = []  # those that it was forked with
 
 
 def _make_handler(logging: Any, name: str, send: Callable[[Sent], object]) -> Any:
@@ -208,30 +225,3 @@ def _leave_to_the_user(logging: Any) -> None:
         configure(**how)
 
     logging.basicConfig = basicConfig
-
-
-class _Awaiting:
-    """A finder of modules that finds one, once, and calls back when it has been imported."""
-
-    def __init__(self, name: str, imported: Callable[[Any], None]) -> None:
-        self._name = name
-        self._imported = imported
-
-    def find_spec(self, name: str, _path: Any = None, _target: Any = None) -> Any:
-        if name != self._name:
-            return None
-        from importlib.util import find_spec
-
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
-        spec = find_spec(name)
-        if spec is None or spec.loader is None:
-            return spec
-        run = spec.loader.exec_module
-
-        def exec_module(module: Any) -> None:
-            run(module)
-            self._imported(module)
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign] # this loader is of this module alone
-        return spec

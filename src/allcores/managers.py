@@ -11,12 +11,11 @@ import functools
 import itertools
 import queue
 import threading
-from multiprocessing import ProcessError, process, util
-from multiprocessing import managers as standard
-from multiprocessing.managers import BaseProxy, State, Token
+from multiprocessing import ProcessError, managers, util
+from multiprocessing.managers import BaseProxy, Token
 from typing import TYPE_CHECKING, Any
 
-from allcores import shared_memory
+from allcores import reducers, shared_memory
 from allcores.context import get_context
 from allcores.faces import face
 from allcores.pool.pool import Pool
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ("BaseManager", "BaseProxy", "SharedMemoryManager", "SyncManager", "Token")
 
 # As they are now: whoever puts ours in their place there (``allcores.install``) does not put ours under ours.
+standard: Any = managers
+State: Any = standard.State
 _Base: Any = standard.BaseManager
 _Sync: Any = standard.SyncManager
 _Memory: Any = standard.SharedMemoryManager
@@ -61,6 +62,7 @@ class BaseManager(_Base):  # type: ignore[misc] # Any: see there
     ) -> None:
         _Base.__init__(self, address, authkey, serializer, ctx or get_context(), shutdown_timeout=shutdown_timeout)
         self._process: Any = None
+        self._address: Any
 
     def start(self, initializer: Callable[..., object] | None = None, initargs: Iterable[Any] = ()) -> None:
         """Start the server, and wait until it listens.
@@ -98,11 +100,14 @@ class BaseManager(_Base):  # type: ignore[misc] # Any: see there
             name=f"{type(self).__name__}-{next(_numbers)}",
         )
         self._process.start()
-        tells.close()
         try:
+            tells.close()
             self._address = receives.recv()
         except EOFError:
             self._process.result()
+            raise
+        except BaseException:  # Ctrl-C, which the server ignores: the end of the program would wait for it
+            self._process.kill()
             raise
         finally:
             receives.close()
@@ -122,6 +127,8 @@ class BaseManager(_Base):  # type: ignore[misc] # Any: see there
     ) -> None:
         """Have a method of this name that makes an object in the manager, and returns a proxy of it."""
         _register(cls, typeid, callable, proxytype, exposed, method_to_typeid, create_method)
+        made = cls._registry[typeid][-1]
+        reducers.add_proxy(f"AutoProxy[{typeid}]" if made is standard.AutoProxy else made.__name__)
         if create_method:
             setattr(cls, typeid, _here_or_there(typeid, cls.__dict__[typeid]))
 
@@ -138,7 +145,7 @@ class BaseManager(_Base):  # type: ignore[misc] # Any: see there
         return make(*args, **kwds)
 
 
-_register: Any = standard.BaseManager.register.__func__  # type: ignore[attr-defined]
+_register: Any = _Base.register.__func__
 
 
 def _here_or_there(typeid: str, there: Callable[..., Any]) -> Callable[..., Any]:
@@ -151,7 +158,7 @@ def _here_or_there(typeid: str, there: Callable[..., Any]) -> Callable[..., Any]
 
 def _serve(cls: Any, registry: Any, address: Any, authkey: bytes, *how: Any) -> None:
     """In the manager's process."""
-    cls._run_server(registry, address, process.AuthenticationString(authkey), *how)
+    cls._run_server(registry, address, standard.process.AuthenticationString(authkey), *how)
 
 
 def _end(state: Any, left: list[Any]) -> None:
@@ -192,11 +199,13 @@ class SharedMemoryManager(BaseManager, _Memory):  # type: ignore[misc] # Any: se
 
     def SharedMemory(self, size: int) -> shared_memory.SharedMemory:  # noqa: N802
         """A new SharedMemory of so many bytes."""
-        return self._tracked(lambda: shared_memory.SharedMemory(create=True, size=size))
+        made: shared_memory.SharedMemory = self._tracked(lambda: shared_memory.SharedMemory(create=True, size=size))
+        return made
 
     def ShareableList(self, sequence: Iterable[Any]) -> shared_memory.ShareableList:  # noqa: N802
         """A new ShareableList of these values."""
-        return self._tracked(lambda: shared_memory.ShareableList(sequence))
+        made: shared_memory.ShareableList = self._tracked(lambda: shared_memory.ShareableList(sequence))
+        return made
 
     def _tracked(self, make: Callable[[], Any]) -> Any:
         if self._is_here:
@@ -208,7 +217,7 @@ class SharedMemoryManager(BaseManager, _Memory):  # type: ignore[misc] # Any: se
             made = make()
             memory = getattr(made, "shm", made)
             try:
-                standard.dispatch(connection, None, "track_segment", (memory.name,))  # type: ignore[attr-defined]
+                standard.dispatch(connection, None, "track_segment", (memory.name,))
             except BaseException:
                 memory.unlink()
                 raise

@@ -65,7 +65,13 @@ class StartMethods:
         return base.parent_process()
 
     def freeze_support(self) -> None:
-        """Do nothing: a program that is frozen into an executable needs it on Windows only."""
+        """Be what this process was started for, in a program that is frozen into an executable. Else do nothing.
+
+        Such a program calls it first thing in its main module: started by a process of its own it does not return.
+        """
+        from allcores import spawn
+
+        spawn.freeze_support()
 
     def allow_connection_pickling(self) -> None:
         """Do nothing: connections and sockets can be pickled anyway."""
@@ -76,14 +82,14 @@ class StartMethods:
         To be called before the first process is started: those that are there stay what they are, and so do all that
         are started beside them. The ``fork`` start method has no use for it.
         """
-        from allcores import start
+        from allcores import renewal
 
-        start.set_executable(executable)
+        renewal.set_executable(executable)
 
     def set_forkserver_preload(self, module_names: Iterable[str]) -> None:
         """Set the names of modules that are to be imported once, by the process that forks the others.
 
-        A hint: what cannot be imported is left out. Takes effect when the next pool is made and no process is there.
+        A hint: what cannot be imported is left out. It is done when the next process is started and none is there.
 
         Raises:
             TypeError: it is no list of strings.

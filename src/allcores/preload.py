@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from allcores import process, start
+from allcores import process, renewal, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,6 +58,15 @@ def ask_for(module_names: Iterable[str]) -> None:
         raise TypeError("module_names must be a list of strings")
     _Known.asked = frozenset(names) - {"__main__"}  # which travels by value
     _Known.modules = 0
+    if _give not in start.before_start:
+        start.before_start.append(_give)
+
+
+def _give() -> None:
+    """At the next start of a process: whoever forks it is to have them."""
+    prepare()
+    if _asked() <= _Known.given or os.environ.get("ALLCORES_PRELOAD") == "0":
+        start.before_start.remove(_give)
 
 
 def prepare() -> None:
@@ -71,7 +80,7 @@ def prepare() -> None:
         packages, asked = packages or _Known.packages, _asked()
         names = [name for name in list(sys.modules) if name.count(".") < 2 and _package(name) in packages]
         names += asked - set(names)
-        unfit = None if process.active_children() else start.renew(names, deadline)
+        unfit = None if process.active_children() else renewal.renew(names, deadline)
         if unfit is None:  # another time: the template has children now
             return
         _Known.unfit |= frozenset(map(_package, unfit))

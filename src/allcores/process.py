@@ -10,11 +10,12 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, chosen, codec, cores, installed, limits, start
+from allcores import _native, chosen, codec, cores, installed, limits, standard, start
 from allcores.base import BaseProcess, MainProcess, current_process, parent_process
 from allcores.deaths import MOST, Death
 from allcores.faces import face
 from allcores.forked import ForkRequest, death_of
+from allcores.start import StartRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,9 +68,10 @@ class Process(BaseProcess):
         self._forked = False  # by this very process
         self._status: list[bytes] = []  # as read from the sentinel
         self._told: list[Any] = []  # as taken from the mailbox
+        self._kept: list[Any] = []  # what the child cannot do without, and is not the child's alone
 
     def __getstate__(self) -> dict[str, Any]:
-        left_here = ("_mailbox", "_sentinel", "_reaping", "_outcome", "_status", "_told")
+        left_here = ("_authkey", "_mailbox", "_sentinel", "_reaping", "_outcome", "_status", "_told")
         return {k: v for k, v in self.__dict__.items() if k not in left_here}
 
     def start(self) -> None:
@@ -105,13 +107,40 @@ class Process(BaseProcess):
         identity: tuple[int, ...] = current_process()._identity
         return identity
 
-    def _request(self, mailbox: _native.Channel) -> start.StartRequest | ForkRequest:
+    def _request(self, mailbox: _native.Channel) -> StartRequest | ForkRequest:
         context = self._start_method or chosen.fix()
         if chosen.method(context) == "fork":
+            self._kept = standard.proxies((*self._args, *self._kwargs.values()))
             return ForkRequest(self, mailbox, context, self._crew)
-        mailbox.send(JOB, 0, _surroundings(context) | (self._place.surroundings() if self._place else {}))
-        mailbox.send(JOB, 0, self)
-        return start.StartRequest(mailbox.offset, self._crew, self._shape)
+        for prepare in list(start.before_start):
+            prepare()
+        mailbox.send(JOB, 0, self._surroundings(context) | (self._place.surroundings() if self._place else {}))
+        with standard.Spawning() as spawning:
+            mailbox.send(JOB, 0, self)
+        self._kept = spawning.met
+        return StartRequest(mailbox.offset, self._crew, self._shape, spawning.fds)
+
+    def _surroundings(self, context: str) -> dict[str, Any]:
+        """What the child must find as it is here: the template was started earlier, perhaps elsewhere.
+
+        Args:
+            context: that of the child, where it names none.
+        """
+        return {
+            "context": context,
+            "authkey": standard.key() if self._authkey is None else self._authkey,
+            "cwd": os.getcwd(),
+            "environ": dict(os.environ),
+            "path": list(sys.path),
+            "argv": list(sys.argv),
+            "parent": current_process().name,
+            "cpus": frozenset(os.sched_getaffinity(0)),
+            "cores": cores.share(),
+            "threads": limits.inherited(),
+            "installed": installed.surroundings(),
+            "logger": standard.logger(),
+            "main": standard.main_for(self._target),
+        }
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the process has ended, at most ``timeout`` seconds. Never depends on anybody reading a queue."""
@@ -145,6 +174,7 @@ class Process(BaseProcess):
         self._told.clear()
         self._death = self._death_as_told(self._status[0])
         self._exitcode = _UNTOLD if self._death.exitcode is None else self._death.exitcode
+        self._kept = []
 
     def _death_as_told(self, told: bytes) -> Death:
         assert self._pid is not None
@@ -248,13 +278,6 @@ class Process(BaseProcess):
             raise ValueError("the process is not started: start() it first")
         return self._sentinel
 
-    @property
-    def authkey(self) -> bytes:
-        """The standard's key for its own connections; allcores has no use for it."""
-        import multiprocessing
-
-        return bytes(multiprocessing.current_process().authkey)
-
     def _started(self) -> bool:
         return self._pid is not None
 
@@ -275,14 +298,28 @@ class Process(BaseProcess):
             close(sentinel)
 
     def __repr__(self) -> str:
+        words = [type(self).__name__, f"name={self._name!r}"]
+        if self._pid is not None:
+            words.append(f"pid={self._pid}")
+        words += [f"parent={self._parent_pid}", self._state()]
+        if self._daemon:
+            words.append("daemon")
+        return f"<{' '.join(words)}>"
+
+    def _state(self) -> str:
+        if self is current_process():
+            return "started"
         if self._closed:
-            state = "closed"
-        elif self is current_process() or self._parent_pid != os.getpid():
-            state = "started"
-        else:
-            code = self.exitcode
-            state = "initial" if self._pid is None else "started" if code is None else f"stopped exitcode={code}"
-        return f"<{type(self).__name__} name={self._name!r} pid={self._pid} {state}{' daemon' if self._daemon else ''}>"
+            return "closed"
+        if self._parent_pid != os.getpid():
+            return "unknown"
+        if self._pid is None:
+            return "initial"
+        code = self.exitcode
+        if code is None:
+            return "started"
+        name = next((f"-{signum.name}" for signum in signal.Signals if signum == -code), code)
+        return f"stopped exitcode={name}"
 
 
 class ForkProcess(Process):
@@ -322,31 +359,9 @@ def _reap_all() -> None:
             continue
 
 
-def _surroundings(context: str) -> dict[str, Any]:
-    """What the child must find as it is here: the template was started earlier, perhaps elsewhere.
-
-    Args:
-        context: that of the child, where it names none.
-    """
-    return {
-        "context": context,
-        "cwd": os.getcwd(),
-        "environ": dict(os.environ),
-        "path": list(sys.path),
-        "argv": list(sys.argv),
-        "parent": current_process().name,
-        "cpus": frozenset(os.sched_getaffinity(0)),
-        "cores": cores.share(),
-        "threads": limits.inherited(),
-        "installed": installed.is_installed(),
-    }
-
-
 def end_children() -> None:
     """As the standard does at exit: end the daemonic children, wait for the others."""
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:  # what of the standard's is to be ended first: managers, and a folder for their sockets
-        util._exit_function()
+    standard.end()
     for child in active_children():
         if child.daemon:
             child.terminate()

@@ -97,6 +97,10 @@ def _set_up(order: Order) -> None:
             names = ", ".join(context.get_all_contexts())
             raise UsageError(f"no context {order.context!r}: choose one of {names}")
         os.environ["ALLCORES_CONTEXT"] = order.context
+    if order.report:
+        from allcores import record
+
+        record.begin()
     installed.install()
 
 

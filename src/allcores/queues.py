@@ -8,18 +8,17 @@ put ── encode ── cell of the ring, buffers in blocks ──▶ get
 
 from __future__ import annotations
 
+import select
 from typing import TYPE_CHECKING, Any, Self
 
-from allcores import _native, codec
+from allcores import _native, codec, kin
 from allcores.errors import UnpicklableError
 from allcores.faces import face
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from allcores.queuestate import QueueStatistics
 
-__all__ = ("JoinableQueue", "Queue", "SimpleQueue")
+__all__ = ("JoinableQueue", "Queue", "QueueEnd", "SimpleQueue")
 
 __getattr__ = face(__name__)
 
@@ -46,6 +45,8 @@ class Queue(_native.Channel):
     travel: ``put`` then raises nothing.
     """
 
+    __class__ = kin.also("multiprocessing.queues", "Queue")
+
     _joinable = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -66,8 +67,13 @@ class Queue(_native.Channel):
         _native.Channel.__init__(obj, offset=offset)
         return obj
 
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return codec.handle_of(self, self.offset)
+    def __reduce__(self) -> tuple[Any, ...]:
+        handle, state = codec.handle_of(self, self.offset), self.__getstate__()
+        return (*handle, state) if state else handle
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What a class that inherits from this one has beside the queue itself."""
+        self.__dict__.update(state)
 
     def put_nowait(self, obj: Any) -> None:
         """Put without waiting; ``queue.Full`` if there is no room."""
@@ -86,9 +92,9 @@ class Queue(_native.Channel):
         """Do nothing: a process never waits for its queues at exit, and what it put is not lost."""
 
     @property
-    def _reader(self) -> Self:
+    def _reader(self) -> QueueEnd:
         """The end to wait for, which of the standard's queue many programs take: ``wait([q._reader])``."""
-        return self
+        return QueueEnd(self)
 
     _writer = _reader
 
@@ -109,8 +115,48 @@ class Queue(_native.Channel):
         return f"<{type(self).__name__} {'closed' if self.closed else f'holding {self.qsize()}'}>"
 
 
+class QueueEnd:
+    """A queue as the standard's queues show it to who looks inside: a connection to wait for, and to receive from."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+
+    @property
+    def closed(self) -> bool:
+        """Whether the queue was closed here."""
+        return self.queue.closed
+
+    def fileno(self) -> int:
+        """A file descriptor that is readable while something is in the queue; as that of a ``Connection``."""
+        if self.queue.closed:
+            raise OSError("handle is closed")
+        return self.queue._fileno(alone=False)
+
+    def poll(self, timeout: float | None = 0.0) -> bool:
+        """Whether something is there, or comes within ``timeout`` seconds; with None however long it takes."""
+        if not self.queue.empty():
+            return True
+        wait = select.poll()
+        wait.register(self.fileno(), select.POLLIN)
+        return bool(wait.poll(None if timeout is None else max(timeout, 0) * 1000))
+
+    def recv(self) -> Any:
+        """Take an item."""
+        return self.queue.get()
+
+    def send(self, obj: Any) -> None:
+        """Put an item."""
+        self.queue.put(obj)
+
+    def close(self) -> None:
+        """Close the queue here."""
+        self.queue.close()
+
+
 class SimpleQueue(Queue):
     """``put``, ``get``, ``empty`` and ``close``, as ``multiprocessing.SimpleQueue``: a ``Queue`` without limits."""
+
+    __class__ = kin.also("multiprocessing.queues", "SimpleQueue")
 
     def __init__(self, *, ctx: Any = None) -> None:
         super().__init__()
@@ -135,6 +181,8 @@ class JoinableQueue(Queue):
         maxsize: how many items may wait before ``put`` blocks; 0 for no limit.
         max_bytes: how many bytes may wait before ``put`` blocks; see ``Queue``.
     """
+
+    __class__ = kin.also("multiprocessing.queues", "JoinableQueue")
 
     _joinable = True
 

@@ -12,7 +12,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
-from allcores import _native, segment
+from allcores import _native, segment, standard
 from allcores.errors import UnpicklableError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "Shared",
+    "add_proxy",
     "array_on",
     "handle_of",
     "held_from",
@@ -262,6 +263,15 @@ def _torch_storage_on(buffer: Any, dtype: Any) -> Any:
     return torch.TypedStorage(wrap_storage=untyped, dtype=dtype, _internal=True)
 
 
+def _metaclass(_kind: Any) -> Reduced:
+    """That of the native classes, which cannot be imported: a class by value that inherits from one names it."""
+    return _metaclass_here, ()
+
+
+def _metaclass_here() -> Any:
+    return type(_native.Channel)
+
+
 # Generators of random numbers that all functions of a module draw from: `from random import gauss` is a method of one.
 # By value, every worker would draw the same numbers.
 _GENERATORS = (("random", "_inst"), ("numpy.random.mtrand", "_rand"))
@@ -279,9 +289,39 @@ def _generator_here(module: str, name: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+# Sockets: a descriptor, which goes with a Process, or is asked for where the socket arrives.
+
+
+def _socket(obj: Any) -> Any:
+    if type(obj).__module__ != "socket":
+        return NotImplemented
+    return _socket_on, (standard.send_descriptor(obj.fileno()), obj.family, obj.type, obj.proto)
+
+
+def _socket_on(sent: Any, family: int, kind: int, proto: int) -> Any:
+    import socket
+
+    return socket.socket(family, kind, proto, sent.detach())
+
+
+# Proxies of a manager's objects. Their classes are entered in the table when they are registered with a manager.
+
+
+def _proxy(obj: Any) -> Any:
+    for each in standard.proxies((obj,)):
+        standard.meet_proxy(each)
+    return NotImplemented
+
+
+def add_proxy(kind: str) -> None:
+    """Know the proxies whose class has this name."""
+    _BY_TYPE.setdefault(kind, _proxy)
+
+
 # By name: of most types neither numpy nor torch need be imported to know that they are others.
 _BY_TYPE: dict[str, Callable[[Any], Any]] = {
     "nb_bound_method": _method,
+    "nb_meta": _metaclass,
     "ndarray": _array,
     "recarray": _view,
     "matrix": _view,
@@ -289,6 +329,7 @@ _BY_TYPE: dict[str, Callable[[Any], Any]] = {
     "Memory": _memory,
     "memoryview": _memoryview,
     "TypedStorage": _torch_storage,
+    "socket": _socket,
     "Random": _generator,
     "RandomState": _generator,
 }

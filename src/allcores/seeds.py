@@ -18,6 +18,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
+from allcores.onimport import WhenImported
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -73,7 +75,7 @@ def draw_own() -> None:
 def _seed(name: str, data: bytes) -> None:
     how, argument, place = _SHARED[name]
     seed = getattr(sys.modules.get(name), how, None)
-    if seed is not None:  # else not imported, or just being: then `_Seeding` does it
+    if seed is not None:  # else not imported, or just being: then `_watch` does it
         seed(argument(data[place * _EACH : (place + 1) * _EACH]))
 
 
@@ -121,8 +123,8 @@ class Seeded:
     def __exit__(self, *_exc: object) -> None:
         global _item, _thread
         _item, _thread = self._before
-        if _item is None and _finder in sys.meta_path:
-            sys.meta_path.remove(_finder)
+        if _item is None:
+            _watch.stop()
         if not self._keep or len(self._states) < _imported():  # what was imported meanwhile has no state to go back to
             draw_own()
         for give_back, state in self._states:
@@ -160,42 +162,13 @@ def _states() -> list[tuple[Callable[[Any], object], Any]]:
 
 
 def _watch_imports() -> None:
-    if _imported() < len(_SHARED) and _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)
+    if _imported() < len(_SHARED):
+        _watch.watch()
 
 
-class _Finder:
-    """Finds nothing itself: has the libraries seeded when they have been imported."""
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name not in _SHARED:
-            return None
-        for finder in sys.meta_path:
-            spec = None if finder is self else finder.find_spec(name, path, target)
-            if spec is not None:
-                if spec.loader is not None:
-                    spec.loader = _Seeding(spec.loader)  # type: ignore[assignment] # a loader of what the other loads
-                return spec
-        return None
+def _imported_now(name: str) -> None:
+    if _item is not None:
+        _seed(name, _item)
 
 
-_finder: Any = _Finder()
-
-
-class _Seeding:
-    """The loader of a library, and after it its seed."""
-
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-
-    def create_module(self, spec: Any) -> Any:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: Any) -> None:
-        module.__spec__.loader = module.__loader__ = self._loader  # from here on it is the library's own affair
-        self._loader.exec_module(module)
-        if _item is not None:
-            _seed(module.__name__, _item)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)  # who only asks whether the library is there may ask more
+_watch = WhenImported(_SHARED.__contains__, _imported_now)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from allcores import _native, codec
 from allcores.connection import Connection
+from allcores.queues import QueueEnd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,6 +66,8 @@ class _Things:
     def _sort(self, obj: Any) -> tuple[list[Any], int]:
         """Where it is looked at: in which list, at which place."""
         thing: Any = (obj._receives or obj._refuse_to_receive()) if isinstance(obj, Connection) else obj
+        if isinstance(obj, QueueEnd):
+            thing = obj.queue
         kind: list[Any]
         if isinstance(thing, _NATIVE):
             if isinstance(thing, _native.Channel) and thing.closed:

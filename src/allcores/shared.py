@@ -6,7 +6,7 @@ import ctypes
 from typing import TYPE_CHECKING, Any
 
 from allcores import _native, codec, structures
-from allcores.guarded import Guarded, guard_of, with_lock_only
+from allcores.guarded import Guarded, guard_of, held_by, is_anothers, with_lock_only
 from allcores.layouts import CTYPES, check_shareable, is_composed, is_swapped
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) 
             just the first value: ``Value(0)`` is a 64-bit int, ``Value(0.5)`` a double, a NumPy scalar its own type.
         *args: the first value, 0 if left out; the fields of a Structure, one after the other.
         lock: True for a lock of its own, False for none (``+=`` and ``add`` are atomic all the same), or a Lock or
-            RLock.
+            RLock. With a lock of ``threading`` it is the standard's own Synchronized, for threads and forks.
         ctx: for the standard's sake only.
 
     Returns:
@@ -100,6 +100,8 @@ def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) 
             field.
         OverflowError: the value does not fit the type.
     """
+    if is_anothers(lock):
+        return held_by(lock, Value(typecode_or_type, *args).get_obj())
     if isinstance(typecode_or_type, ctypes.Structure | ctypes.Union) and not args:
         typecode_or_type, args = type(typecode_or_type), (typecode_or_type,)
     if is_composed(typecode_or_type):
@@ -139,6 +141,8 @@ def Array(typecode_or_type: Any, size_or_initializer: Any = None, *, lock: Any =
         OverflowError: a value does not fit the type.
         MemoryError: the system has no memory for it.
     """
+    if is_anothers(lock):
+        return held_by(lock, Array(typecode_or_type, size_or_initializer).get_obj())
     if not isinstance(typecode_or_type, str | type):
         if size_or_initializer is not None:
             raise TypeError(

@@ -12,6 +12,8 @@ from multiprocessing import shared_memory as standard
 from types import FunctionType
 from typing import Any
 
+from allcores import start
+
 __all__ = ("ShareableList", "SharedMemory")
 
 
@@ -48,6 +50,7 @@ class SharedMemory(standard.SharedMemory):
         track: whether the program removes it at its end. By default what it has made, and nothing else.
     """
 
+    _name: str
     _track = False
 
     def __init__(
@@ -56,6 +59,7 @@ class SharedMemory(standard.SharedMemory):
         _begin(self, name, create, size)
         self._track = bool(create) if track is None else track
         if self._track:
+            start.prepare()  # who removes it, if nobody does
             tracker.register(self._name, "shared_memory")
 
     def unlink(self) -> None:

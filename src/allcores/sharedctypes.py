@@ -18,9 +18,9 @@ __getattr__ = face(__name__)
 
 def copy(obj: Any) -> Any:
     """A new Value or Array in shared memory, without a lock, with the contents of this one or of a ctypes object."""
-    source = obj.get_obj() if hasattr(obj, "get_obj") else obj
+    source = _looked_at(obj)
     made = RawValue(type(source))
-    ctypes.memmove(ctypes.addressof(made.get_obj()), ctypes.addressof(source), ctypes.sizeof(source))
+    ctypes.memmove(ctypes.addressof(_looked_at(made)), ctypes.addressof(source), ctypes.sizeof(source))
     return made
 
 
@@ -42,3 +42,9 @@ def synchronized(obj: Any, lock: Any = None, ctx: Any = None) -> Any:
     assert memory._guard == guard_of(False), "object already synchronized"
     guarded = type(memory)._attach(memory._code, memory._n, memory.offset, guard_of(lock))
     return guarded if memory is obj else obj._on(guarded)
+
+
+def _looked_at(obj: Any) -> Any:
+    """The ctypes object at the memory of one of ours, which those without a lock do not show; else itself."""
+    look = getattr(type(obj), "get_obj", None)
+    return obj if look is None else look(obj)

@@ -12,13 +12,27 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, segment, spawn
-from allcores.protocol import END_PARKED, FAMILY, FORKED, JOB, PARK, REPLY, REQUEST, SIGNAL, START, WATCH
+from allcores import _native, segment, tracked
+from allcores.protocol import (
+    END_PARKED,
+    FAMILY,
+    FORKED,
+    JOB,
+    OUTLIVE,
+    PARK,
+    REPLY,
+    REQUEST,
+    SIGNAL,
+    START,
+    WATCH,
+    end_of,
+    two_ends,
+)
 from allcores.scarce import no_room
-from allcores.spawn import READY, first_word, spawn_template
+from allcores.spawn import spawn_template
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ("StartRequest", "end_parked", "entrust", "park", "send_signal", "stop_template", "template_pid")
 
@@ -51,6 +65,10 @@ def prepare() -> None:
         _connected()
 
 
+# Called before a process is asked for; what has nothing to do any more takes itself away.
+before_start: list[Callable[[], object]] = []
+
+
 class StartRequest:
     """Asks the template to fork a child. Once only.
 
@@ -61,10 +79,11 @@ class StartRequest:
         mailbox: offset of the channel with the child's job.
         crew: offset of the channel that its pool is told of its death by; 0 if it works for none.
         shape: of the pool: a worker that a pool of the same shape has left will do. 0: only a new process will.
+        fds: descriptors that the child has too, as the job names them by their places: see ``standard.Inherited``.
     """
 
-    def __init__(self, mailbox: int, crew: int = 0, shape: int = 0) -> None:
-        self._where = (mailbox, crew, shape)
+    def __init__(self, mailbox: int, crew: int = 0, shape: int = 0, fds: Sequence[int] = ()) -> None:
+        self._where, self._fds = (mailbox, crew, shape), fds
         self._number = 0
         self._socket: socket.socket | None = None
         self._sent: list[int] = []
@@ -119,11 +138,11 @@ class StartRequest:
                 if fds or pid <= 0:
                     _native.unpin(self._where[0])
 
-    def end_parked(self, sock: socket.socket) -> int:
-        """Ask for the end of the parked instead, and wait for it. How many processes of any kind are left."""
+    def ask(self, sock: socket.socket, verb: int) -> int:
+        """Ask for something else instead, and wait for the answer: a number."""
         self._socket = sock
         self._number = _next_number()
-        sock.send(REQUEST.pack(END_PARKED, self._number, 0, 0, 0, 0))
+        sock.send(REQUEST.pack(verb, self._number, 0, 0, 0, 0))
         return self._answer()[0]
 
     def _send(self, sock: socket.socket) -> None:
@@ -132,8 +151,8 @@ class StartRequest:
         self._come.clear()
         standard = [fd for fd in (1, 2) if _is_open(fd)]
         self._number = _next_number()
-        request = REQUEST.pack(START, self._number, len(standard), *self._where)
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", standard))
+        request = REQUEST.pack(START, self._number, len(self._fds) << 2 | len(standard), *self._where)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [*standard, *self._fds]))
         self._sent.extend(map(sock.sendmsg, ([request],), ([rights],)))
 
     def _answer(self) -> tuple[int, list[int]]:
@@ -237,7 +256,14 @@ def end_parked() -> None:
             return
         request = StartRequest(0)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            request.end_parked(_link.socket)
+            request.ask(_link.socket, END_PARKED)
+
+
+def outlive_parent() -> None:
+    """This process is not to be ended when its parent has: it will see to that itself. The template knows it then."""
+    with _link.lock, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        if _link.socket is not None and _link.owner == os.getpid():
+            StartRequest(0).ask(_link.socket, OUTLIVE)
 
 
 def end_family(pid: int, life: int) -> None:
@@ -253,65 +279,27 @@ def adopt_link(control: int) -> None:
     if _link.socket is not None:  # its parent's
         _link.socket.close()
     _link.__init__()  # type: ignore[misc] # as new: what is there was the template's, or the parent's
-    _link.socket = socket.socket(fileno=control)
+    _link.socket = end_of(control)
 
 
 def stop_template() -> None:
     """End the template, and with it every process still running. For the end of the program, and for tests."""
     with _link.lock:
-        if _link.socket is not None and _link.pid is not None and _link.owner == os.getpid():
-            _forget_template()
+        if _link.socket is not None and _link.pid is not None and _link.owner == os.getpid() and _forget_template():
+            tracked.remove_left()  # which is the template's to do, and it was killed
 
 
-def _forget_template() -> None:
+def _forget_template() -> bool:
+    """Whether it was killed."""
     assert _link.socket is not None
     assert _link.pid is not None
     _link.socket.close()
+    status = 0
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(_link.pid, 0)
+        status = os.waitpid(_link.pid, 0)[1]
     _link.socket = _link.pid = None
     _link.lost = True
-
-
-def renew(names: list[str], deadline: float) -> frozenset[str] | None:
-    """Have a template in the place of this one that has imported these modules. The parked end.
-
-    Args:
-        names: of modules.
-        deadline: on the monotonic clock: if it is not ready by then, this template stays.
-
-    Returns:
-        The packages that are not to be tried again; nothing if all is well. None: not now, it has children.
-    """
-    with _link.lock:
-        if _link.socket is None or _link.pid is None or _link.owner != os.getpid() or _link.has_forked:
-            return None
-        if StartRequest(0).end_parked(_link.socket):
-            return None
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            pid = spawn_template(theirs.fileno(), _link.lost, names)
-        told = b""
-        try:
-            told = first_word(ours, deadline)
-            if told == READY:
-                # Ctrl-C between any two: one of them is this program's template, and the other is ended.
-                ours, pid, _link.socket, _link.pid = _link.socket, _link.pid, ours, pid
-        finally:
-            ours.close()
-            if pid != _link.pid:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-        return frozenset() if told == READY else frozenset(told.decode().split() or names)
-
-
-def set_executable(path: str | bytes | os.PathLike[str] | None) -> None:
-    """Have another interpreter for templates to come: this one ends, if it has no children."""
-    with _link.lock:
-        if not spawn.set_executable(path) or _link.socket is None or _link.pid is None or _link.owner != os.getpid():
-            return
-        if not _link.has_forked and not StartRequest(0).end_parked(_link.socket):
-            _forget_template()
+    return status != 0
 
 
 def _is_open(fd: int) -> bool:
@@ -322,6 +310,10 @@ def _is_open(fd: int) -> bool:
     return True
 
 
+# To be told that a template was killed, and its children with it; those that had not begun say nothing themselves.
+when_lost: list[Callable[[], object]] = []
+
+
 def _connected() -> socket.socket:
     if _link.socket is not None and _link.owner != os.getpid():
         # Forked by the user: this socket is the parent's, who would get our replies. A template of our own.
@@ -329,11 +321,15 @@ def _connected() -> socket.socket:
         _link.socket = _link.pid = None
     if _link.socket is None:
         segment.ensure()
+        tracked.begin()
         _link.owner = os.getpid()
         try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours, theirs = two_ends()
             with theirs:
                 _link.pid = spawn_template(theirs.fileno(), _link.lost)
+            if _link.lost:
+                for tell in when_lost:
+                    tell()
         except OSError as error:
             raise no_room(error.errno or 0) from error
         _link.socket = ours
@@ -383,16 +379,17 @@ _native.on_long_wait(_look_around)
 def _forked() -> None:
     """In a fork of the user's: the template is to hear of its death too, over the socket of its parent."""
     _link.lock = threading.RLock()  # a thread that is not here may have held it
-    if _link.socket is not None and not _forks_itself():
+    if _link.socket is not None and not is_forking():
         with contextlib.suppress(OSError):
             _link.socket.send(REQUEST.pack(FORKED, 0, os.getpid(), 0, 0, 0), socket.MSG_DONTWAIT)
 
 
 def _has_forked() -> None:
-    _link.has_forked |= not _forks_itself()
+    _link.has_forked |= not is_forking()
 
 
-def _forks_itself() -> bool:
+def is_forking() -> bool:
+    """Whether this thread is in ``forking``; in the child too."""
     return _link.forking == threading.get_ident()
 
 

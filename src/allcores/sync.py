@@ -15,7 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from allcores import _native, codec
+from allcores import _native, codec, kin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +62,8 @@ class Lock(_Travels, _native.Lock):
             data that is never half changed.
     """
 
+    __class__ = kin.also("multiprocessing.synchronize", "Lock")
+
     _recursive = False
 
     def __init__(self, *, on_owner_death: OnOwnerDeath = "poison", ctx: Any = None) -> None:
@@ -79,15 +81,35 @@ class RLock(Lock):
     Where that thread has ended without releasing it, others get ``OwnerDied``, as if the process had died.
     """
 
+    __class__ = kin.also("multiprocessing.synchronize", "RLock")
+
     _recursive = True
 
 
-class Semaphore(_Travels, _native.Semaphore):
+class _Permits(_Travels):
+    """What the standard's own queues ask of a semaphore: they may be made for a context of ours."""
+
+    get_value: Callable[[], int]
+
+    @property
+    def _semlock(self) -> Self:
+        return self
+
+    def _get_value(self) -> int:
+        return self.get_value()
+
+    def _is_zero(self) -> bool:
+        return self.get_value() == 0
+
+
+class Semaphore(_Permits, _native.Semaphore):
     """A counter of permits, as ``multiprocessing.Semaphore``. A permit whose holder dies is gone.
 
     Args:
         value: permits at the start, 0 or more.
     """
+
+    __class__ = kin.also("multiprocessing.synchronize", "Semaphore")
 
     def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
         super().__init__(value=_number(value, "value", "of permits"))
@@ -96,7 +118,7 @@ class Semaphore(_Travels, _native.Semaphore):
         return f"<{type(self).__name__} value={self.get_value()}>"
 
 
-class BoundedSemaphore(_Travels, _native.BoundedSemaphore):
+class BoundedSemaphore(_Permits, _native.BoundedSemaphore):
     """A semaphore that refuses, with ValueError, to be released more often than it was acquired.
 
     The permits of a process that dies are free again. Any thread may release a permit: one of its own if it has one.
@@ -104,6 +126,8 @@ class BoundedSemaphore(_Travels, _native.BoundedSemaphore):
     Args:
         value: how many may be inside at once, 0 to 1,048,576.
     """
+
+    __class__ = kin.also("multiprocessing.synchronize", "BoundedSemaphore")
 
     def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
         super().__init__(value=_number(value, "value", "of permits"))
@@ -114,6 +138,8 @@ class BoundedSemaphore(_Travels, _native.BoundedSemaphore):
 
 class Event(_Travels, _native.Event):
     """A flag that processes and threads wait for, as ``multiprocessing.Event``."""
+
+    __class__ = kin.also("multiprocessing.synchronize", "Event")
 
     def __init__(self, *, ctx: Any = None) -> None:
         super().__init__()
@@ -141,6 +167,8 @@ class Condition(_Travels, _native.Condition):
     Args:
         lock: a Lock or RLock of this library; by default a new RLock.
     """
+
+    __class__ = kin.also("multiprocessing.synchronize", "Condition")
 
     def __init__(self, lock: Lock | None = None, *, ctx: Any = None) -> None:
         if lock is not None and not isinstance(lock, Lock):
@@ -232,6 +260,8 @@ class Barrier(_Travels, _native.Barrier):
         action: called by one of them when all are there, before they go on; an error in it breaks the barrier.
         timeout: seconds that ``wait`` waits if it is not told otherwise.
     """
+
+    __class__ = kin.also("multiprocessing.synchronize", "Barrier")
 
     def __init__(
         self,

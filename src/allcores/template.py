@@ -22,17 +22,19 @@ import signal
 import socket
 from typing import TYPE_CHECKING, NoReturn
 
-from allcores import _native, lastwords, limits
+from allcores import _native, lastwords, limits, tracked
 from allcores.children import Child, Foster, Job
 from allcores.deaths import Death, OomWatch
 from allcores.family import end_family
 from allcores.lot import Lot
+from allcores.newborn import become_child
 from allcores.protocol import (
     DIED,
     END_PARKED,
     FAMILY,
     FORKED,
     JOB,
+    OUTLIVE,
     PARK,
     REPLY,
     REQUEST,
@@ -40,10 +42,12 @@ from allcores.protocol import (
     START,
     STARTING,
     WATCH,
+    end_of,
+    two_ends,
 )
 from allcores.scarce import NOT_WATCHED
-from allcores.spawn import CONTROL_FD, FIRST_FREE_FD, SEGMENT_FD
-from allcores.start import adopt_link
+from allcores.spawn import CONTROL_FD, SEGMENT_FD
+from allcores.standard import MOST_FDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,9 +63,10 @@ _FORKS = 8
 class _Template:
     def __init__(self, main_pid: int) -> None:
         self.main_pid = main_pid
-        self.control = socket.socket(fileno=CONTROL_FD)
+        self.control = end_of(CONTROL_FD)
         self.children: dict[int, Child] = {}
         self.forks = 0
+        self.strangers: set[int] = set()  # pidfds of the user's forks
         self.lot: Lot[Child] = Lot()
         self.words = lastwords.LastWords()
         self.oom = OomWatch()
@@ -99,22 +104,24 @@ class _Template:
 
     def serve_request(self, sock: socket.socket, client: int) -> None:
         try:
-            request, fds, _flags, _addr = socket.recv_fds(sock, REQUEST.size, 2)
+            request, fds, _flags, _addr = socket.recv_fds(sock, REQUEST.size, 2 + MOST_FDS)
         except ConnectionResetError:
             request, fds = b"", []
         if not request:
             self.client_gone(sock, client)
             return
+        if len(request) != REQUEST.size:  # somebody wrote to a descriptor that is not his
+            return
         verb, asked, number, argument, crew, shape = REQUEST.unpack(request)
         try:
-            self.do(sock, client, verb, asked, number, argument, Job(asked, argument, crew, shape, fds))
+            self.do(sock, client, verb, asked, number, argument, Job(asked, argument, crew, shape, fds, number))
         finally:
             for fd in fds:
                 os.close(fd)
 
     def do(self, sock: socket.socket, client: int, verb: int, asked: int, number: int, argument: int, job: Job) -> None:
         if verb == START:
-            self.serve_start(sock, client, number, job)
+            self.serve_start(sock, client, job)
         elif verb == SIGNAL:
             child = self.children.get(number)
             if child is not None and child.life == asked:
@@ -130,11 +137,14 @@ class _Template:
         elif verb == END_PARKED:
             self.end_parked(self.lot.all_of(client))
             _reply(sock, asked, len(self.children))
+        elif verb == OUTLIVE:
+            self.children[client].outlives = True
+            _reply(sock, asked, client)
 
-    def serve_start(self, sock: socket.socket, client: int, standard: int, job: Job) -> None:
+    def serve_start(self, sock: socket.socket, client: int, job: Job) -> None:
         while True:
             try:
-                if len(job.fds) < standard:
+                if not job.is_whole():
                     raise OSError(errno.EMFILE, "no descriptor is free to receive the caller's with")
                 self.start(sock, client, job)
                 return
@@ -150,7 +160,7 @@ class _Template:
             sentinel_read, sentinel_write = os.pipe()
             anyhow.callback(os.close, sentinel_read)
             failed.callback(os.close, sentinel_write)
-            child = self.wake(client, job) if job.shape else None
+            child = self.wake(client, job) if job.shape and not job.named else None
             if child is None:
                 child = self.fork(client, job, failed)
             child.begin(job, sentinel_write)
@@ -158,7 +168,7 @@ class _Template:
             _reply(sock, job.asked, child.pid, sentinel_read)
 
     def fork(self, client: int, job: Job, failed: contextlib.ExitStack) -> Child:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = two_ends()
         failed.callback(ours.close)
         with theirs:
             words = self.words.reserve()
@@ -166,7 +176,7 @@ class _Template:
             template = os.getpid()
             pid = os.fork()
             if pid == 0:
-                _become_child(template, client, job, theirs, words)
+                become_child(template, client, job, theirs, words)
             failed.callback(_unmake, pid)
         # `theirs` is closed before the next descriptor is wanted.
         self.forks += 1
@@ -182,12 +192,17 @@ class _Template:
         """Watch a process that a client has forked itself. Where that fails, the end of its sentinel is its end."""
         self.oom.look()
         try:
-            sentinel, control = job.fds  # fewer, where no descriptor was free to receive them with
-            child = Foster(pid, client, job, control)
+            sentinel, control, *words = job.fds  # fewer, where no descriptor was free to receive them with
+            child = Foster(pid, client, job, control, words[0] if words else None)
+        except ProcessLookupError:  # the program has waited for just any child: this one is dead, and how nobody knows
+            death = Death(pid, None)
+            if not _native.recover_process(pid=pid, body=tuple(death), died=DIED):
+                _tell_crew(job.crew, death)
+            with contextlib.suppress(BrokenPipeError):
+                os.write(job.fds[0], death.packed())
+            return
         except (OSError, ValueError):
-            if job.crew:  # its pool waits for this worker's end
-                body = (pid, -signal.SIGKILL, None, False, NOT_WATCHED)
-                _native.report_death(crew=job.crew, task=STARTING, item=0, body=body, died=DIED)
+            _tell_crew(job.crew, Death(pid, -signal.SIGKILL, stderr=NOT_WATCHED))
             return
         job.fds.clear()
         child.begin(job, sentinel)
@@ -223,13 +238,13 @@ class _Template:
     def settle(self, child: Child) -> None:
         """A child has died: repair what it left in the segment, end its own children, then say so."""
         child.wait()
+        self.hear_out(child)
         exitcode, peak_memory = child.outcome()
-        words = self.words.release(child.words)
-        death = Death(child.pid, exitcode, peak_memory, self.oom.explains(exitcode), words)
+        words = child.last_words(self.words)
+        death = Death(child.pid, exitcode, peak_memory, self.oom.explains(exitcode), stderr=words)
         reported = _native.recover_process(pid=child.pid, body=tuple(death), died=DIED)
-        if child.crew and not reported and child.parent in (*self.children, self.main_pid):
-            # It died before it could say whom it works for. Its pool is there: it waits for this worker's end.
-            _native.report_death(crew=child.crew, task=STARTING, item=0, body=tuple(death), died=DIED)
+        if not reported and child.parent in (*self.children, self.main_pid):
+            _tell_crew(child.crew, death)
         child.bury()
         del self.children[child.pid]
         self.lot.discard(child)
@@ -240,6 +255,13 @@ class _Template:
         child.control.close()
         child.tell(death)
 
+    def hear_out(self, child: Child) -> None:
+        """Do what it had asked for before it died: a fork of its own that it has handed over is to end with it."""
+        poller = select.poll()
+        poller.register(child.control, select.POLLIN)
+        while child.control.fileno() in self.actions and poller.poll(0):
+            self.serve_request(child.control, child.pid)
+
     def watch_fork(self, pid: int) -> None:
         """A fork of the user's: nobody's status to report, but what it leaves in the segment is settled (by `run`)."""
         with contextlib.suppress(
@@ -248,9 +270,11 @@ class _Template:
             pidfd = os.pidfd_open(pid)
 
             def ended() -> None:
+                self.strangers.discard(pidfd)
                 self.forget(pidfd)
                 os.close(pidfd)
 
+            self.strangers.add(pidfd)
             self.watch(pidfd, ended)
 
     def family_of(self, pid: int, life: int) -> list[int]:
@@ -271,8 +295,11 @@ class _Template:
         self.forget(sock.fileno())  # its death, if it is one, comes by its pidfd
 
     def kill_children_of(self, pid: int) -> None:
+        """All but those that see to themselves: they are the main process's from now on, which all end with."""
         for child in self.children.values():
-            if child.parent == pid:
+            if child.parent == pid and child.outlives:
+                child.parent = self.main_pid
+            elif child.parent == pid:
                 child.signal(signal.SIGKILL)
 
     def end(self) -> NoReturn:
@@ -281,10 +308,10 @@ class _Template:
             child.signal(signal.SIGKILL)
         for child in self.children.values():
             child.wait()
-        os._exit(0)
+        _exit(self.main_pid, alone=not self.strangers)
 
 
-def serve(main_pid: int, with_numpy: bool, take_over: bool, names: list[str]) -> NoReturn:
+def serve(main_pid: int, with_numpy: bool, take_over: bool, names: list[str], lines: tuple[int, int]) -> NoReturn:
     """Be the template of the process ``main_pid``. Never returns.
 
     Args:
@@ -292,6 +319,7 @@ def serve(main_pid: int, with_numpy: bool, take_over: bool, names: list[str]) ->
         with_numpy: import NumPy, once here instead of once in every worker.
         take_over: a template before this one was killed, and its children with it: settle their deaths.
         names: modules to import, likewise, and to say when they are there.
+        lines: where ``tracked`` has its own.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
@@ -304,31 +332,50 @@ def serve(main_pid: int, with_numpy: bool, take_over: bool, names: list[str]) ->
 
         import_all(CONTROL_FD, names)
     _native.attach(fd=SEGMENT_FD, worker=False)
+    tracked.adopt(lines)
     if take_over:
         for pid in _native.dead_pids(all=True):
             _native.recover_process(pid=pid, body=(pid, -signal.SIGKILL), died=DIED)
     try:
         template = _Template(main_pid)
     except ProcessLookupError:  # it has ended meanwhile
-        os._exit(0)
+        _exit(main_pid, alone=True)
     if os.getppid() != main_pid:
         template.end()
+    _import_for_the_children(with_numpy)
+    template.run()
+
+
+def _import_for_the_children(with_numpy: bool) -> None:
     if with_numpy:
         with limits.restrained():
-            import numpy as np  # noqa: F401 - for the children
+            import numpy as np  # noqa: F401
         limits.learn()
-    import resource  # noqa: F401 - likewise
+    import resource  # noqa: F401
 
     import allcores.child
     import allcores.pool.plan  # what comes with a worker's job
     import allcores.pool.worker  # noqa: F401
 
-    template.run()
+
+def _exit(main_pid: int, alone: bool) -> NoReturn:
+    """The program has ended, if that was the process it began in and its forks have ended too."""
+    try:
+        if alone and main_pid == _native.creator()[0]:
+            tracked.remove_left()
+    finally:
+        os._exit(0)
 
 
 def _reply(sock: socket.socket, asked: int, pid: int, *fds: int) -> None:
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         socket.send_fds(sock, [REPLY.pack(asked, pid)], fds)
+
+
+def _tell_crew(crew: int, death: Death) -> None:
+    """Its pool, if it has one, waits for this worker's end, which died before it could say whom it works for."""
+    if crew:
+        _native.report_death(crew=crew, task=STARTING, item=0, body=tuple(death), died=DIED)
 
 
 def _unmake(pid: int) -> None:
@@ -337,29 +384,3 @@ def _unmake(pid: int) -> None:
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     _native.recover_process(pid=pid, body=(pid, -signal.SIGKILL), died=DIED)
     os.waitpid(pid, 0)
-
-
-def _become_child(template: int, parent: int, job: Job, control: socket.socket, words: int | None) -> NoReturn:
-    """In the fork: keep nothing of the template but its modules, then do the job in the mailbox."""
-    code = 1
-    try:
-        _native.die_with(template)
-        for fd, target in zip(job.fds, (1, 2), strict=False):
-            os.dup2(fd, target)
-        os.dup2(control.fileno(), CONTROL_FD, inheritable=False)
-        control.detach()
-        os.closerange(FIRST_FREE_FD if words is not None else lastwords.FD, os.sysconf("SC_OPEN_MAX"))
-        # From here on there are descriptors to be had.
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        if nothing != 0:
-            os.dup2(nothing, 0)
-            os.close(nothing)
-        if words is not None and lastwords.adopt():
-            lastwords.keep(words)
-        adopt_link(CONTROL_FD)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        from allcores.child import run_child
-
-        code = run_child(job.mailbox, parent)
-    finally:
-        os._exit(code)

@@ -150,7 +150,8 @@ def wait_for_job() -> int:
 
 
 def private_bytes(statm: int | None = None) -> int:
-    """Memory that this process alone has: what is resident, without the shared segment and without files.
+    """Memory that this process alone has: what is resident, without the shared segment, without files, and without what
+    it had when it was forked from another.
 
     Args:
         statm: an open descriptor of ``/proc/self/statm``: 2 us instead of 20.
@@ -161,7 +162,20 @@ def private_bytes(statm: int | None = None) -> int:
     else:
         data = os.pread(statm, 256, 0)
     _size, resident, shared = data.split(None, 3)[:3]
-    return (int(resident) - int(shared)) * _PAGE
+    return (int(resident) - int(shared)) * _PAGE - _inherited
+
+
+_inherited = 0
+
+
+def _forked() -> None:
+    """In a child of the start method ``fork``: what it has so far is its parent's, too."""
+    global _inherited
+    _inherited = 0
+    _inherited = private_bytes()
+
+
+base.in_fork.append(_forked)
 
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")

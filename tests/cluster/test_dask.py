@@ -95,8 +95,8 @@ def test_a_killed_program_leaves_nothing() -> None:
         [
             sys.executable,
             "-c",
-            "import time, allcores\nmp = allcores.get_context('dask')\np = mp.Process(target=time.sleep, args=(1000,))\n"
-            "p.start()\nprint(p.pid, flush=True)\ntime.sleep(1000)",
+            "import time, allcores\nmp = allcores.get_context('dask')\n"
+            "p = mp.Process(target=time.sleep, args=(1000,))\np.start()\nprint(p.pid, flush=True)\ntime.sleep(1000)",
         ],
         stdout=subprocess.PIPE,
         text=True,

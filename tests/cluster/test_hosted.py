@@ -190,8 +190,12 @@ def test_a_dead_program_leaves_nothing() -> None:
 def test_a_task_that_must_not_run_twice() -> None:
     async def test(table: Table) -> None:
         assert await table.call(B, 0, "begun", "team", 5) is False
-        assert await table.call(B, 0, "begin", "team", 5) is True
+        assert await table.call(B, 0, "begin", "team", 5, 5) is True
         assert await table.call(A, 0, "begun", "team", 5) is True
-        assert await table.call(C, 0, "begin", "team", 5) is False
+        assert await table.call(B, 0, "begin", "team", 6, 5) is True  # what the answer to 5 becomes is not known yet
+        assert await table.call(C, 0, "begin", "team", 5, 5) is False
+        for task in range(7, 2000):
+            assert await table.call(B, 0, "begin", "team", task, task) is True
+        assert len(table.hosts._begun["team"]) < 1000
 
     run(test)

@@ -88,8 +88,7 @@ CLUSTERS = tuple(
 # What of the suite runs for a cluster without being asked: the rest takes minutes, by `-m "slow or not slow"`.
 FOR_CLUSTERS = (
     "test_lock",
-    "test_pool_map",
-    "test_process_result",
+    "test_pool_errors",
 )
 
 # The start method of the processes is theirs alone; so only what it makes a difference to runs there, too.
@@ -98,6 +97,9 @@ FOR_FORK = (
     "test_process",
     "test_process_end",
     "test_process_result",
+    "test_pool_death",
+    "test_pool_cancel",
+    "test_pool_retries",
 )
 
 

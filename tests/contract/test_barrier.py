@@ -254,6 +254,7 @@ def test_one_party_alone(mp: Context) -> None:
     assert barrier.wait() == 0
 
 
+@pytest.mark.lacks("cluster")  # each step is a round trip
 def test_tens_of_thousands_of_resets(mp: Context) -> None:
     """The tags of its places are of 16 bits."""
     barrier = mp.Barrier(1)

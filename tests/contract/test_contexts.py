@@ -4,6 +4,7 @@ import builtins
 import multiprocessing
 import os
 import queue
+from typing import Any
 
 import pytest
 
@@ -80,3 +81,27 @@ def test_queues_raise_the_standard_errors(mp: Context) -> None:
         full.put(2, block=False)
     with pytest.raises(queue.Empty):
         mp.Queue().get(block=False)
+
+
+def test_isinstance_finds_the_standards_classes(mp: Context) -> None:
+    import multiprocessing.connection
+    import multiprocessing.queues
+    import multiprocessing.synchronize
+
+    for name in ("Queue", "JoinableQueue", "SimpleQueue"):
+        assert isinstance(getattr(mp, name)(), getattr(multiprocessing.queues, name))
+    for name in ("Lock", "RLock", "Semaphore", "BoundedSemaphore", "Event", "Condition"):
+        assert isinstance(getattr(mp, name)(), getattr(multiprocessing.synchronize, name))
+    assert isinstance(mp.Barrier(2), multiprocessing.synchronize.Barrier)
+    assert not isinstance(mp.Lock(), multiprocessing.synchronize.RLock)
+    for end in mp.Pipe():
+        assert isinstance(end, multiprocessing.connection.Connection)
+
+
+def test_a_class_that_inherits_is_its_own(mp: Context) -> None:
+    import multiprocessing.queues
+
+    assert multiprocessing.queues
+    base: Any = type(mp.Queue())
+    mine = type("Mine", (base,), {"kind": "mine"})()
+    assert mine.__class__.kind == "mine"

@@ -3,7 +3,9 @@
 import concurrent.futures
 import gc
 import itertools
+import logging
 import multiprocessing
+import os
 import threading
 import weakref
 from collections.abc import Iterator
@@ -33,6 +35,23 @@ def test_it_is_the_standard_s(executor: Handle) -> None:
     assert (future.done(), future.running(), future.cancelled(), future.cancel()) == (True, False, False, False)
 
 
+def test_the_class_can_be_inherited_from(mp: Context) -> None:
+    """As the standard's, which third parties do, and ask for."""
+
+    class Mine(ends.Executor):
+        def __init__(self) -> None:
+            super().__init__(2, mp_context=mp)
+
+    with Mine() as executor:
+        assert isinstance(executor, allcores.Executor)
+        assert executor.submit(jobs.square, 3).result(PATIENCE) == 9
+        assert isinstance(executor.with_options(retries=1), allcores.Executor)
+        assert isinstance(executor.pool.executor(), allcores.Executor)
+    with mp.Executor(1) as other:
+        assert isinstance(other, allcores.Executor)
+        assert other.submit(os.getpid).result(PATIENCE) > 0
+
+
 def test_all_arguments_are_the_function_s(executor: Handle) -> None:
     future = executor.submit(jobs.echo, 1, timeout=2, retries=3, fn=4, self=5)
     assert future.result() == ((1,), {"timeout": 2, "retries": 3, "fn": 4, "self": 5})
@@ -56,6 +75,9 @@ def test_options_of_calls(executor: Handle) -> None:
     assert executor.pool.executor(retries=1).submit(jobs.square, 3).result() == 9
     with pytest.raises(TypeError, match="retrys"):
         executor.with_options(retrys=1)
+    with pytest.raises(allcores.UsageError, match="errors='return'"):
+        executor.pool.executor(errors="skip")
+    assert list(executor.with_options(errors="return").map(jobs.square, range(3))) == [0, 1, 4]
 
 
 @pytest.mark.parametrize("lots", [5, 500])
@@ -365,3 +387,85 @@ def test_it_can_be_set_by_hand(executor: Handle) -> None:
         future.set_result(3)
     with pytest.raises(RuntimeError):
         future.set_running_or_notify_cancel()
+
+
+class TellsOfItsEnd:
+    """Sets an event where it ends in a process that is not its maker's."""
+
+    def __init__(self, ended: Handle) -> None:
+        self.home, self.ended = os.getpid(), ended
+
+    def __del__(self) -> None:
+        if os.getpid() != self.home:
+            self.ended.set()
+
+
+@pytest.mark.needs("copies")
+def test_a_worker_keeps_no_argument_while_it_waits(mp: Context, executor: Handle) -> None:
+    ended = mp.Event()
+    executor.submit(id, TellsOfItsEnd(ended)).result(PATIENCE)
+    assert ended.wait(PATIENCE)
+
+
+class Held:
+    def method(self) -> int:
+        return 3
+
+
+@pytest.mark.needs("copies")
+def test_a_call_whose_future_is_dropped_is_forgotten(executor: Handle) -> None:
+    """Nobody waits for its answer: it is taken in all the same, soon after the workers have nothing to do."""
+    held, forgotten = Held(), threading.Event()
+    kept = weakref.ref(held, lambda _: forgotten.set())
+    executor.submit(held.method)
+    del held
+    assert forgotten.wait(PATIENCE)
+    assert kept() is None
+
+
+@pytest.mark.needs("kills")
+def test_what_others_look_at(mp: Context) -> None:
+    executor: Handle = mp.Executor(3)
+    processes, keeper = executor._processes, executor._executor_manager_thread
+    assert (len(processes), executor._max_workers, executor._broken) == (3, 3, False)
+    assert {executor.submit(os.getpid).result(PATIENCE) for _ in range(9)} <= {p.pid for p in processes.values()}
+    assert executor._mp_context is mp
+    executor.shutdown(wait=False)
+    keeper.join(PATIENCE)
+    assert not processes
+    executor._call_queue.join_thread()
+    with pytest.raises(ValueError, match="fork"):
+        allcores.Executor(1, allcores.get_context("fork"), max_tasks_per_child=2)
+    with allcores.Executor(1, max_tasks_per_child=2) as executor:
+        assert executor._mp_context.get_start_method() == "spawn"
+
+
+def fail_to_begin(told: Handle) -> None:
+    logger = logging.getLogger("concurrent.futures")
+    handler = logging.Handler()
+    handler.emit = lambda record: told.put(logging.Formatter().format(record))  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    logger.propagate = False
+    raise ValueError("no beginning")
+
+
+@pytest.mark.needs("kills")
+def test_an_initializer_that_fails_is_logged_in_the_worker(mp: Context) -> None:
+    told = mp.Queue()
+    executor: Handle = mp.Executor(1, initializer=fail_to_begin, initargs=(told,))
+    future = executor.submit(jobs.square, 3)
+    with pytest.raises(concurrent.futures.BrokenExecutor):
+        future.result(PATIENCE)
+    assert "no beginning" in executor._broken
+    assert "ValueError: no beginning" in told.get(timeout=PATIENCE)
+    executor.shutdown()
+
+
+@pytest.mark.needs("kills")
+def test_workers_that_are_just_being_started_begin_what_was_submitted(mp: Context) -> None:
+    executor = mp.Executor(2, reuse=False)
+    futures = [executor.submit(jobs.square, x) for x in range(50)]
+    executor.shutdown(cancel_futures=True)
+    done = [future for future in futures if not future.cancelled()]
+    assert 0 < len(done) < 50
+    assert all(future.exception() is None for future in done)

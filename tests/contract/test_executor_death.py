@@ -4,11 +4,13 @@ import asyncio
 import concurrent.futures
 import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import pytest
 
@@ -40,6 +42,69 @@ def test_a_nested_death_is_the_inner_pool_s(mp: Context) -> None:
         error = executor.submit(inner).exception(PATIENCE)
         assert isinstance(error, allcores.WorkerDied)
         assert not isinstance(error, BrokenProcessPool)
+
+
+@pytest.mark.needs("kills")
+def test_a_death_in_a_map_likewise(mp: Context) -> None:
+    def inner(_: int) -> None:
+        with allcores.Pool(1) as pool:
+            pool.apply(jobs.die_by_signal)
+
+    with mp.Executor(1) as executor:
+        with pytest.raises(BrokenProcessPool, match="SIGKILL") as caught:
+            list(executor.map(jobs.square_or_die, range(6), [3] * 6, chunksize=1))
+        assert isinstance(caught.value, allcores.WorkerDied)
+        assert (caught.value.index, caught.value.failure.index) == (3, 3)
+        assert any("item 3 of the input" in note for note in caught.value.__notes__)
+        with pytest.raises(allcores.WorkerDied) as nested:
+            list(executor.map(inner, [1]))
+        assert not isinstance(nested.value, BrokenProcessPool)
+
+
+class LeavesOnArrival:
+    """Ends the program that unpickles it."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return jobs.leave, (3,)
+
+
+class LeavesOnDeparture:
+    """Ends the program that pickles it, a worker; here it can be."""
+
+    def __init__(self, home: int) -> None:
+        self.home = home
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if os.getpid() != self.home:
+            sys.exit(3)
+        return LeavesOnDeparture, (self.home,)
+
+
+def same(x: object) -> object:
+    return x
+
+
+@pytest.mark.needs("copies")
+@pytest.mark.parametrize("options", [{}, {"retries": 1}])
+def test_what_cannot_be_rebuilt_fails_its_call_alone(mp: Context, options: Any) -> None:
+    with mp.Executor(1) as executor:
+        submit = executor.with_options(**options).submit
+        worker = submit(os.getpid).result(PATIENCE)
+        for call in (submit(same, jobs.Grudging("it")), submit(jobs.give_grudging)):
+            with pytest.raises(BrokenProcessPool, match="cannot be rebuilt") as caught:
+                call.result(PATIENCE)
+            assert isinstance(caught.value, ValueError)
+            assert isinstance(caught.value, allcores.UnpicklableError)
+            again = pickle.loads(pickle.dumps(caught.value))
+            assert (type(again), str(again)) == (type(caught.value), str(caught.value))
+        for left in (submit(same, LeavesOnArrival()), submit(LeavesOnArrival)):
+            with pytest.raises(BrokenProcessPool, match="SystemExit: 3"):
+                left.result(PATIENCE)
+        with pytest.raises(SystemExit):
+            submit(same, LeavesOnDeparture(os.getpid())).result(PATIENCE)
+        with pytest.raises(SystemExit):
+            list(executor.map(same, [1, LeavesOnDeparture(os.getpid())], chunksize=2))
+        assert submit(os.getpid).result(PATIENCE) == worker
 
 
 @pytest.mark.needs("kills")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import allcores
+from allcores import lineage, start
 
 from . import jobs
 from .kit import PATIENCE, SHORT, Handle
@@ -95,7 +96,7 @@ def test_no_warning_though_there_are_threads() -> None:
         waiting.join()
 
 
-def test_a_lock_of_the_link_to_the_template_held_by_another_thread(started: list[Handle]) -> None:
+def test_a_lock_of_the_link_to_the_template_held_by_another_thread() -> None:
     """Many threads start processes at once, and those start processes."""
     results: list[int] = []
 
@@ -110,7 +111,7 @@ def test_a_lock_of_the_link_to_the_template_held_by_another_thread(started: list
     assert sorted(results) == [x * x + 1 for x in range(8)]
 
 
-def test_a_death_is_settled_before_it_is_told(started: list[Handle]) -> None:
+def test_a_death_is_settled_before_it_is_told() -> None:
     lock, held = allcores.Lock(), allcores.Event()
 
     def hold() -> None:
@@ -138,7 +139,24 @@ def test_somebody_else_waits_for_any_child() -> None:
     assert process.exitcode in (7, 255)
 
 
-def test_children_end_with_their_parent(started: list[Handle]) -> None:
+def test_somebody_else_was_faster_than_the_template() -> None:
+    """Which then finds no such process, and nothing is wrong with its own descriptors."""
+    template = start.template_pid()
+    assert template is not None
+    process = fork.Process(target=os._exit, args=(7,))
+    os.kill(template, signal.SIGSTOP)
+    try:
+        process.start()
+        os.waitpid(process.pid, 0)
+    finally:
+        os.kill(template, signal.SIGCONT)
+    with pytest.raises(allcores.WorkerDied) as caught:
+        process.result(PATIENCE)
+    assert "ulimit" not in str(caught.value)
+    assert process.exitcode == 255
+
+
+def test_children_end_with_their_parent() -> None:
     told = allcores.Queue()
 
     def parent() -> None:
@@ -155,8 +173,8 @@ def test_children_end_with_their_parent(started: list[Handle]) -> None:
         assert wait([grandchild], PATIENCE) == [grandchild]
     finally:
         os.close(grandchild)
-    assert process.exitcode is None or process.exitcode == -signal.SIGKILL
     process.join(PATIENCE)
+    assert process.exitcode == -signal.SIGKILL
 
 
 def test_both_methods_in_one_program() -> None:
@@ -168,13 +186,105 @@ def test_both_methods_in_one_program() -> None:
     assert run(outer) == (9, 16)
 
 
+class Made:
+    """Of the module; and there are classes of functions, which nobody finds by name."""
+
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+
+def test_classes_are_the_same_on_both_sides() -> None:
+    class Local:
+        def __init__(self, x: int) -> None:
+            self.x = x
+
+    def make(x: int) -> Local:
+        return Local(x)
+
+    found = run(make, 3)
+    assert type(found) is Local
+    assert found.x == 3
+    with fork.Pool(1) as pool:
+        assert pool.apply(lambda thing: type(thing) is Local, (Local(1),))
+        assert type(pool.apply(make, (4,))) is Local
+        assert type(pool.apply(Made, (4,))) is Made
+
+        class Later:
+            pass
+
+        assert type(pool.apply(lambda: Later())) is Later
+
+
+def test_a_class_that_has_come_back_is_as_it_was() -> None:
+    class Counting:
+        made = 0
+
+    def make() -> Counting:
+        Counting.made += 1
+        return Counting()
+
+    Counting.made = 5
+    assert type(run(make)) is Counting
+    assert Counting.made == 5
+
+
+def made_now(who: str) -> Any:
+    class Local:
+        maker = who
+
+    return Local()
+
+
+def test_a_class_made_after_the_fork_is_no_others() -> None:
+    """Relatives that do the same make classes of the same name, and often at the same address."""
+    kept = []
+    with fork.Pool(1) as pool:
+        for i in range(60):
+            kept.append(made_now("parent"))
+            kept.append(pool.apply(made_now, (f"worker {i}",)))
+            assert kept[-1].maker == f"worker {i}"
+
+
+def test_a_class_in_the_place_of_one_that_is_gone() -> None:
+    for i in range(5):
+        process = fork.Process(target=lambda thing: thing, args=(made_now(f"before {i}"),))
+        process.start()
+        later = made_now("later")  # often where that one was
+        assert process.result(PATIENCE).maker == f"before {i}"
+        assert later.maker == "later"
+
+
+def test_the_names_of_classes_that_are_gone_are_given_up() -> None:
+    gc.collect()
+    run(int)
+    before = len(lineage._known), len(lineage._named)
+    for _ in range(3):
+        kept = [made_now("parent") for _ in range(10)]
+        run(int)
+        assert len(lineage._named) >= before[1] + 10
+        kept.clear()
+        gc.collect()
+    run(int)
+    assert (len(lineage._known), len(lineage._named)) == before
+
+
+def test_what_the_initializer_sets_the_jobs_find() -> None:
+    def initialize() -> None:
+        state["set"] = "by the initializer"
+        globals()["added"] = 1
+
+    with fork.Pool(1, initialize) as pool:
+        assert pool.apply(lambda: (state["set"], globals()["added"])) == ("by the initializer", 1)
+    assert "added" not in globals()
+
+
 def test_what_a_child_holds_open_of_ours() -> None:
-    """Besides what it has from its parent: its lifeline and its link."""
+    """Besides what it has from its parent: its lifeline, its link, and the file of its last words."""
 
     def ours() -> int:
         gc.collect()
         return len(os.listdir("/proc/self/fd"))
 
     here = ours()
-    assert run(ours) <= here + 2
-    assert run(lambda: run(ours)) <= here + 4
+    assert run(ours) <= here + 3
+    assert run(lambda: run(ours)) <= here + 6

@@ -1,13 +1,16 @@
 """What programs written for the standard library rely on beside what its documentation says."""
 
 import ctypes
+import os
 import pickle
 import queue
 from collections.abc import Callable
+from multiprocessing import resource_sharer, resource_tracker
 
 import pytest
 
 import allcores
+from allcores import process, reduction
 from allcores.queues import JoinableQueue, Queue, SimpleQueue
 
 from .kit import PATIENCE, SHORT, Context, Handle
@@ -159,3 +162,60 @@ def test_events_say_whether_they_are_set(mp: Context) -> None:
     assert repr(event) == f"<Event at {id(event):#x} unset>"
     event.set()
     assert repr(event) == f"<Event at {id(event):#x} set>"
+
+
+# --- descriptors over a connection ----------------------------------------------------------------
+
+
+def write_to_what_comes(conn: Handle) -> None:
+    fd = reduction.recv_handle(conn)
+    os.write(fd, b"foo")
+    os.close(fd)
+
+
+@pytest.mark.needs("copies")
+def test_a_descriptor_is_sent(mp: Context, start: Start) -> None:
+    ours, theirs = mp.Pipe()
+    child = start(write_to_what_comes, theirs)
+    r, w = os.pipe()
+    try:
+        reduction.send_handle(ours, w, child.pid)
+        os.close(w)
+        assert os.read(r, 10) == b"foo"
+        assert os.read(r, 10) == b""
+    finally:
+        os.close(r)
+        resource_sharer.stop(PATIENCE)
+    child.join(PATIENCE)
+    ours.send("no descriptor")
+    with pytest.raises(RuntimeError, match="not 'no descriptor'"):
+        reduction.recv_handle(theirs)
+    ours.close()
+    with pytest.raises(EOFError):
+        reduction.recv_handle(theirs)
+
+
+# --- a pool that cannot be made -------------------------------------------------------------------
+
+
+@pytest.mark.needs("kills")
+def test_a_pool_that_cannot_start_all_its_workers_leaves_none(mp: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, real = [3], process.Process.start
+
+    def start(self: process.Process) -> None:
+        if not left[0]:
+            raise OSError("no more")
+        left[0] -= 1
+        real(self)
+
+    monkeypatch.setattr(process.Process, "start", start)
+    with pytest.raises(OSError, match="no more"):
+        mp.Pool(5)
+    assert left == [0]
+    assert mp.active_children() == []
+
+
+def test_a_resource_of_too_long_a_name() -> None:
+    allcores.Queue()  # the program has begun, and its tracker
+    with pytest.raises(ValueError, match="too long"):
+        resource_tracker.register("a" * 512, "shared_memory")

@@ -35,6 +35,7 @@ def test_the_lock_example(mp: Context, start: Start) -> None:
     assert [first, *(seen.get() for _ in range(9))] == [1, 2, 3, 4, 5, 8, 11, 14, 17, 20]
 
 
+@pytest.mark.lacks("cluster")  # each step is a round trip
 def test_one_at_a_time(mp: Context, start: Start, lock: Handle) -> None:
     value = mp.Value("i", 0)
 

@@ -88,3 +88,9 @@ def test_dump_into_what_is_no_stream(mp: Context, tmp_path: Path) -> None:
     where: Any = str(tmp_path / "stacks.txt")
     with mp.Pool(1) as pool, pytest.raises(TypeError, match=r"^file must be a text stream, .*write open\('"):
         pool.dump(where)
+
+
+@pytest.mark.parametrize("method", ["apply", "apply_async", "map", "imap", "stream"])
+def test_the_method_that_was_called_is_named(mp: Context, method: str) -> None:
+    with mp.Pool(1) as pool, pytest.raises(TypeError, match=rf"^{method}\(\) has no option 'retrys'"):
+        getattr(pool, method)(square, [3], retrys=1)

@@ -3,7 +3,8 @@
 import builtins
 import multiprocessing
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -186,3 +187,50 @@ def test_many_threads_submit_to_one_pool(mp: Context, pool: Handle) -> None:
         t.start()
     for k, t in enumerate(threads):
         assert t.result(PATIENCE) == [k ** (i % 3) for i in range(50)]
+
+
+class SlowSet(set[Any]):
+    """Lets another thread do something just before an element is discarded."""
+
+    def __init__(self, elements: set[Any], meanwhile: Callable[[], object]) -> None:
+        super().__init__(elements)
+        self._meanwhile = meanwhile
+
+    def discard(self, element: Any) -> None:
+        if element in self:
+            other = threading.Thread(target=self._meanwhile)
+            other.start()
+            other.join(PATIENCE)
+        super().discard(element)
+
+
+@pytest.mark.needs("parallel")
+def test_who_asks_while_the_last_chunk_is_handed_over_is_told(mp: Context) -> None:
+    """Another thread has the results of a chunk at once, and finds that one more is pending: just this one."""
+    gate, told, asking = mp.Event(), list[Any](), list[threading.Thread]()
+
+    def ask() -> None:
+        told.append(results.next(PATIENCE))
+        second = threading.Thread(target=lambda: told.append(next(results, "the end")))
+        second.start()
+        while not pool._engine._followers and second.is_alive():
+            time.sleep(0.001)  # no event tells that it waits
+        asking.append(second)
+
+    with mp.Pool(1) as pool:
+        results: Any = pool.imap(lambda x: gate.wait(PATIENCE) and x, [3], chunksize=1)
+        results.pending = SlowSet(results.pending, ask)
+        gate.set()
+        pool.apply(abs, (1,))  # has the seat
+        asking[0].join(PATIENCE)
+        assert told == [3, "the end"]
+
+
+@pytest.mark.needs("parallel")
+def test_a_map_ends_whoever_feeds_it_while_its_last_chunk_is_handed_over(mp: Context) -> None:
+    gate = mp.Event()
+    with mp.Pool(1) as pool:
+        result = pool.map_async(lambda x: gate.wait(PATIENCE) and x, [3], chunksize=1)
+        result.pending = SlowSet(result.pending, pool._engine._run_later)
+        gate.set()
+        assert result.get(PATIENCE) == [3]

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,22 @@ def test_an_endless_input_in_flat_memory(pool: Handle, method: str) -> None:
         assert items.drawn <= n + 51 + 50
         most = max(most, own_memory())
     assert most - before < 100 * MB
+    pool.terminate()
+
+
+@pytest.mark.parametrize("method", ["imap", "imap_unordered"])
+def test_what_a_late_item_holds_up_is_done_after_it(pool: Handle, method: str) -> None:
+    """It took longer than its chunk may, so the rest of that is given back; the others are as far ahead as results of
+    a megabyte may be. Once, nobody sent the rest: the window was full of what waited for it."""
+
+    def job(i: int) -> Any:
+        if i == 60:
+            time.sleep(0.3)
+        return np.full(MB // 8, i, dtype=np.float64)
+
+    results = getattr(pool, method)(job, itertools.count())
+    first = [int(next(results)[0]) for _ in range(100)]
+    assert sorted(first) == list(range(100)) if method == "imap" else len(set(first)) == 100
     pool.terminate()
 
 

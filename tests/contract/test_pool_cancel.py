@@ -183,3 +183,36 @@ def test_a_worker_killed_as_it_is_cancelled(mp: Context) -> None:
             with pytest.raises(CancelledError if cancelled else allcores.WorkerDied):
                 result.get(PATIENCE)
         assert pool.apply(jobs.square, (3,)) == 9
+
+
+@pytest.mark.needs("parallel")
+@pytest.mark.parametrize("how", ["cancel", "give_up", "take_back"])
+def test_ctrl_c_when_a_task_has_just_been_taken_back(mp: Context, how: str) -> None:
+    """Before anybody could settle it: the pool's end does not wait for it all the same."""
+
+    def interrupted(*args: Any) -> None:
+        delattr(pool._crew, method)
+        getattr(pool._crew, method)(*args)
+        raise KeyboardInterrupt
+
+    gate = mp.Event()
+    with mp.Pool(1) as pool:
+        running = pool.apply_async(jobs.wait_for, (gate,))
+        queued = pool.executor(retries=1).submit(jobs.square, 2)
+        others = pool.map_async(jobs.square, range(9), chunksize=1)
+        end: Any = {
+            "cancel": queued.cancel,
+            "give_up": lambda: pool._engine.give_up(others),
+            "take_back": lambda: pool.executor().shutdown(cancel_futures=True),
+        }[how]
+        if how == "give_up":
+            others.abandon(allcores.PoolTerminated("as map() does at Ctrl-C"))
+        method = "drop" if how == "take_back" else "give_up"
+        setattr(pool._crew, method, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            end()
+        gate.set()
+        assert running.get(PATIENCE) is None
+    assert queued.cancelled() == (how != "give_up")
+    if how != "give_up":
+        assert others.get(PATIENCE) == [x * x for x in range(9)]

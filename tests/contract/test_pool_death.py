@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -113,6 +114,35 @@ def test_the_error_travels(mp: Context) -> None:
     copy = pickle.loads(pickle.dumps(caught.value))
     assert (copy.pid, copy.exitcode, copy.index) == (caught.value.pid, -signal.SIGKILL, 1)
     assert str(copy) == str(caught.value)
+
+
+def test_how_long_it_had_run(mp: Context) -> None:
+    """Of a single call, of the first item of a chunk, of any that has a timeout; else it is not known."""
+
+    def die_after(seconds: float) -> None:
+        if seconds:
+            time.sleep(seconds)
+            jobs.die_by_signal()
+
+    with mp.Pool(1) as pool:
+        with pytest.raises(allcores.WorkerDied, match=r"it had run for 0\.") as caught:
+            pool.apply(die_after, (0.2,))
+        assert 0.1 < caught.value.seconds < PATIENCE
+        assert caught.value.failure.seconds == caught.value.seconds
+        cases: list[tuple[list[float], Any, bool]] = [
+            ([0.2, 0, 0], {}, True),
+            ([0, 0, 0.2], {"timeout": PATIENCE}, True),
+            ([0, 0, 0.2], {}, False),
+        ]
+        for items, options, known in cases:
+            (failure,) = (x for x in pool.map(die_after, items, 3, errors="return", **options) if x is not None)
+            assert failure.seconds == failure.error.seconds
+            assert (failure.seconds is not None and 0.1 < failure.seconds < PATIENCE) == known
+    process = mp.Process(target=die_after, args=(0.01,))
+    process.start()
+    with pytest.raises(allcores.WorkerDied) as caught:
+        process.result(PATIENCE)
+    assert caught.value.seconds is None
 
 
 def kill_and_wait(pids: set[int]) -> None:

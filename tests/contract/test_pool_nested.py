@@ -1,8 +1,9 @@
 """Pools in pools: any mix of contexts, at any depth; all together keep no more cores busy than there are."""
 
+import contextlib
 import itertools
 import os
-from collections.abc import Iterator
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import numpy as np
 import pytest
 
 import allcores
-from allcores import cores, start
+from allcores import cores
 from allcores.pool.plan import PoolOptions
 
 from . import jobs
-from .kit import LOCAL, PATIENCE, Context, Handle
+from .kit import PATIENCE, Context, Handle
 
 CORES = 4
 
@@ -32,7 +33,15 @@ def tree_of_squares(names: tuple[str, ...], workers: int, x: int) -> Any:
         return pool.starmap(tree_of_squares, [(names[1:], workers, x + i) for i in range(2)], chunksize=1)
 
 
-@pytest.mark.parametrize("inner", list(itertools.product(LOCAL, repeat=2)), ids="-".join)
+MIXES = [
+    *itertools.product(("serial", "thread", "process"), repeat=2),
+    ("fork", "fork"),
+    ("process", "fork"),
+    ("fork", "spawn"),
+]
+
+
+@pytest.mark.parametrize("inner", MIXES, ids="-".join)
 def test_any_mix_of_contexts(mp: Context, inner: tuple[str, str]) -> None:
     assert tree_of_squares((mp.name, *inner), 1, 1) == [[[1, 4], [4, 9]], [[4, 9], [9, 16]]]
 
@@ -66,6 +75,15 @@ def test_who_asks_for_more_gets_the_share(mp: Context) -> None:
     with mp.Pool(2) as pool:
         assert pool.apply(sizes, ((mp.name, mp.name), 3)) == [2, 1]
         assert pool.apply(sizes, ((mp.name, mp.name), 1)) == [1, 1]
+
+
+@pytest.mark.needs("parallel")
+@pytest.mark.lacks("copies")
+def test_that_it_is_fewer_is_told_to_who_listens(mp: Context, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "allcores")
+    with mp.Pool(2) as pool:
+        pool.apply(sizes, ((mp.name,), 3))
+    assert ["2 instead of 3 workers; oversubscribe=True" in record.getMessage() for record in caplog.records] == [True]
 
 
 def size_of(name: str, asked: int | None, options: PoolOptions) -> int:
@@ -137,43 +155,37 @@ def test_a_worker_that_dies_takes_its_inner_workers_along(mp: Context) -> None:
         assert not Path(f"/proc/{pid}/stat").exists()
 
 
-def multiply(_: object) -> int:
+def seconds_of_threads() -> dict[int, float]:
+    """Of each thread of this process, the seconds of a core that it has had."""
+    found = {}
+    for tid in map(int, os.listdir("/proc/self/task")):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            found[tid] = time.clock_gettime(~tid << 3 | 6)  # the kernel's number of such a clock
+    return found
+
+
+def multiply(_: object) -> tuple[int, int]:
+    """This process, and how many threads of it did the work."""
+    before = seconds_of_threads()
     a = np.ones((400, 400))
-    for _i in range(6):
+    for _i in range(5):
         a = (a @ a) / 400
-    return os.getpid()
+    spent = [seconds - before.get(tid, 0) for tid, seconds in seconds_of_threads().items()]
+    return os.getpid(), sum(each > sum(spent) / 10 for each in spent)
 
 
-def multiply_in_inner(_: object) -> set[int]:
+def multiply_in_inner(_: object) -> tuple[int, list[tuple[int, int]], int]:
     with allcores.Pool(CORES) as inner:
-        found = set(inner.map(multiply, range(8), chunksize=1))
-    return found | {multiply(0)}
-
-
-def running_threads() -> int:
-    """Threads of all workers that run or could."""
-    template = start.template_pid()
-    children = Path(f"/proc/{template}/task/{template}/children").read_text().split()
-    return sum(state == "R" for pid in children for state in states(pid))
-
-
-def states(pid: str) -> Iterator[str]:
-    try:
-        for file in Path(f"/proc/{pid}/task").glob("*/stat"):
-            yield file.read_text().rpartition(")")[2].split()[0]
-    except OSError:  # ended meanwhile
-        return
+        return inner._crew.size, inner.map(multiply, range(8), chunksize=1), multiply(0)[1]
 
 
 @pytest.mark.needs("kills")
 def test_all_together_stay_within_the_cores(mp: Context) -> None:
     """Each of two workers asks for four, each of which would have a thread of BLAS for every core."""
-    parents = 2
+    parents, share = 2, CORES // 2
     with mp.Pool(parents) as pool:
-        result = pool.map_async(multiply_in_inner, range(4), chunksize=1)
-        found = []
-        while not result.ready():
-            found.append(running_threads())
-        assert all(len(pids) == 3 for pids in result.get(PATIENCE))  # two inner workers and their parent
-    assert max(found) > 1
-    assert max(found) <= CORES + parents
+        for size, found, alone in pool.map(multiply_in_inner, range(4), chunksize=1):
+            assert size == share
+            assert len({pid for pid, _ in found}) <= size
+            assert {threads for _, threads in found} == {1}
+            assert alone <= share  # the parent, while its workers have nothing to do

@@ -106,7 +106,7 @@ def test_bytes_on_the_way_are_known_with_idle_timeout(mp: Context) -> None:
 
 @pytest.mark.needs("kills")
 def test_a_cancel_that_fails_says_so(mp: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_tasks: list[int]) -> list[int]:
+    def refuse(_tasks: list[int], _into: list[int]) -> None:
         raise MemoryError("of the test")
 
     begun = mp.Event()

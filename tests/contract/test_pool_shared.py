@@ -10,7 +10,7 @@ import pytest
 
 import allcores
 
-from .kit import PATIENCE, Context
+from .kit import PATIENCE, Context, Place
 
 
 def square(x: int) -> int:
@@ -57,8 +57,40 @@ def test_callbacks_of_what_fails_before_it_is_sent(mp: Context) -> None:
 
 
 def test_results_outlive_the_name_of_their_pool(mp: Context) -> None:
-    assert mp.Pool(2).map_async(square, range(5)).get(PATIENCE) == [0, 1, 4, 9, 16]
-    assert list(mp.Pool(2).imap(square, range(5))) == [0, 1, 4, 9, 16]
+    with pytest.warns(ResourceWarning, match="unclosed running multiprocessing pool <Pool of 2 open>"):
+        assert mp.Pool(2).map_async(square, range(5)).get(PATIENCE) == [0, 1, 4, 9, 16]
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        assert list(mp.Pool(2).imap(square, range(5))) == [0, 1, 4, 9, 16]
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_ended_pool_may_be_dropped(mp: Context) -> None:
+    for end in ("close", "terminate"):
+        pool = mp.Pool(1)
+        getattr(pool, end)()
+        pool.join()
+        del pool
+    with mp.Pool(1), pytest.raises(ValueError, match="at least 1"):
+        mp.Pool(0)
+
+
+def test_what_programs_look_at_in_a_pool(mp: Context, place: Place) -> None:
+    with mp.Pool(2, maxtasksperchild=1) as pool:
+        assert pool._state == "RUN"
+        before = pool._pool
+        assert len(before) == (2 if place.parallel else 0)
+        assert all(worker.is_alive() for worker in before)
+        pool.map(square, range(8), chunksize=1)
+        pool._repopulate_pool()
+        if place.kills:
+            ended = [worker for worker in before if worker.exitcode is not None]  # still to be looked at
+            assert ended
+            assert all(worker.exitcode == 0 for worker in ended)
+            assert {worker.pid for worker in ended}.isdisjoint(worker.pid for worker in pool._pool)
+        pool.close()
+        assert pool._state == "CLOSE"
+        pool.join()
+        assert (pool._state, pool._pool == [] or not place.kills) == ("TERMINATE", True)
 
 
 def test_one_imap_read_by_several_threads(mp: Context) -> None:

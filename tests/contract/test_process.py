@@ -89,6 +89,8 @@ def test_names(worker: Handle) -> None:
     assert worker(target=jobs.nothing, name="mine").name == "mine"
     first.name = "renamed"
     assert first.name == "renamed"
+    with pytest.raises(AssertionError, match="name must be a string, not 5"):
+        first.name = 5
 
 
 def test_a_process_knows_itself(mp: Context, start: Callable[..., Handle]) -> None:
@@ -99,6 +101,48 @@ def test_a_process_knows_itself(mp: Context, start: Callable[..., Handle]) -> No
     p = start(who)
     p.join()
     assert p.result() == (p.name, p.pid)
+
+
+def test_the_program_itself(mp: Context) -> None:
+    me = mp.current_process()
+    assert (me.name, me.daemon, me.exitcode, me.is_alive()) == ("MainProcess", False, None, True)
+    assert me.pid == me.ident == os.getpid()
+    assert mp.parent_process() is None
+    with pytest.raises(ValueError, match="main process"):
+        assert me.sentinel
+    me.close()
+    assert me.is_alive()
+
+
+@pytest.mark.needs("kills")
+def test_a_parent_as_its_child_sees_it(mp: Context, start: Callable[..., Handle]) -> None:
+    def look() -> tuple[object, ...]:
+        parent = mp.parent_process()
+        parent.join(SHORT)
+        return parent.pid, parent.ident, parent.name, parent.is_alive(), mp.wait([parent.sentinel], SHORT)
+
+    assert start(look).result() == (os.getpid(), os.getpid(), mp.current_process().name, True, [])
+
+
+@pytest.mark.needs("kills")
+def test_the_words_of_a_process(mp: Context, start: Callable[..., Handle]) -> None:
+    kind, parent = mp.Process.__name__, os.getpid()
+    p = mp.Process(target=jobs.nothing, name="me", daemon=True)
+    assert repr(p) == f"<{kind} name='me' parent={parent} initial daemon>"
+    gate = mp.Event()
+    p = start(jobs.wait_for, gate)
+    assert repr(p) == f"<{kind} name={p.name!r} pid={p.pid} parent={parent} started>"
+    p.kill()
+    p.join()
+    assert repr(p) == f"<{kind} name={p.name!r} pid={p.pid} parent={parent} stopped exitcode=-SIGKILL>"
+    p = mp.Process(target=sys.exit, args=(3,))
+    p.start()
+    p.join()
+    assert repr(p).endswith(" stopped exitcode=3>")
+    p.close()
+    assert repr(p).endswith(" closed>")
+    p = start(lambda: repr(mp.current_process()))
+    assert " started" in p.result()
 
 
 def test_daemon(worker: Handle) -> None:

@@ -1,8 +1,11 @@
 """How a process ends when it does not end by itself: terminate, kill, signals, and who gets told."""
 
+import atexit
+import contextlib
 import os
 import pickle
 import signal
+import threading
 from collections.abc import Callable
 from multiprocessing.connection import wait
 
@@ -129,3 +132,79 @@ def test_a_place_that_cannot_kill_says_so(mp: Context, start: Callable[..., Hand
     finally:
         gate.set()
     assert p.result(PATIENCE) == "unharmed"
+
+
+@pytest.mark.needs("kills")
+@pytest.mark.parametrize("daemon", [False, True])
+def test_who_looks_after_its_parent_outlives_it(mp: Context, start: Callable[..., Handle], daemon: bool) -> None:
+    """As programs of the standard's do: they wait for the parent's end, and put something in order then."""
+    receives, sends = mp.Pipe(duplex=False)
+
+    def watch(looks: bool) -> None:
+        parent = mp.parent_process()
+        sends.send((os.getpid(), parent.is_alive() if looks else None))
+        if looks:
+            parent.join()
+            sends.send((os.getpid(), parent.is_alive()))
+        else:
+            mp.Event().wait()
+
+    def parent() -> None:
+        for looks in (True, False):
+            mp.Process(target=watch, args=(looks,), daemon=daemon).start()
+        sends.send((os.getpid(), "has started both"))
+        mp.Event().wait()
+
+    p = start(parent)
+    sends.close()
+    told = dict(receives.recv() for _ in range(3))
+    assert sorted(told.values(), key=str) == [None, True, "has started both"]
+    p.kill()
+    p.join()
+    last: list[object] = []
+    with contextlib.suppress(EOFError):  # who does not look is ended, and so are those that are daemonic
+        while True:
+            last.append(receives.recv())
+    watcher = next(pid for pid, alive in told.items() if alive is True)
+    assert last == [(watcher, False)] or (daemon and not last)
+    receives.close()
+
+
+def register(done: Handle, how: str) -> None:
+    atexit.register(done.put, "first registered, last run")
+    atexit.register(done.put, "last registered")
+    done.put("job")
+    if how == "raise":
+        raise SystemExit(3)
+    if how == "thread":
+        threading.Thread(target=done.put, args=("thread",)).start()
+
+
+@pytest.mark.needs("kills")
+@pytest.mark.parametrize("how", ["return", "raise", "thread"])
+def test_what_is_registered_for_the_end_of_a_process_is_run(
+    mp: Context, start: Callable[..., Handle], how: str
+) -> None:
+    done = mp.Queue()
+    start(register, done, how).join(PATIENCE)
+    came = [done.get(timeout=PATIENCE) for _ in range(done.qsize())]
+    assert came == ["job", *["thread"] * (how == "thread"), "last registered", "first registered, last run"]
+
+
+@pytest.mark.needs("kills")
+def test_what_is_registered_in_a_worker_is_run(mp: Context) -> None:
+    done = mp.Queue()
+    with mp.Pool(1, maxtasksperchild=1) as pool:
+        pool.apply(register, (done, "return"))
+        assert [done.get(timeout=PATIENCE) for _ in range(3)][1:] == ["last registered", "first registered, last run"]
+
+
+@pytest.mark.needs("kills")
+def test_what_is_registered_here_is_not_run_there(mp: Context, start: Callable[..., Handle]) -> None:
+    done = mp.Queue()
+    atexit.register(done.put, "of the parent")
+    try:
+        start(jobs.nothing).join(PATIENCE)
+    finally:
+        atexit.unregister(done.put)
+    assert done.empty()

@@ -68,7 +68,6 @@ def test_the_errors_own_cause_is_told(start: Callable[..., Handle]) -> None:
     assert "no inner" in report(caught.value)
 
 
-@pytest.mark.lacks("inherits")
 def test_error_whose_class_is_local(start: Callable[..., Handle]) -> None:
     class Local(Exception):
         pass

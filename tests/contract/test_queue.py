@@ -45,6 +45,7 @@ def test_maxsize_round_and_round(mp: Context, maxsize: int) -> None:
 
 
 @pytest.mark.parametrize("maxsize", [0, -1])
+@pytest.mark.lacks("cluster")  # each step is a round trip
 def test_without_maxsize_put_never_blocks(mp: Context, maxsize: int) -> None:
     q = mp.Queue(maxsize)
     for i in range(20_000):

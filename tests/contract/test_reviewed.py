@@ -91,6 +91,7 @@ class LeavesWhenLoaded:
 
 
 @pytest.mark.needs("kills")
+@pytest.mark.lacks("inherits")
 def test_a_worker_that_leaves_well_before_it_is_ready(mp: Context) -> None:
     with pytest.raises(allcores.InitializerFailed), mp.Pool(1, LeavesWhenLoaded()) as pool:
         pool.map(jobs.square, [1])

@@ -1,5 +1,6 @@
 """SharedArray: an ndarray that everybody sees, and nothing else about it is special."""
 
+import gc
 import os
 import pickle
 import signal
@@ -342,6 +343,7 @@ def test_others_take_it_without_a_copy(mp: Context) -> None:
     ids=str,
 )
 def test_bad_shapes_and_dtypes(mp: Context, arguments: Any, error: type[Exception], said: str) -> None:
+    gc.collect()  # what earlier tests have left to it is theirs
     before = _native.usage()[:2]
     with pytest.raises(error, match=said):
         mp.SharedArray(*arguments)

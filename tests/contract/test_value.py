@@ -2,6 +2,7 @@
 
 import ctypes
 import re
+import threading
 from typing import Any
 
 import numpy as np
@@ -209,6 +210,27 @@ def test_with_a_lock_of_ones_own(mp: Context, kind: str) -> None:
     for p in workers:
         p.join(PATIENCE)
     assert value.value == 400
+
+
+def test_a_lock_of_threads_guards_as_in_the_standard_library(mp: Context) -> None:
+    lock = threading.RLock()
+    value, array = mp.Value("i", 5, lock=lock), mp.Array("d", [1.0, 2.0], lock=lock)
+    assert value.get_lock() is lock
+    assert array.get_lock() is lock
+    blocked = []
+
+    def write() -> None:
+        value.value = 7
+        array[1] = 3.0
+        blocked.append(False)
+
+    thread = threading.Thread(target=write)
+    with value:
+        thread.start()
+        assert not blocked
+        assert value.value == 5
+    thread.join()
+    assert (value.value, array[:]) == (7, [1.0, 3.0])
 
 
 def test_a_lock_that_is_none(mp: Context) -> None:

@@ -30,12 +30,16 @@ FIRST = {
 }
 
 
+# The template that begins has settled its predecessor, which had a ring: the second time is the one that is meant.
+OF_RINGS = ("recover.cells_done", "recover.head_lowered")
+
+
 def settle(place: Path, first: str, step: str) -> None:
     """Kill the process that stopped at ``first``; the template is to die at ``step`` while it settles that."""
     note = place / "template"
     note.unlink(missing_ok=True)
     start.stop_template()
-    os.environ["ALLCORES_DIE_AT"] = f"{step}:1:{note}"
+    os.environ["ALLCORES_DIE_AT"] = f"{step}:{1 + (step in OF_RINGS)}:{note}"
     item = ITEMS["buffers"]
     queues = {name: allcores.Queue(3) for name in ("put.claimed", "put.committing", "take.accepted")}
     put_all(queues["take.accepted"], [item, "second"])

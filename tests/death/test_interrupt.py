@@ -52,6 +52,29 @@ def test_caught_twice_and_all_is_right(tmp_path: Path, way: str) -> None:
         assert program.stderr() == ""
 
 
+MANAGER = """
+import time, allcores
+from allcores import managers
+def initialize():
+    print("waits", flush=True)
+    time.sleep(1000)
+try:
+    managers.SyncManager(ctx=allcores.get_context({method!r})).start(initialize)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_while_a_manager_starts(tmp_path: Path, method: str) -> None:
+    """Its server ignores Ctrl-C: nobody else would end it, and the program waits for it."""
+    with started(tmp_path / "stderr", "", text=MANAGER.format(method=method)) as program:
+        interrupt_its_wait(program)
+        program.expect("interrupted")
+        assert program.end() == 0
+        assert program.stderr() == ""
+
+
 @pytest.mark.parametrize("times", [12, pytest.param(300, marks=pytest.mark.slow)])
 def test_at_any_moment(tmp_path: Path, times: int) -> None:
     """Wherever it comes, the next call works, and gives what it should."""

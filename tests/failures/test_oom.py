@@ -127,7 +127,7 @@ def test_a_count_that_cannot_be_read_for_a_while(root: Path, counter: Path) -> N
 
 
 def test_it_is_said() -> None:
-    error = Death(12, -9, 3 << 30, True, "one\ntwo").error(3, "[1, 2]")
+    error = Death(12, -9, 3 << 30, True, stderr="one\ntwo").error(3, "[1, 2]")
     assert str(error) == (
         "process 12 died while it was running item 3 ([1, 2]): killed by SIGKILL (probably the out-of-memory killer); "
         "peak memory 3.0 GiB; its last lines on stderr:\n  one\n  two"
@@ -146,8 +146,8 @@ def test_memory_in_words(count: int, words: str) -> None:
     "death",
     [
         Death(7, 0),
-        Death(7, -9, 1 << 40, True, "last words\nof two lines"),
-        Death(7, 255, None, False, "ä" * 500),
+        Death(7, -9, 1 << 40, True, stderr="last words\nof two lines"),
+        Death(7, 255, None, False, stderr="ä" * 500),
     ],
     ids=repr,
 )
@@ -158,6 +158,6 @@ def test_a_death_travels_through_the_sentinel(death: Death) -> None:
 
 
 def test_words_that_are_too_many_are_cut() -> None:
-    data = Death(7, 1, 5, False, "ä" * 4000).packed()
+    data = Death(7, 1, 5, False, stderr="ä" * 4000).packed()
     assert len(data) <= deaths.MOST
     assert Death.unpack(7, data)[:4] == (7, 1, 5, False)

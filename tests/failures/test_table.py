@@ -19,9 +19,9 @@ EXPECTED = {
     "sys.exit(1) in a task": "only it: SystemExit",
     "unpicklable function": "only it: UnpicklableError",
     "unpicklable argument": "only it: UnpicklableError",
-    "argument fails to unpickle": "only it: ValueError",
+    "argument fails to unpickle": "only it: UnpicklableError",
     "unpicklable result": "only it: UnpicklableError",
-    "result fails to unpickle": "only it: ValueError",
+    "result fails to unpickle": "only it: UnpicklableError",
     "exception with a 2-argument __init__": "only it: TwoArguments",
     "initializer raises": "told: InitializerFailed",
 }

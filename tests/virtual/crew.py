@@ -6,6 +6,7 @@ pool, engine, chunks as ever ──▶ VirtualCrew ──▶ a heap of answers b
 import heapq
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from allcores.pool.crew import PATIENCE_NS, LocalCrew, Mode, Outcome
@@ -70,7 +71,7 @@ class VirtualCrew(LocalCrew):
 def virtual_pool(workers: int) -> Iterator[tuple[Pool, VirtualCrew]]:
     """A pool of virtual workers, and their crew, whose ``now`` is the time."""
     crew = VirtualCrew(workers)
-    with Pool(crew) as pool:
+    with Pool(workers, context=SimpleNamespace(_crew=lambda _plan: crew)) as pool:
         yield pool, crew
 
 

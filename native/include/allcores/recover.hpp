@@ -4,6 +4,7 @@
 #pragma once
 
 #include "barrier.hpp"
+#include "condemn.hpp"
 #include "counted.hpp"
 #include "deadlock.hpp"
 #include "pipe.hpp"
@@ -105,7 +106,20 @@ struct LastWords {
     u64 crew = 0;
     u64 task = 0;
     u32 item = 0;
+    i64 ran = -1;  // nanoseconds that it was at that item, about; -1: not known
 };
+
+// An item with a time limit has its own beginning, the first one of a task that of the task.
+inline LastWords last_words(const Participant& p) {
+    const u64 task = task_of(p.task.load());
+    const u32 item = p.item.load();
+    const bool working = task != 0 && task != ~u64{0};
+    const i64 began = !working                                   ? 0
+                      : state_of(p.run.load()) != TimedState::idle ? p.began.load()
+                      : item == 0                                  ? p.done.since.load()
+                                                                   : 0;
+    return {p.crew.load(), task, item, began == 0 ? -1 : std::max<i64>(now_ns() - began, 0)};
+}
 
 // Objects first: they say which blocks are still on their way. Then the blocks. The report before the holds are cleared:
 // it is the dead one's own hold that keeps the channel alive. The slot last, by the caller. `killed`: it did not end well.
@@ -121,7 +135,7 @@ void recover(Segment& seg, Arena& arena, Slot dead, Report&& report, bool killed
     const Participant& p = seg.participant(dead);
     recover_roots(seg, arena, dead);
     arena.recover(dead);
-    report(LastWords{p.crew.load(), task_of(p.task.load()), p.item.load()});
+    report(last_words(p));
     for_each_object(seg, arena, [&](Object& o, Kind kind) {
         // Of a pipe that lives, whoever holds it: a fork that is killed early may have come to hold the side alone.
         if (kind == Kind::pipe && is_held(o)) PipeView(seg, arena, reinterpret_cast<Pipe&>(o)).recover_sides(dead);

@@ -17,7 +17,7 @@ import uuid
 from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any
 
-from allcores import codec, limits
+from allcores import limits
 from allcores.cluster import parcel, stored
 from allcores.cluster.remote import Preparation
 from allcores.cluster.seams import Job, Large, Setup
@@ -41,8 +41,8 @@ __all__ = ("RETRIES", "ClusterCrew", "check")
 
 # How often a task is sent again whose worker died, where the caller has not said.
 RETRIES = 3
-# In the info of a message: the body is the error of unpacking it.
-_BROKEN = 1 << 62
+# In the info of a message, as the engine has them: the body is the error of unpacking it, or an error as it is.
+_BROKEN, _ERROR = 1 << 62, 1 << 61
 # A function of so many bytes goes with each task; a larger one workers ask for.
 _SMALL = 4096
 # Functions that are kept packed for the next call of the same.
@@ -157,24 +157,31 @@ class ClusterCrew:
     def expect(self, task: int, timeout: float, /) -> None:
         """Nothing to do: the worker looks itself."""
 
-    def drop(self, tasks: list[int], /) -> list[int]:
-        """Take back what no worker has begun."""
+    def drop(self, tasks: list[int], into: list[int], /) -> None:
+        """Take back what no worker has begun.
+
+        The engine is asked, over the network: what it forgets while Ctrl-C comes is settled only by ``terminate()``.
+        """
         mine = [task for task in tasks if task in self._out]
-        dropped = self._team.take_back(mine) if mine else []
-        for task in dropped:
+        if mine:
+            into.extend(self._team.take_back(mine))
+        for task in into:
             self._out.pop(task, None)
-        return dropped
 
-    def give_up(self, tasks: list[int], _interrupt: bool, /) -> list[int]:
+    def give_up(self, tasks: list[int], _interrupt: bool, into: list[int], /) -> None:
         """What runs goes on to its end: nobody can interrupt it."""
-        return self.drop(tasks)
+        self.drop(tasks, into)
 
-    def condemn(self, tasks: list[int], /) -> list[int]:
+    def condemn(self, tasks: list[int], into: list[int], /) -> None:
         """End the workers that run these, where they run nothing else."""
-        ended = [task for task in tasks if task in self._out and self._team.end_worker_of(task)]
-        for task in ended:
-            self._out.pop(task, None)
-        return ended
+        for task in tasks:
+            if task in self._out and self._team.end_worker_of(task):
+                into.append(task)
+                self._out.pop(task, None)
+
+    def workers(self) -> list[Any]:
+        """They are the engine's."""
+        return []
 
     def is_running(self, task: int, /) -> bool:
         return task in self._out and self._team.is_running(task)
@@ -214,7 +221,7 @@ class ClusterCrew:
     def failed(self, task: int, error: BaseException) -> None:
         """See Reports."""
         if self._out.pop(task, None) is not None:
-            self._put((task, Outcome.ERROR | _BROKEN, error))
+            self._put((task, Outcome.ERROR | _ERROR, error))
 
     def lost(self, error: BaseException) -> None:
         """See Reports."""
@@ -238,16 +245,14 @@ class ClusterCrew:
             return False
         finally:
             self._waited += time.monotonic() - began
-        if task and not info & _BROKEN and info & 0xFF <= Outcome.CHUNK:
+        if task and not info & _ERROR and info & 0xFF <= Outcome.CHUNK:
             self._count += 1
         if hasattr(body, "buffers"):
             self._received += len(body.data) + sum(memoryview(each).nbytes for each in body.buffers)
             try:
                 body = parcel.unpack(body.data, body.buffers)
             except BaseException as error:  # noqa: BLE001 - the result cannot be loaded here
-                text = f"the result of a worker cannot be put together here: {codec.describe(error)}"
-                info, body = info | _BROKEN, codec.unpicklable(text, error)
-                body.__cause__ = error
+                info, body = info | _BROKEN, error
         inbox.append((task, info, body))
         return True
 

@@ -33,6 +33,9 @@ _KINDS = {
     "Ending": "hostedprocesses",
 }
 
+# Tasks that have begun, before those that are done are sorted out.
+_MANY = 256
+
 
 class Gone(RuntimeError):
     """Whoever asks was taken for dead, or what is asked for is not there any more."""
@@ -140,7 +143,7 @@ class Hosts:
         self._travels: dict[int, set[str]] = {}  # object -> handles that are on their way
         self._early: set[str] = set()  # arrived before it was said that they left
         self._dead: set[str] = set()
-        self._begun: dict[tuple[str, int], tuple[str, int]] = {}  # process and thread -> pool and task
+        self._begun: dict[str, set[int]] = {}  # of each pool: tasks that must not run twice, and have begun
         self._kept: dict[str, dict[str, bytes]] = {}  # of each pool: what its workers ask for
         self._watchers: dict[int, list[asyncio.Future[None]]] = {}
         self._places: dict[str, list[str]] = {}  # of each pool: its workers
@@ -219,19 +222,25 @@ class Hosts:
         if waiting is not None:
             waiting.fail(Gone("broken off"))
 
-    def do_begin(self, call: Call, team: str, task: int) -> bool:
-        """A task that must not run twice is about to run, in the thread that says so: until its next one.
+    def do_begin(self, _call: Call, team: str, task: int, oldest: int) -> bool:
+        """A task that must not run twice is about to run. False: it has run before.
 
-        False: it has run before.
+        Args:
+            team: its pool.
+            task: its number.
+            oldest: the lowest number of those that its pool has no answer of: of others nobody will ask.
         """
-        if (team, task) in self._begun.values():
+        begun = self._begun.setdefault(team, set())
+        if task in begun:
             return False
-        self._begun[call.who.node, call.who.thread] = team, task
+        if len(begun) > _MANY:
+            begun.intersection_update([each for each in begun if each >= oldest])
+        begun.add(task)
         return True
 
     def do_begun(self, _call: Call, team: str, task: int) -> bool:
         """Whether a task has begun, of which nothing came."""
-        return (team, task) in self._begun.values()
+        return task in self._begun.get(team, ())
 
     # Waiting.
 
@@ -311,9 +320,8 @@ class Hosts:
 
     def do_disband(self, _call: Call, team: str) -> None:
         """A pool has ended."""
-        for known in (self._kept, self._places, self._owners):
+        for known in (self._kept, self._places, self._owners, self._begun):
             known.pop(team, None)
-        self._begun = {who: what for who, what in self._begun.items() if what[0] != team}
 
     def do_undo(self, _call: Call, op: str, value: Any) -> None:
         """Nothing here has to be undone."""

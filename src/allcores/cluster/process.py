@@ -97,7 +97,7 @@ class ClusterProcess(BaseProcess):
         code, told, stderr = self._outcome
         if told is None:
             assert self._pid is not None
-            raise Death(self._pid, code, None, False, stderr).error()
+            raise Death(self._pid, code, stderr=stderr).error()
         well, body = pickle.loads(told)
         if well:
             return parcel.unpack(body)

@@ -65,7 +65,10 @@ class DaskContext(ClusterContext):
         if address is None:
             head = Head(self.cpu_count(), self._security)
             address = head.address
-        return DaskFleet(address, self._security, head)
+        fleet = DaskFleet(address, self._security, head)
+        if head is not None:
+            fleet.client.wait_for_workers(self.cpu_count())
+        return fleet
 
 
 class DaskFleet:
@@ -96,7 +99,8 @@ class DaskFleet:
             found.arrived(task, answer)
 
     def slots(self) -> int:
-        return sum(self.client.nthreads().values()) or 1
+        self.client.wait_for_workers(1)
+        return sum(self.client.nthreads().values())
 
     def recruit(self, size: int, setup: Setup, reports: Reports) -> Team:
         from allcores.contexts.daskteam import DaskTeam
@@ -109,6 +113,7 @@ class DaskFleet:
         return DaskTeam(self, min(size, slots), size < slots, setup, reports)
 
     def launch(self, origin: Origin, ending: int, name: str, path: list[str], made: bytes) -> int:
+        self.client.wait_for_workers(1)
         workers = list(self.client.nthreads())
         worker = workers[next(self._launched) % len(workers)]
         pid: int = self.client.run(_launch, origin, ending, name, path, made, workers=[worker])[worker]
@@ -144,7 +149,7 @@ class DaskLink(links.Link):
         try:
             reply: bytes = await self._scheduler.allcores(request=request)
             return reply
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # the latter when dask's client has given up for good
             raise ClusterDied(f"the scheduler of the dask cluster cannot be reached any more: {error}") from error
 
     def _tell(self, request: bytes) -> None:
@@ -178,6 +183,7 @@ class _Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self.hosts, self.scheduler = Hosts(), scheduler
         scheduler.handlers[_NAME] = self.answer
         scheduler.stream_handlers["allcores-answer"] = self.pass_on
+        scheduler.handlers["allcores_answer"] = self.pass_on
         scheduler.handlers["allcores_take_back"] = self.take_back
         scheduler.handlers["allcores_end"] = self.end_worker
 

@@ -6,6 +6,8 @@ send ── submit ──▶ scheduler ──▶ worker: _work ── small answ
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
 import threading
 from collections import deque
@@ -69,7 +71,9 @@ class DaskTeam:
     def _send(self, job: Job, buffers: list[Large], exact: bool) -> None:
         keys = [each.key for each in buffers]
         there = [self._store(each) for each in buffers]
-        future = self._submit(_work, self._to, tuple(self._setup), tuple(job), keys, there, exact)
+        # 0: it may run again. Else what is below will not, since its answer is there.
+        oldest = min(self._futures) if exact else 0
+        future = self._submit(_work, self._to, tuple(self._setup), tuple(job), keys, there, oldest)
         self._futures[job.task] = future
         self._watch(job, future, buffers, exact)
 
@@ -188,7 +192,7 @@ class DaskTeam:
         return self._futures.get(task) is not None
 
     def end_worker(self, node: str) -> None:
-        self._client.loop.add_callback(self._client.scheduler.allcores_end, worker=node, team=self._setup.team, key="")
+        self._later(self._client.scheduler.allcores_end, worker=node, team=self._setup.team, key="")
 
     def end_worker_of(self, task: int) -> bool:
         future = self._futures.pop(task, None)
@@ -213,8 +217,17 @@ class DaskTeam:
         if self._client.status != "running":
             return
         if futures:
-            self._client.loop.add_callback(self._client._cancel, futures, force=True)
-        self._client.loop.add_callback(self._client._run, remote.forget, self._setup.team, on_error="ignore")
+            self._later(self._client._cancel, futures, force=True)
+        self._later(self._client._run, remote.forget, self._setup.team, on_error="ignore")
+
+    def _later(self, what: Any, *args: Any, **how: Any) -> None:
+        """Have dask do something that nobody waits for."""
+
+        async def do() -> None:
+            with contextlib.suppress(OSError):  # the cluster is gone, and all that with it
+                await what(*args, **how)
+
+        self._client.loop.add_callback(do)
 
 
 class _RanBeforeError(Exception):
@@ -222,25 +235,32 @@ class _RanBeforeError(Exception):
 
 
 def _prepare(to: tuple[str, str], setup: tuple[Any, ...]) -> None:
-    _tell(to, 0, remote.prepare(Setup(*setup)))
+    _tell(to, 0, remote.prepare(Setup(*setup)), False)
 
 
 def _work(
-    to: tuple[str, str], setup: tuple[Any, ...], job: tuple[Any, ...], keys: list[Any], there: list[Any], exact: bool
+    to: tuple[str, str], setup: tuple[Any, ...], job: tuple[Any, ...], keys: list[Any], there: list[Any], oldest: int
 ) -> Any:
-    if exact:
+    if oldest:
         link = links.find((setup[0], "", {}))
-        if not link.call(0, "begin", (setup[1], job[0])):
+        if not link.call(0, "begin", (setup[1], job[0], oldest)):
             raise _RanBeforeError
     answer = remote.work(Setup(*setup), Job(*job), list(zip(keys, there, strict=True)))
     if answer.buffers or len(answer.data) > _SMALL:
         return tuple(answer)
-    return _tell(to, job[0], answer)
+    return _tell(to, job[0], answer, bool(oldest))
 
 
-def _tell(to: tuple[str, str], task: int, answer: remote.Answer) -> None:
-    """Send an answer straight to the program: by the worker's stream to the scheduler, before the task is finished."""
+def _tell(to: tuple[str, str], task: int, answer: remote.Answer, surely: bool) -> None:
+    """Send an answer straight to the program: by the worker's stream to the scheduler, before the task is finished.
+
+    With ``surely`` the scheduler has it when this returns: no death of this worker, in its next task, can lose it.
+    """
     worker = get_worker()
     told = [answer.info, answer.data, answer.pid, answer.node]
-    message = {"op": "allcores-answer", "client": to[0], "team": to[1], "task": task, "answer": told}
-    worker.loop.add_callback(worker.batched_stream.send, message)
+    message = {"client": to[0], "team": to[1], "task": task, "answer": told}
+    if surely:
+        sent = worker.scheduler.allcores_answer(worker=worker.address, **message)
+        asyncio.run_coroutine_threadsafe(sent, worker.loop.asyncio_loop).result()
+    else:
+        worker.loop.add_callback(worker.batched_stream.send, {"op": "allcores-answer", **message})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, preload, process, stacks, start
+from allcores import _native, limits, preload, process, stacks, start
 from allcores.contexts.stored import StoredFunctions
+from allcores.deaths import Death
 from allcores.pool import worker
 from allcores.pool.crew import Outcome
 from allcores.pool.expected import Expected
@@ -19,8 +21,6 @@ from allcores.pool.statistics import Record, Traffic
 from allcores.queues import Queue
 
 if TYPE_CHECKING:
-    import weakref
-
     from allcores.pool.engine import Engine
     from allcores.pool.plan import Plan
 
@@ -45,6 +45,9 @@ class ProcessCrew:
         self.patience = n if plan.initializer is not None else max(100, n)
         self.in_parts = plan.max_memory is not None
         self._tasks, self._answers, self._news = Queue(), Queue(), Queue()
+        forks = kind._start_method == "fork"
+        if forks:  # a worker of another pool has what the program had then
+            plan = plan._replace(reuse=False)
         self._shape = plan.shape
         self._output = Output(plan.forward_output == "named") if plan.forward_output else None
         if self._output is not None:
@@ -65,7 +68,10 @@ class ProcessCrew:
         self.forget = self._functions.forget
         self.send = self._tasks.send_task if plan.idle_timeout is None else self._send_and_see
         self.receive_into = self._answers.receive_into
-        preload.prepare()
+        if forks:
+            limits.learn()  # here, and not in each fork
+        else:
+            preload.prepare()
         try:
             for _ in range(n):
                 self._start()
@@ -74,6 +80,7 @@ class ProcessCrew:
             raise
 
     def begin(self, engine: weakref.ref[Engine]) -> None:
+        _kept.add(self)
         self._keeper = threading.Thread(target=_keep, args=(self, engine), name="allcores-pool-keeper", daemon=True)
         self._keeper.start()
 
@@ -87,18 +94,18 @@ class ProcessCrew:
         assert made.pid is not None
         self._workers[made.pid] = made
 
-    def replace(self, pid: int) -> None:
-        """Start a worker in the place of the one that ended."""
+    def replace(self, pid: int) -> Death | None:
+        """Start a worker in the place of the one that ended. What is known here of its death."""
         if self._output is not None:
             self._output.ended(pid)
         with self._lock:
             gone = self._workers.pop(pid, None)
             if gone is None:
-                return
-            gone.join()
-            gone.close()
+                return None
+            gone.join()  # and not closed: who looks at the workers may just have it. Its descriptor goes with it
             if not self._over:
                 self._start()
+            return gone._death
 
     def _send_and_see(self, task: int, call: int, payload: Any, /) -> int | None:
         """Send, and have the keeper start workers again if some are missing.
@@ -119,7 +126,6 @@ class ProcessCrew:
             gone = self._workers.pop(pid, None)
             if gone is not None:
                 gone.join()
-                gone.close()
                 self._missing += 1
 
     def grow(self) -> None:
@@ -130,8 +136,8 @@ class ProcessCrew:
                     self._start()
                     self._missing -= 1
 
-    def drop(self, tasks: list[int]) -> list[int]:
-        return self._tasks.drop(tasks)
+    def drop(self, tasks: list[int], into: list[int], /) -> None:
+        self._tasks.drop(tasks, into)
 
     def is_running(self, task: int) -> bool:
         return any(each[2] == task for each in _native.workers(self._news.offset))
@@ -139,24 +145,21 @@ class ProcessCrew:
     def fileno(self) -> int:
         return self._answers._fileno()
 
-    def give_up(self, tasks: list[int], interrupt: bool) -> list[int]:
-        dropped: list[int] = self._tasks.drop(tasks)
+    def give_up(self, tasks: list[int], interrupt: bool, into: list[int], /) -> None:
+        self._tasks.drop(tasks, into)
         for pid, each in list(self._workers.items()):
             if _native.give_up_task(pid, tasks) and interrupt:
                 start.send_signal(pid, signal.SIGINT, each._life)
-        return dropped
 
-    def condemn(self, tasks: list[int]) -> list[int]:
-        ended: list[int] = []
+    def condemn(self, tasks: list[int], into: list[int], /) -> None:
         if not tasks:
-            return ended
+            return
         with self._lock:  # one that is just being started may have a task before it is among them
             for pid, each in self._workers.items():
                 task = _native.condemn(pid, tasks)
                 if task:
+                    into.append(task)
                     start.end_family(pid, each._life)
-                    ended.append(task)
-        return ended
 
     def expect(self, task: int, timeout: float) -> None:
         self._expected.add(task, timeout)
@@ -173,8 +176,15 @@ class ProcessCrew:
             start.end_family(pid, workers[pid]._life)
         return seconds
 
+    def ended(self) -> list[int]:
+        """Workers that have ended and have not been replaced."""
+        return [pid for pid, each in list(self._workers.items()) if each._has_ended(0)]
+
     def wake(self) -> None:
         self._answers.send(0, Outcome.WAKE, None)
+
+    def workers(self) -> list[Any]:
+        return list(self._workers.values())
 
     def records(self) -> list[Record]:
         found = {each[0]: Record(each[1], each[0], *each[2:9]) for each in _native.workers(self._news.offset)}
@@ -224,15 +234,28 @@ class ProcessCrew:
         self._end()
 
     def _end(self) -> None:
-        self._news.send(0, Outcome.WAKE, None)
-        if self._keeper is not None and self._keeper is not threading.current_thread():
-            self._keeper.join()
         with self._lock:
             for each in self._workers.values():
                 each.close()
             self._workers.clear()
+        self._tasks.close()
+        self._news.send(0, Outcome.WAKE, None)  # the keeper ends last: who has waited for it finds all ended
+        if self._keeper is not None and self._keeper is not threading.current_thread():
+            self._keeper.join()
         self._functions.clear()
         self._answers.close()  # event loops look no more
+
+
+_kept: weakref.WeakSet[ProcessCrew] = weakref.WeakSet()
+
+
+def _tell_of_loss() -> None:
+    for crew in list(_kept):
+        if crew._pid == os.getpid():
+            crew._news.send(0, Outcome.LOST, None)
+
+
+start.when_lost.append(_tell_of_loss)
 
 
 def _keep(crew: ProcessCrew, engine_ref: weakref.ref[Engine]) -> None:
@@ -245,13 +268,19 @@ def _keep(crew: ProcessCrew, engine_ref: weakref.ref[Engine]) -> None:
         engine = engine_ref()
         if outcome == Outcome.WAKE or engine is None:
             return
+        if outcome == Outcome.LOST:
+            for pid in crew.ended():  # what they were at, somebody does tell
+                _replace(crew, engine, Outcome.RETIRED, pid)
+            outcome = Outcome.LOOK
         if outcome != Outcome.LOOK:
             info, body = _replace(crew, engine, info, body)
         if outcome in (Outcome.DIED, Outcome.BROKEN) or (outcome != Outcome.OUTPUT and crew.has_output()):
             # What a worker said last appears before its error. And who printed while this message was on its way has
             # sent none of his own.
             engine.post_news((0, Outcome.OUTPUT, None))
-        if outcome not in (Outcome.LOOK, Outcome.WANTED):
+        if outcome == Outcome.UNTAKEN:
+            engine.look()
+        elif outcome not in (Outcome.LOOK, Outcome.WANTED):
             engine.post_news((number, info, body))
         if seconds is not None or outcome == Outcome.LOOK:
             seconds = crew._expected.seconds(engine, crew.end_overdue())
@@ -264,7 +293,9 @@ def _replace(crew: ProcessCrew, engine: Engine, info: int, body: Any) -> tuple[i
         if outcome == Outcome.RETIRED:
             crew.replace(body)
         elif outcome == Outcome.DIED:
-            crew.replace(body[0])
+            told = Death(*body)
+            known = crew.replace(told.pid)  # of one that was forked here, more is known here
+            body = tuple(told if known is None else known._replace(seconds=told.seconds))
             overdue = crew._overdue.pop(body[0], None)
             if overdue is not None:
                 info, body = info & ~0xFF | Outcome.OVERDUE, overdue

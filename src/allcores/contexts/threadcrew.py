@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import os
 import queue
 import threading
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 __all__ = ("ThreadCrew",)
 
 
+_Task = tuple[int, "Callable[..., Any]", int, Any]  # its number, the function, how to call it, and the payload
+_number_of = operator.itemgetter(0)
+
+
 class _Doing(Doing):
     """A task that a thread is at."""
 
@@ -45,7 +51,7 @@ class ThreadCrew(LocalCrew):
         self.size = plan.processes
         self._plan = plan
         self._queue: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._waiting: dict[int, tuple[Callable[..., Any], int, Any]] = {}  # whoever takes one out has it
+        self._waiting: dict[int, _Task] = {}  # whoever takes one out has it
         self._doing: dict[int, _Doing] = {}
         self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
         self._shown: Shown | None = None  # that there are answers, to event loops
@@ -67,6 +73,9 @@ class ThreadCrew(LocalCrew):
         thread = threading.Thread(target=self._serve, args=(place,), name=f"PoolWorker-{place.number + 1}", daemon=True)
         self._threads[place.number] = thread
         thread.start()
+
+    def workers(self) -> list[Any]:
+        return list(self._threads.values())
 
     def begin(self, engine: weakref.ref[Engine]) -> None:
         self._engine = engine
@@ -91,7 +100,7 @@ class ThreadCrew(LocalCrew):
             task = self._waiting.pop(number, None)
             if task is not None:  # else it was given up
                 record.begin(number)
-                answer = run_task(*task, doing)
+                answer = run_task(task[1], task[2], task[3], doing)
                 if doing.condemned:
                     return  # another has this one's place, and nobody waits for the answer
                 record.end(*answer)
@@ -101,7 +110,7 @@ class ThreadCrew(LocalCrew):
             del task
 
     def send(self, task: int, call: int, payload: Any, /) -> None:
-        self._waiting[task] = self._functions[call >> 8], call & 0xFF, payload
+        self._waiting[task] = task, self._functions[call >> 8], call & 0xFF, payload
         self._queue.put(task)
 
     def _answer(self, message: tuple[int, int, Any]) -> None:
@@ -130,16 +139,16 @@ class ThreadCrew(LocalCrew):
             self._waited += time.monotonic() - began
         return True
 
-    def give_up(self, tasks: list[int], _interrupt: bool, /) -> list[int]:
+    def give_up(self, tasks: list[int], _interrupt: bool, into: list[int], /) -> None:
         """Threads cannot be interrupted: each leaves its task after the item it is at."""
-        dropped = self.drop(tasks)
+        self.drop(tasks, into)
         for doing in [self._doing.get(task) for task in tasks]:
             if doing is not None:
                 doing.told.append(True)
-        return dropped
 
-    def drop(self, tasks: list[int], /) -> list[int]:
-        return [task for task in tasks if self._waiting.pop(task, None) is not None]
+    def drop(self, tasks: list[int], into: list[int], /) -> None:
+        # No line of Python between taking one out and its being in the list: Ctrl-C would come there.
+        into.extend(map(_number_of, filter(None, map(self._waiting.pop, tasks, itertools.repeat(None)))))
 
     def is_running(self, task: int, /) -> bool:
         return task not in self._waiting

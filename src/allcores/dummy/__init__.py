@@ -18,14 +18,14 @@ from allcores.faces import face
 __all__ = tuple(_names)
 
 
-def Pool(  # noqa: N802 - the standard's name
+def Pool(  # type: ignore[no-redef] # noqa: N802 - the standard's name
     processes: int | None = None, initializer: Callable[..., object] | None = None, initargs: Iterable[Any] = ()
 ) -> ThreadPool:
     """A pool of threads; see ``allcores.pool.ThreadPool``."""
     return ThreadPool(processes, initializer, initargs)
 
 
-def Manager() -> Any:  # noqa: N802
+def Manager() -> Any:  # type: ignore[no-redef] # noqa: N802
     """This module: its ``list``, ``dict``, ``Lock`` and so on are shared by all threads as they are."""
     return sys.modules[__name__]
 

@@ -213,4 +213,10 @@ class Chunked:
         return [failures.get(i, result) for i, result in enumerate(results)]
 
     def chunk_done(self, task: ChunkTask, results: list[Any], failures: dict[int, Failure]) -> None:
+        """Take the results of a chunk. It is pending all the same, until this has returned: nobody thinks all is done
+        while the last are on their way from hand to hand."""
+        raise NotImplementedError
+
+    def handed_over(self) -> None:
+        """Tell who waits that a chunk was done. It is pending no more: who looked before may have seen it so."""
         raise NotImplementedError

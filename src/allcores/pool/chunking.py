@@ -61,7 +61,10 @@ class Chunker:
         self._error: BaseException | None = None
 
     def _pull(self, size: int, light: bool) -> list[Any]:
-        """The next items of the iterator. If it raises in the middle, what came before still counts; then the error."""
+        """The next items of the iterator. If it raises in the middle, what came before still counts; then the error.
+
+        With a fixed size what came before is no chunk yet, and lost, as in the standard library.
+        """
         if self._error is not None and not self._held:
             raise self._error
         chunk: list[Any] = []
@@ -71,7 +74,7 @@ class Chunker:
             else:
                 chunk.extend(itertools.islice(itertools.chain(self._take_held(), self._items), size))
         except BaseException as error:
-            if not chunk or is_ctrl_c(error):
+            if not chunk or self.fixed is not None or is_ctrl_c(error):
                 raise
             self._error = error
         return chunk

@@ -43,6 +43,9 @@ class ChunkTask:
         self.job.chunks.weighed(len(self.items), nbytes)
 
     def chunk_done(self, results: list[Any], errors: list[Told], ns: int) -> None:
+        if self.taken:  # told twice: the results are gone
+            self.leave()
+            return
         n = len(results)
         if not 0 < n <= len(self.items):
             raise ValueError(f"{n} results for {len(self.items)} items")
@@ -151,6 +154,7 @@ class ChunkTask:
         """To the job, and so to whoever waits. Can be done twice."""
         self.job.chunk_done(self, results, failures)
         self.job.pending.discard(self)
+        self.job.handed_over()
 
     def _finish_parts(self) -> None:
         for part, results, failures in self.done:

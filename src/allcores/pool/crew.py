@@ -74,6 +74,8 @@ class Outcome:
     OVERDUE = 12  # likewise as DIED, but it was ended for an item that took too long; body is an Overdue as a tuple
     LOOK = 13  # to a keeper: whether an item takes too long
     ENGINE = 14  # not from a crew: body is to be run under the seat
+    UNTAKEN = 15  # to a keeper: there are answers that nobody waits for
+    LOST = 16  # to a keeper: workers may have died that nobody tells of
 
 
 class Known:
@@ -131,15 +133,21 @@ class Crew(Protocol):
         """Append the next message of the crew, in any order of tasks. False if none came in time."""
         ...
 
-    def give_up(self, tasks: list[int], interrupt: bool, /) -> list[int]:
+    # What is taken back or ended is named in a list that the caller holds, in one step with its being so: Ctrl-C may
+    # come at any moment, also before a function returns.
+
+    def give_up(self, tasks: list[int], interrupt: bool, into: list[int], /) -> None:
         """Nobody waits for these any more: those that no worker has taken are dropped and named.
 
         Of the others, no worker begins another item; with ``interrupt`` the one that runs is broken off.
         """
         ...
 
-    def condemn(self, tasks: list[int], /) -> list[int]:
-        """End the workers that run these, and no other: those for which that was done are named. Others come now."""
+    def condemn(self, tasks: list[int], into: list[int], /) -> None:
+        """End the workers that run these, and no other: those for which that was done are named. Others come now.
+
+        Can be repeated, with the same list.
+        """
         ...
 
     def expect(self, task: int, timeout: float, /) -> None:
@@ -153,7 +161,7 @@ class Crew(Protocol):
         """
         ...
 
-    def drop(self, tasks: list[int], /) -> list[int]:
+    def drop(self, tasks: list[int], into: list[int], /) -> None:
         """Take back those of the tasks that no worker has taken, and name them: they will not run."""
         ...
 
@@ -163,6 +171,10 @@ class Crew(Protocol):
 
     def wake(self) -> None:
         """Make a blocked ``receive`` return, with WAKE."""
+        ...
+
+    def workers(self) -> list[Any]:
+        """The workers there are: processes or threads."""
         ...
 
     def records(self) -> list[Record]:
@@ -233,21 +245,18 @@ class LocalCrew:
         if self._lid is not None:
             self._lid.lift()
 
-    def give_up(self, _tasks: list[int], _interrupt: bool, /) -> list[int]:
+    def give_up(self, _tasks: list[int], _interrupt: bool, _into: list[int], /) -> None:
         """Nothing to do where nothing runs beside the caller."""
-        return []
 
-    def drop(self, _tasks: list[int], /) -> list[int]:
+    def drop(self, _tasks: list[int], _into: list[int], /) -> None:
         """None: each has run."""
-        return []
 
     def is_running(self, _task: int, /) -> bool:
         """No: each has run."""
         return False
 
-    def condemn(self, _tasks: list[int], /) -> list[int]:
+    def condemn(self, _tasks: list[int], _into: list[int], /) -> None:
         """Nothing to do: a thread cannot be ended."""
-        return []
 
     def expect(self, _task: int, _timeout: float, /) -> None:
         """Nothing to do where an item's time is looked at when it has ended."""
@@ -269,6 +278,10 @@ class LocalCrew:
         """The worker that is at this task is none any more."""
         for record in self._records:
             record.gone = record.gone or record.task == task
+
+    def workers(self) -> list[Any]:
+        """None but the caller."""
+        return []
 
     def records(self) -> list[Record]:
         return [record.now() for record in self._records if not record.gone]

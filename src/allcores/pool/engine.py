@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from allcores import codec
 from allcores.deaths import Death
 from allcores.errors import InitializerFailed, PoolTerminated, UnpicklableError
-from allcores.pool.cancelling import Cancel
+from allcores.pool.cancelling import Cancel, TakesBack
 from allcores.pool.crew import Mode, Outcome
 from allcores.pool.doing import Overdue
 from allcores.pool.driver import Driven
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ("Engine",)
 
 
-class Engine(Driven, TakesErrors):
+class Engine(Driven, TakesErrors, TakesBack):
     """Tasks out, answers in. Thread-safe."""
 
     def __init__(self, crew: Crew) -> None:
@@ -52,6 +52,7 @@ class Engine(Driven, TakesErrors):
         self.broken: BaseException | None = None
         self.unasked = Unasked(crew.local)
         self._tasks: dict[int, Any] = {}
+        self._taken_back: list[int] = []
         self._count = _numbers
         self._inbox: list[tuple[int, int, Any]] = []
         self._later: deque[Callable[[], object]] = deque()
@@ -95,23 +96,6 @@ class Engine(Driven, TakesErrors):
         number = next(self._count)
         self._tasks[number] = task
         self.post((number, Outcome.VALUE, value))
-
-    def give_up(self, job: Any, interrupt: bool = True) -> None:
-        """Nobody will ask for what is left of the job: its workers become free, by ``interrupt`` at once."""
-        job.given_up = True
-        for number in self.crew.give_up(self.numbers_of(job), interrupt):
-            task = self._tasks.pop(number, None)
-            if task is not None:
-                task.fail(PoolTerminated("the call was interrupted"))
-
-    def is_out(self, number: int) -> bool:
-        """Whether a task has been sent and not answered."""
-        return number in self._tasks
-
-    def numbers_of(self, *jobs: Any) -> list[int]:
-        """The tasks of some jobs that have no answer yet."""
-        ids = {id(job) for job in jobs}
-        return [n for n, task in list(self._tasks.items()) if id(task) in ids or id(getattr(task, "job", None)) in ids]
 
     def cancel(self, *jobs: Any) -> bool:
         """Have nothing more done for these calls; true if all of them are cancelled now. See ``cancelling``."""
@@ -259,6 +243,7 @@ class Engine(Driven, TakesErrors):
 
     def wait_idle(self) -> None:
         """Wait until no task is out."""
+        self._settle_taken_back()
         self.wait(Idle(self))
 
     def post(self, message: tuple[int, int, Any], packed: bool = True) -> None:
@@ -289,7 +274,7 @@ class Engine(Driven, TakesErrors):
             if info == Outcome.VALUE:
                 task.succeed(body)
             elif info & _UNPACKED or (info >> 62 & 1 and not self.crew.local):
-                task.fail(body)
+                task.fail(body if info & _UNPACKED else codec.not_rebuilt("the result", body))
             elif outcome == Outcome.VALUE:
                 task.succeed(body)
             elif outcome == Outcome.ERROR:

@@ -13,9 +13,8 @@ from collections.abc import Sized
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from allcores import codec
-from allcores.context import Context
-from allcores.errors import InitializerFailed, UnpicklableError, as_broken
+from allcores.errors import InitializerFailed, RemoteTraceback, UnpicklableError, UsageError, WorkerDied, as_broken
+from allcores.pool.asstandard import AsStandard, Logged, check_arguments, context_for
 from allcores.pool.crew import Mode
 from allcores.pool.futures import CarefulCall, Future
 from allcores.pool.imap import IMapIterator
@@ -27,13 +26,12 @@ from allcores.pool.pool import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from allcores.failure import Failure
     from allcores.pool.chunking import Chunker
-    from allcores.pool.chunktask import ChunkTask
     from allcores.pool.crew import Known
     from allcores.pool.engine import Engine
+    from allcores.pool.plan import PoolOptions
 
-__all__ = ("Executor", "MapIterator", "keep", "make_executor", "make_pool", "submit")
+__all__ = ("Executor", "MapIterator", "ProcessPoolExecutor", "submit")
 
 T = TypeVar("T")
 
@@ -62,21 +60,60 @@ def submit(
     return future
 
 
-class Executor(concurrent.futures.Executor):
+class Executor(AsStandard, concurrent.futures.Executor):
     """A ``concurrent.futures.Executor``: what runs with ``ProcessPoolExecutor`` runs with this.
 
     A worker that dies fails the one call that it was running, and the executor goes on: the error is a ``WorkerDied``
     and a ``BrokenProcessPool``. At the end of the program, and when it is dropped, what was submitted is finished
     first, as the standard has it; not after Ctrl-C. Functions may be lambdas and closures.
+
+    Args:
+        max_workers: as ``processes`` of ``Pool``.
+        mp_context: the context of allcores that the workers are of; by default that of the program. A context of
+            ``multiprocessing`` changes nothing.
+        initializer: called in each worker before its first task.
+        initargs: its arguments, a tuple.
+        max_tasks_per_child: as ``maxtasksperchild`` of ``Pool``.
+        options: see ``PoolOptions``.
     """
 
-    def __init__(self, pool: Pool, **options: Unpack[MapOptions]) -> None:
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: Any = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        **options: Unpack[PoolOptions],
+    ) -> None:
+        context = context_for(mp_context, max_tasks_per_child)
+        check_arguments(context, max_workers, max_tasks_per_child)
+        logged = Logged(initializer) if callable(initializer) else initializer
+        pool = context.Pool(max_workers, logged, initargs, max_tasks_per_child, **options)
+        self._begin(pool, {})
+        self._mp_context = context
+        _own.add(self)
+        weakref.finalize(self, _dropped, pool).atexit = False
+
+    @classmethod
+    def over(cls, pool: Pool, **options: Unpack[MapOptions]) -> Executor:
+        """One over a pool that is there, and whose calls have these options."""
+        executor = Executor.__new__(Executor)
+        executor._begin(pool, dict(options))
+        return executor
+
+    def _begin(self, pool: Pool, options: dict[str, Any]) -> None:
         self._pool = pool
-        self._given: dict[str, Any] = dict(options)
+        self._given = options
         self._for_map = check_options("executor", MapOptions, options)
+        if self._for_map.errors == "skip":
+            raise UsageError(
+                "errors='skip' leaves results out, and those of an executor's map belong to its inputs one by one: use "
+                "errors='return', or pool.map(..., errors='skip')"
+            )
         of_calls = {name: value for name, value in options.items() if name in CallOptions.__annotations__}
         self._for_submit = check_options("submit", CallOptions, of_calls)
-        self._max_workers = pool._crew.size  # by this name dask and others look for it
         self._owner: Executor | None = None
 
     @property
@@ -91,7 +128,7 @@ class Executor(concurrent.futures.Executor):
         only make sense for ``map``.
         """
         given: Any = {**self._given, **options}
-        other = Executor(self._pool, **given)
+        other = Executor.over(self._pool, **given)
         other._owner = self._owner or self
         return other
 
@@ -152,7 +189,8 @@ class Executor(concurrent.futures.Executor):
 
         Args:
             wait: return when that is so. Else at once, and it goes on in the background.
-            cancel_futures: calls that no worker has begun are cancelled.
+            cancel_futures: calls that no worker has begun are cancelled. One that has a worker to itself, which only
+                has not come to it yet, counts as begun.
         """
         pool = self._pool
         if pool._pid != os.getpid():
@@ -162,12 +200,8 @@ class Executor(concurrent.futures.Executor):
             for results in list(pool._imaps):
                 if isinstance(results, MapIterator):
                     results.cancel()
-            tasks = pool._engine._tasks
-            queued = [number for number, task in list(tasks.items()) if _is_call(task)]
-            for number in pool._crew.drop(queued):  # no worker has begun them, so nothing else settles them
-                task = tasks.pop(number, None)
-                if task is not None:
-                    task.drop()
+            tasks = list(pool._engine._tasks.items())[pool._crew.size :]
+            pool._engine.take_back([number for number, task in tasks if _is_call(task)])
         if wait:
             pool.join()
         else:
@@ -187,6 +221,9 @@ class Executor(concurrent.futures.Executor):
             raise RuntimeError("cannot schedule new futures after shutdown")
         if self._pool._engine.broken is not None:
             raise as_broken(self._pool._engine.broken)
+
+
+ProcessPoolExecutor = Executor  # by the standard's name
 
 
 class MapIterator(IMapIterator):
@@ -217,14 +254,23 @@ class MapIterator(IMapIterator):
             self.engine.maps.discard(self)
             raise
         if self._eager:
-            self.engine.drive(_Sent(self))
+            self._drive()
         return self
+
+    def _drive(self) -> None:
+        try:
+            self.engine.drive(_Sent(self))
+        except RuntimeError as error:  # no thread is to be had: the interpreter ends
+            from concurrent.futures.process import BrokenProcessPool
+
+            self.cancel()
+            raise BrokenProcessPool(f"the input of this map cannot be sent in the background: {error}") from error
 
     def ahead(self) -> int:
         return 0 if self._eager else super().ahead()
 
-    def chunk_done(self, task: ChunkTask, results: list[Any], failures: dict[int, Failure]) -> None:
-        super().chunk_done(task, results, failures)
+    def handed_over(self) -> None:
+        super().handed_over()
         if self._eager or self.exhausted:
             self.engine.later(self.proceed)
 
@@ -280,43 +326,18 @@ class _InTime:
         return self
 
     def __next__(self) -> Any:
-        return self._results.next(None if self._end is None else max(self._end - time.monotonic(), 0))
+        try:
+            return self._results.next(None if self._end is None else max(self._end - time.monotonic(), 0))
+        except (WorkerDied, InitializerFailed) as error:
+            if isinstance(error.__cause__, RemoteTraceback):  # of a pool that the function has
+                raise
+            raise as_broken(error) from error.__cause__
 
 
 # The end of executors: as the standard has it, after what was submitted to them.
 
 _own: weakref.WeakSet[Executor] = weakref.WeakSet()
 _ending: set[threading.Thread] = set()
-
-
-def make_executor(
-    context: Context, workers: Any, mp_context: Any, life: tuple[Any, Any, Any], options: Any
-) -> Executor:
-    """What ``Context.Executor`` makes: one whose pool nobody else has, and that ends with it."""
-    executor = Executor(make_pool(context, workers, mp_context, life, options))
-    keep(executor)
-    return executor
-
-
-def make_pool(context: Context, workers: Any, mp_context: Any, life: tuple[Any, Any, Any], options: Any) -> Pool:
-    """The pool of an executor, from the executor's arguments."""
-    if isinstance(mp_context, Context):
-        context = mp_context
-    elif mp_context is not None and not hasattr(mp_context, "get_start_method"):
-        raise TypeError(f"mp_context must be a context, as get_context() gives it, not {codec.short_repr(mp_context)}")
-    if isinstance(workers, int) and workers < 1:
-        raise ValueError(f"max_workers must be greater than 0, not {workers}; leave it out for one per usable core")
-    most = life[2]
-    if most is not None and (not isinstance(most, int) or most < 1):
-        kind = ValueError if isinstance(most, int) else TypeError
-        raise kind(f"max_tasks_per_child must be an int of at least 1 or None, not {most!r}")
-    return context.Pool(workers, *life, **options)
-
-
-def keep(executor: Executor) -> None:
-    """Have the pool of this executor end with it, or with the program; what was submitted is finished first."""
-    _own.add(executor)
-    weakref.finalize(executor, _dropped, executor.pool).atexit = False
 
 
 def _dropped(pool: Pool) -> None:

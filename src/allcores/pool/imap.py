@@ -68,9 +68,13 @@ class IMapIterator(Chunked):
         return self
 
     def ahead(self) -> int:
-        """Where the result that is waited for is late, the others go on without it: further, and not without end."""
+        """Where the result that is waited for is late, the others go on without it: further, and not without end.
+
+        But what was drawn and given back goes out again, however far the others are: it may be what they wait for.
+        """
         far = self.chunks.drawn - self._taken
-        if self._short and self._ordered and far < _FAR and far * self._result_bytes < _FAR_BYTES:
+        near = far < _FAR and far * self._result_bytes < _FAR_BYTES
+        if self._short and self._ordered and (near or self.rests):
             return 0
         return len(self._waiting)
 
@@ -98,12 +102,15 @@ class IMapIterator(Chunked):
         self.engine.tell()
 
     def chunk_done(self, task: ChunkTask, results: list[Any], failures: dict[int, Failure]) -> None:
+        if task.taken:  # told twice: the results are gone
+            return
         self._result_bytes = weight_of(results[0])
         task.nbytes = self._result_bytes * len(results)
         self.chunks.weighed(len(results), task.nbytes)
-        if not task.taken:  # else told twice
-            raised = failures if self.options.errors == "raise" else {}
-            self._waiting[task.start] = (self.placed(results, failures), raised, task.start + len(results), task)
+        raised = failures if self.options.errors == "raise" else {}
+        self._waiting[task.start] = (self.placed(results, failures), raised, task.start + len(results), task)
+
+    def handed_over(self) -> None:
         self.ready_ = True
 
     def fed(self) -> None:
@@ -143,6 +150,8 @@ class IMapIterator(Chunked):
         self._short = False
         self._last = start
         task.taken = True
+        if self.beside is None:  # else they are still to be counted
+            results.clear()  # who has just handed them over has this list for a moment longer
         self._waiting.pop(start, None)
         self.proceed()
         return True

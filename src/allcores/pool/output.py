@@ -221,8 +221,11 @@ class _Lines(io.BufferedIOBase):
             return False
         before.flush()
         self._before = before
-        self.remember = getattr(getattr(before.buffer, "raw", before.buffer), "remember", None)
-        text = io.TextIOWrapper(self, "utf-8", before.errors, "\n", line_buffering=True, write_through=True)
+        # In a fork it may be whatever the program has put there.
+        buffer = getattr(before, "buffer", None)
+        self.remember = getattr(getattr(buffer, "raw", buffer), "remember", None)
+        errors = getattr(before, "errors", None)
+        text = io.TextIOWrapper(self, "utf-8", errors, "\n", line_buffering=True, write_through=True)
         text.mode = "w"  # type: ignore[misc] # as the interpreter sets it
         setattr(sys, attribute, text)
         setattr(sys, f"__{attribute}__", text)

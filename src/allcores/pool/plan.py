@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Self, TypedDict
 
@@ -80,9 +81,12 @@ class Plan(NamedTuple):
         if self.forward_output not in (True, False, "named"):
             raise ValueError(f"forward_output must be True, False or 'named', not {self.forward_output!r}")
         processes = checks.count("processes", self.processes, "the number of workers", "leave it out for one per core")
+        if share is not None and processes > share:
+            _tell_that_it_is_fewer(processes, share)
+            processes = share
         return self._replace(
-            processes=processes if share is None else min(processes, share),
-            maxtasksperchild=_limit("maxtasksperchild", self.maxtasksperchild, "the tasks of a worker"),
+            processes=processes,
+            maxtasksperchild=_tasks(self.maxtasksperchild),
             threads_per_worker=_limit("threads_per_worker", self.threads_per_worker, "the threads of native libraries"),
             max_memory=_limit("max_memory", self.max_memory, "the bytes of a worker, as 2 << 30"),
             idle_timeout=_seconds("idle_timeout", self.idle_timeout, "the seconds until an idle worker ends"),
@@ -106,6 +110,25 @@ def make_plan(options: Mapping[str, Any], processes: int | None, *args: Any) -> 
             known = ", ".join(sorted(PoolOptions.__annotations__))
             raise TypeError(f"Pool() has no option {name!r}: besides the standard's it knows {known}")
     return Plan(cores.room() if processes is None else processes, *args, **options).checked()
+
+
+def _tasks(value: Any) -> int | None:
+    """A ValueError for any type, as the standard has it."""
+    try:
+        return _limit("maxtasksperchild", value, "the tasks of a worker")
+    except TypeError as error:
+        raise ValueError(*error.args) from None
+
+
+def _tell_that_it_is_fewer(asked: int, share: int) -> None:
+    """For who looks into it: the results are the same, and a warning from each worker would only disturb."""
+    if "logging" in sys.modules:  # else nobody listens
+        sys.modules["logging"].getLogger("allcores").info(
+            "a pool that is made in a worker of a pool has the worker's share of the cores: %d instead of %d workers; "
+            "oversubscribe=True gives it what it asks for",
+            share,
+            asked,
+        )
 
 
 def _limit(name: str, value: Any, what: str) -> int | None:

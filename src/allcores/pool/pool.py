@@ -27,7 +27,7 @@ from allcores.sharing.share import share
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from allcores.pool.crew import Known
+    from allcores.pool.crew import Crew, Known
 
 __all__ = ("Pool",)
 
@@ -53,18 +53,18 @@ class Pool(Watched, Submitting):
         **options: Unpack[PoolOptions],
     ) -> None:
         plan = make_plan(options, processes, initializer, initargs, maxtasksperchild)
-        self._crew = crew = (context or get_context())._crew(plan)
+        self._crew: Crew = (context or get_context())._crew(plan)
         try:
-            self._engine = Engine(crew)
+            self._engine = Engine(self._crew)
         except BaseException:  # its keeper cannot be started
-            crew.abort()
+            self._crew.abort()
             raise
         self._closed = False
         onsignal.listen()
         self._pid = os.getpid()
         self._imaps: weakref.WeakSet[IMapIterator] = weakref.WeakSet()
         # The engine's end, not the pool's: results that outlive the pool still come.
-        self._end = weakref.finalize(self._engine, crew.abort)
+        self._end = weakref.finalize(self._engine, self._crew.abort)
         self._end.atexit = False  # _at_exit does it, in order
         open_pools.add(self)
 
@@ -80,6 +80,7 @@ class Pool(Watched, Submitting):
         **options: Unpack[CallOptions],
     ) -> Any:
         """Call ``func(*args, **kwds)`` in a worker and return its result. Blocks."""
+        check_options("apply", CallOptions, options)
         result = self.apply_async(func, args, kwds, **options)
         try:
             return result.get()
@@ -109,8 +110,7 @@ class Pool(Watched, Submitting):
         if type(args) is not tuple or kwds:
             args, kwds = check_call(args, kwds)
         checked = check_options("apply_async", CallOptions, options) if options else NO_OPTIONS
-        both_none = callback is None and error_callback is None
-        callbacks = None if both_none else _check_callbacks(callback, error_callback)
+        callbacks = None if callback is error_callback is None else _check_callbacks(callback, error_callback)
         known = self._learn(func, checked)
         call, payload = (known.call | Mode.KEYWORDS, (args, kwds)) if kwds else (known.call, args)
         result: AsyncResult

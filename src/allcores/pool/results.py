@@ -316,6 +316,8 @@ class MapResult(AsyncResult, Chunked):
         if failures and self.options.errors == "raise":
             self._failures |= {task.start + i: failure for i, failure in failures.items()}
             self.exhausted = self.ending = True
+
+    def handed_over(self) -> None:
         self.engine.later(self.proceed)
 
     def fed(self) -> None:

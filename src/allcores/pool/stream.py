@@ -24,7 +24,6 @@ from allcores.pool.results import AsyncResult, RetriedResult
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable
 
-    from allcores.failure import Failure
     from allcores.pool.chunking import Chunker
     from allcores.pool.chunktask import ChunkTask
     from allcores.pool.crew import Known
@@ -209,8 +208,8 @@ class _Results(IMapIterator):
             self.engine.maps.discard(self)
             self.bridge.tell(self)
 
-    def chunk_done(self, task: ChunkTask, results: list[Any], failures: dict[int, Failure]) -> None:
-        super().chunk_done(task, results, failures)
+    def handed_over(self) -> None:
+        super().handed_over()
         if self.window == math.inf:  # the loop may be blocked, by who joins the pool
             self.engine.later(super().proceed)
         self.bridge.tell(self)

@@ -83,4 +83,4 @@ class Submitting:
         """
         from allcores.pool.executor import Executor
 
-        return Executor(self, **options)  # type: ignore[arg-type] # Pool inherits this
+        return Executor.over(self, **options)  # type: ignore[arg-type] # Pool inherits this

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ class Watched:
     """The part of a pool that tells of it."""
 
     _engine: Engine
+    _end: weakref.finalize[[], Any]
+    _pid: int
+    _closed = True  # until it is made
     _last: PoolStatistics | None = None  # of a pool that has ended
 
     def terminate(self) -> None:
@@ -62,3 +66,27 @@ class Watched:
         if self._last is None:
             now = self.statistics()
             self._last = now._replace(workers=tuple(w._replace(state="ended", memory=None) for w in now.workers))
+
+    # What the standard's pool has inside, and programs look at all the same.
+
+    @property
+    def _pool(self) -> list[Any]:
+        """The workers there are: processes or threads."""
+        return self._engine.crew.workers()
+
+    def _repopulate_pool(self) -> None:
+        """Nothing: workers that have ended are replaced at once."""
+
+    @property
+    def _state(self) -> str:
+        return "RUN" if not self._closed else "CLOSE" if self._end.alive else "TERMINATE"
+
+    @_state.setter
+    def _state(self, state: str) -> None:
+        self._closed = state != "RUN"
+
+    def __del__(self) -> None:
+        if not self._closed and self._pid == os.getpid():
+            import warnings
+
+            warnings.warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, stacklevel=2, source=self)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from allcores import _native, codec, stacks, warm
+from allcores import _native, codec, logs, stacks, start, warm
 from allcores.base import current_process, in_fork
 from allcores.pool import state
 from allcores.pool.crew import Mode, Outcome, run_task
@@ -17,7 +18,7 @@ from allcores.protocol import STARTING
 from allcores.sharing import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from allcores.pool.output import Voice
     from allcores.pool.places import Place
@@ -64,7 +65,8 @@ def serve(
             return
     news.send(STARTING, Outcome.STARTED, os.getpid(), _native.ANSWERS_TASK)
     retirement = retirement_of(plan)
-    why = _work(tasks, answers, plan.idle_timeout, retirement, voice)
+    with _telling_what_stays(answers, news):
+        why = _work(tasks, answers, plan.idle_timeout, retirement, voice)
     if retirement is not None:
         retirement.close()
     tasks.break_promise()
@@ -84,6 +86,24 @@ def _nudge(news: Queue) -> None:
         news.send(0, Outcome.OUTPUT, None)
 
 
+@contextmanager
+def _telling_what_stays(answers: Queue, news: Queue) -> Iterator[None]:
+    """Answers that nobody waits for are taken in all the same, when this worker has had nothing to do for a second.
+
+    So neither they nor what the pool keeps for them, as the function, stay for long.
+    """
+
+    def look() -> None:
+        if not answers.empty() and news.empty():
+            news.send(0, Outcome.UNTAKEN, None)
+
+    start.during_long_waits.append(look)
+    try:
+        yield
+    finally:
+        start.during_long_waits.remove(look)
+
+
 # Whether the function of a task is running.
 _running = False
 
@@ -98,6 +118,7 @@ def _forget() -> None:
     """In a fork of a worker, which is none."""
     global _running
     _running = False
+    logs.begin_in_fork()
     if signal.getsignal(signal.SIGINT) is _interrupt:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -146,7 +167,7 @@ def _work(
             return Outcome.STOPPED
         try:
             if call > _CALL:
-                raise payload
+                raise codec.not_rebuilt("an argument", payload)
             func = functions.get(key)
             if func is None:
                 func = functions.load(key, bool(call & Mode.ONCE))
@@ -159,7 +180,7 @@ def _work(
             answers.send(0, Outcome.OUTPUT, None)
         tasks.promise_look()  # the next task, which this answer may bring about, need not wake another worker
         _answer(answers, task, *answer)
-        del payload, answer  # what they hold is not needed while this worker waits
+        del received, payload, answer  # what they hold is not needed while this worker waits
         registry.sweep()
         if retirement is not None and retirement.is_due():
             return Outcome.RETIRED
@@ -193,22 +214,25 @@ def _answer(answers: Queue, task: int, info: int, body: Any) -> None:
         body = body[0], [(i, codec.pack_error(e), ns, os.getpid()) for i, e, ns in body[1]]
     try:
         answers.send(task, info, body, _native.ANSWERS_TASK)
-    except Exception as error:  # noqa: BLE001 - the result cannot travel
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the result cannot travel
         _answer_in_parts(answers, task, info, body, error)
 
 
-def _answer_in_parts(answers: Queue, task: int, info: int, body: Any, error: Exception) -> None:
+def _answer_in_parts(answers: Queue, task: int, info: int, body: Any, error: BaseException) -> None:
     """Of a chunk, only the results that cannot travel become errors."""
     if info & 0xFF != Outcome.CHUNK:
-        error = codec.why_not(body, "the result") or error
-        answers.send(task, Outcome.ERROR, (codec.pack_error(error), os.getpid()), _native.ANSWERS_TASK)
+        answers.send(task, Outcome.ERROR, (_why_not(body, error), os.getpid()), _native.ANSWERS_TASK)
         return
     results, errors = body
     for i, result in enumerate(results):
         try:
             codec.dumps_kept(result)
-        except Exception as why:  # noqa: BLE001 - likewise
+        except (Exception, SystemExit) as why:  # noqa: BLE001 - likewise
             results[i] = None
-            why = codec.why_not(result, "the result") or why
-            errors.append((i, codec.pack_error(why), -1, os.getpid()))
+            errors.append((i, _why_not(result, why), -1, os.getpid()))
     answers.send(task, info, (results, errors), _native.ANSWERS_TASK)
+
+
+def _why_not(result: Any, error: BaseException) -> codec.Packed:
+    better = codec.why_not(result, "the result") if isinstance(error, Exception) else None
+    return codec.pack_error(better or error)

@@ -159,6 +159,8 @@ class Writer:
     def reduce(self, obj: Any) -> Any:
         """How an object is written that neither pickler is to write its own way."""
         reduced = NotImplemented
+        if type(obj).__module__ == "socket":  # what is shared is received many times, a descriptor once
+            raise TypeError("a socket can be sent to one process, as an argument, and not be shared")
         if type(obj).__name__ in _ARRAYS:
             reduced = _reduce_array(obj, obj is self._root)
         return reducers.reduce(obj) if reduced is NotImplemented else reduced

@@ -50,7 +50,7 @@ def join() -> None:
     held.wait()
     threading.Timer(0.05, kill_template).start()
     child.join()
-    assert child.exitcode == 255
+    assert child.exitcode in (255, -signal.SIGKILL)  # of a fork the program knows itself
     assert owner_of(lock) == child.pid
 
 
