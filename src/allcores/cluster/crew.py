@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from allcores import limits
 from allcores.cluster import parcel, stored
 from allcores.cluster.remote import Preparation
-from allcores.cluster.seams import Job, Large, Setup
+from allcores.cluster.seams import PACE, Job, Large, Setup
 from allcores.deaths import Death
 from allcores.errors import NotSupported
 from allcores.pool.crew import Known, Mode, Outcome
@@ -81,6 +81,7 @@ class ClusterCrew:
     in_parts = False
     alone = True
     immediate = False
+    pace = PACE
 
     def __init__(self, plan: Plan, fleet: Fleet) -> None:
         self._fleet = fleet

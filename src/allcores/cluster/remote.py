@@ -13,11 +13,12 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from allcores import codec, cores, limits
 from allcores.cluster import link as links
 from allcores.cluster import parcel
+from allcores.cluster.seams import PACE
 from allcores.cluster.stored import READ_ONLY
 from allcores.pool import state
 from allcores.pool.crew import Mode, Outcome, run_task
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Answer", "Preparation", "forget", "prepare", "work")
 
+T = TypeVar("T", bound=Here)
 # The key of a large buffer, and the buffer.
 Arrived = tuple[str | None, Any]
 # Functions a worker remembers of one pool.
@@ -159,13 +161,19 @@ def work(setup: Setup, job: Job, buffers: list[Arrived]) -> Answer:
             mode = job.call & 0xFF
             if mode & Mode.ORDERS and payload[0][1] is not None:
                 return _run_watched(team, func, mode, payload)
-            info, body = run_task(func, mode, payload, Here())
+            info, body = run_task(func, mode, payload, _begin(Here()))
         return _answer(info, body)
+
+
+def _begin(here: T) -> T:
+    """A chunk takes longer here than on a machine's own workers, before its rest goes back."""
+    here.patience_ns = 3 * PACE.aim_ns
+    return here
 
 
 def _run_watched(team: _Team, func: Callable[..., Any], mode: int, payload: Any) -> Answer:
     """Run a task whose items have a time limit, in a thread of its own: one that takes longer is left alone there."""
-    doing = Doing()
+    doing = _begin(Doing())
     done: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
 
     def run() -> None:

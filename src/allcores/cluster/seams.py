@@ -10,10 +10,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from allcores.pool.crew import Pace
+
 if TYPE_CHECKING:
     from allcores.cluster.link import Link, Origin
 
-__all__ = ("Fleet", "Job", "Large", "Reports", "Setup", "Team")
+__all__ = ("PACE", "Fleet", "Job", "Large", "Reports", "Setup", "Team")
+
+# A task costs an engine a millisecond or so. Of a chunk that turns out to take far longer a worker gives back the rest:
+# so it costs little to begin with many items, where these are light.
+PACE = Pace(aim_ns=20_000_000, least_ns=1_000_000, first=64, growth=64)
 
 
 class Setup(NamedTuple):
