@@ -1,8 +1,12 @@
 """The ray context beyond the contract: deaths of each part, what listens, what stays. Each in a program of its own."""
 
+import contextlib
+import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -11,6 +15,8 @@ import pytest
 import allcores
 from allcores.errors import UsageError
 
+from .hosts import two_hosts
+
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
@@ -18,12 +24,40 @@ pytestmark = pytest.mark.slow
 PATIENCE = 50.0
 
 
-def run(script: str, *args: str) -> "subprocess.CompletedProcess[str]":
+def run(script: str, *args: str, host: str | None = None) -> "subprocess.CompletedProcess[str]":
     """A program of its own: it starts a cluster and ends."""
-    code = textwrap.dedent(script)
-    return subprocess.run(
-        [sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    command = [*on(host), sys.executable, "-c", textwrap.dedent(script), *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+
+def on(host: str | None) -> list[str]:
+    return [] if host is None else ["ip", "netns", "exec", host]
+
+
+@contextlib.contextmanager
+def started(*options: str, host: str | None = None) -> Iterator[str]:
+    """A cluster, or a node of one, that was started by Ray's own means: the address of its head."""
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets in it must not have long names
+    command = [*on(host), str(Path(sys.executable).parent / "ray"), "start", "--block", "--num-cpus=1", *options]
+    command += ["--temp-dir", folder, "--disable-usage-stats"] if "--head" in options else []
+    node = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert node.stdout is not None
+    said = []
+    for line in node.stdout:
+        said.append(line)
+        if "Ray runtime started" in line:
+            break
+    else:
+        raise AssertionError("".join(said))
+    found = Path(folder, "ray_current_cluster")
+    try:
+        yield found.read_text().strip() if found.exists() else ""
+    finally:
+        family = psutil.Process(node.pid).children(recursive=True)
+        node.terminate()
+        node.communicate()
+        psutil.wait_procs(family, timeout=PATIENCE)
+        shutil.rmtree(folder)
 
 
 def test_a_killed_worker_loses_no_item(tmp_path: Path) -> None:
@@ -175,3 +209,152 @@ def test_the_options_of_a_context() -> None:
     address = "127.0.0.1:1"
     assert allcores.get_context("ray", address=address) is allcores.get_context("ray", address=address)
     assert allcores.get_context("ray", address=address) is not allcores.get_context("ray", namespace="mine")
+
+
+def test_an_endless_iterator_in_flat_memory() -> None:
+    ended = run(
+        """
+        import itertools, time, psutil, allcores
+        mp = allcores.get_context("ray")
+        drawn = 0
+        def items():
+            global drawn
+            for i in itertools.count():
+                drawn += 1
+                yield bytes([i % 256]) * 30_000
+        def job(item):
+            time.sleep(0.001)
+            return len(item), item
+        def memory():
+            found = {}
+            for each in [psutil.Process(), *psutil.Process(mp._fleet().head.pid).children()]:
+                found[each.name(), each.pid] = each.memory_full_info().uss
+            return found
+        with mp.Pool(2) as pool:
+            for taken, result in enumerate(pool.imap(job, items())):
+                assert result == (30_000, bytes([taken % 256]) * 30_000)
+                assert drawn - taken < 1000, (drawn, taken)
+                if taken == 1000:
+                    before = memory()
+                if taken == 4000:
+                    break
+            after = memory()
+        grown = {name: after[name] - before[name] for name in before}
+        assert max(grown.values()) < 30 << 20, grown  # of 90 MB that went through
+        """
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_in_a_task_the_cores_are_those_of_one_worker() -> None:
+    ended = run(
+        """
+        import os, allcores
+        def job(i):
+            import allcores
+            with allcores.get_context("process").Pool() as pool:
+                size = len(pool._crew.workers())
+                return pool.map(abs, [-i]), size, allcores.cpu_count(), os.environ["OMP_NUM_THREADS"]
+        with allcores.get_context("ray").Pool(2) as pool:
+            assert pool.map(job, range(4), chunksize=1) == [([i], 1, 1, "1") for i in range(4)]
+        """
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_pools_in_tasks_of_all_workers_do_not_wait_for_each_other() -> None:
+    ended = run(
+        """
+        import allcores
+        def inner(i):
+            return i + 1
+        def job(i):
+            import allcores
+            with allcores.get_context("ray").Pool(2) as pool:
+                return sum(pool.map(inner, range(i)))
+        with allcores.get_context("ray").Pool(2) as pool:
+            assert pool.map(job, (10, 20, 30, 40), chunksize=1) == [55, 210, 465, 820]
+        """
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_compare() -> None:
+    ended = run(
+        """
+        import allcores
+        from allcores.comparison import compare
+        found = compare(abs, range(-20, 0), contexts=("serial", "process", "ray"), times=1)
+        assert [row.context for row in found.rows] == ["serial", "process", "ray"]
+        assert all(row.unequal_at is None for row in found.rows)
+        assert found.results == list(range(20, 0, -1))
+        """
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+LOCAL = ("--head", "--node-ip-address=127.0.0.1", "--port=0")
+# Of a program that is not killed nothing stays either.
+USE = """
+import os, sys, allcores
+mp = allcores.get_context("ray", address=sys.argv[1])
+lock = mp.Lock()
+def job(i):
+    with lock:
+        return os.readlink("/proc/self/ns/net")
+with mp.Pool(2) as pool:
+    print(*sorted(set(pool.map(job, range(20), chunksize=1))), flush=True)
+p = mp.Process(target=len, args=("abc",))
+p.start()
+assert p.result() == 3
+"""
+
+
+def test_a_cluster_that_runs_already() -> None:
+    with started(*LOCAL) as address:
+        for _ in range(2):
+            ended = run(USE, address)
+            assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_killed_program_leaves_nothing_in_a_cluster_that_runs_on() -> None:
+    program = """
+        import sys, time, allcores
+        mp = allcores.get_context("ray", address=sys.argv[1], namespace="mine")
+        lock, queue = mp.Lock(), mp.Queue()
+        lock.acquire()
+        pool = mp.Pool(1)
+        result = pool.apply_async(time.sleep, (1000,))
+        print(pool.apply_async, flush=True)
+        time.sleep(1000)
+    """
+    with started(*LOCAL) as address:
+        killed = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(program), address], stdout=subprocess.PIPE, text=True
+        )
+        assert killed.stdout is not None
+        assert killed.stdout.readline()
+        killed.kill()
+        killed.communicate()
+        ended = run(
+            """
+            import sys, time, ray
+            ray.init(sys.argv[1], namespace="mine", logging_level="ERROR")
+            while ray.util.list_named_actors(all_namespaces=True):
+                time.sleep(0.1)
+            """,
+            address,
+        )
+        assert ended.returncode == 0, ended.stderr
+
+
+def test_on_two_hosts() -> None:
+    with two_hosts() as ((first, address), (second, other)):
+        head = ("--head", f"--node-ip-address={address}", "--port=6379")
+        with (
+            started(*head, host=first),
+            started(f"--address={address}:6379", f"--node-ip-address={other}", host=second),
+        ):
+            ended = run(USE, f"{address}:6379", host=first)
+    assert ended.returncode == 0, ended.stderr
+    assert len(ended.stdout.split()) == 2, ended.stdout

@@ -109,7 +109,7 @@ def _on_loopback(ray: Any, address: str) -> Iterator[None]:
     Such a one asks for the token of its user (``~/.ray/auth_token``), if ``RAY_AUTH_MODE`` does not say otherwise.
     """
     from ray._private import ray_constants
-    from ray._raylet import Config
+    from ray._raylet import Config  # type: ignore[attr-defined] # its stub leaves it out
 
     before = ray_constants.ENABLE_RAY_CLUSTER
     host, _, port = address.rpartition(":")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
+import pickle
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,6 @@ class Blob:
         self.data = data
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
-        import pickle
-
         return Blob, (pickle.PickleBuffer(self.data),)
 
 
@@ -52,16 +51,23 @@ class Resident:
         return self._node, os.getpid(), [self._never]
 
     def prepare(self, setup: tuple[Any, ...]) -> tuple[Any, ...]:
-        return _sent(remote.prepare(Setup(*setup)))
+        self._setup = Setup(*setup)
+        return tuple(remote.prepare(self._setup))
 
-    def work(
-        self, setup: tuple[Any, ...], job: tuple[Any, ...], keys: list[str | None], exact: bool, *blobs: Blob
-    ) -> tuple[Any, ...]:
-        if exact:
-            self._link.call(0, "begin", (setup[1], job[0]))
+    def work(self, told: bytes, *blobs: Blob) -> Any:
+        """A task of the pool it was prepared for. ``told``: the Job, the keys of its buffers, and ``oldest`` of begin.
+
+        All in one bytes object, as the answer is, if it has no large buffers: that Ray carries quickest.
+        """
+        job, keys, oldest = pickle.loads(told)
+        if oldest:
+            self._link.call(0, "begin", (self._setup.team, job[0], oldest))
         # What has no key is this task's own, to write into; what lies in the store is not.
         views = [bytearray(blob.data) if key is None else blob.data for key, blob in zip(keys, blobs, strict=True)]
-        return _sent(remote.work(Setup(*setup), Job(*job), list(zip(keys, views, strict=True))))
+        answer = remote.work(self._setup, Job(*job), list(zip(keys, views, strict=True)))
+        if answer.buffers:
+            return tuple(answer._replace(buffers=[Blob(each) for each in answer.buffers]))
+        return pickle.dumps(tuple(answer), 5)
 
     def forget(self, team: str) -> None:
         remote.forget(team)
@@ -70,10 +76,6 @@ class Resident:
         from allcores.cluster import launching
 
         return launching.launch(*how)
-
-
-def _sent(answer: remote.Answer) -> tuple[Any, ...]:
-    return tuple(answer._replace(buffers=[Blob(each) for each in answer.buffers]))
 
 
 class RayFleet:
@@ -97,7 +99,7 @@ class RayFleet:
             self._never = attend(self.hosts, node)
             links.register(known)
         self.link: links.Link = known
-        self._resident = ray.remote(num_cpus=0)(Resident)
+        self._resident = ray.remote(num_cpus=0, enable_task_events=False)(Resident)
         self._idle: list[Any] = []  # residents that no pool has
         self._besides: dict[str, Any] = {}  # node of Ray -> the resident that starts processes there
         self._launched = itertools.count()

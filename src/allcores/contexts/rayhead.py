@@ -11,10 +11,14 @@ after the death of gcs_server the rest works on for a minute before Ray ends the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from allcores.errors import ClusterDied
@@ -27,15 +31,18 @@ _ENVIRON = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 _VITAL = ("gcs_server", "raylet")
+# Its sockets have long names, below a folder of so many characters.
+_LONGEST = 40
 
 
 class Head:
     """The program's side of it."""
 
     def __init__(self, workers: int) -> None:
-        code = "import sys; sys.path[:] = sys.argv[2:]; from allcores.contexts import rayhead; rayhead.main()"
+        code = "import sys; sys.path[:] = sys.argv[3:]; from allcores.contexts import rayhead; rayhead.main()"
+        self._folder = _folder()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", code, str(workers), *sys.path],
+            [sys.executable, "-c", code, str(workers), self._folder, *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -56,6 +63,13 @@ class Head:
             assert end is not None
             end.close()
         self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)  # if it was killed
+
+
+def _folder() -> str:
+    """For its logs and sockets. Ray would keep them for ever."""
+    common = tempfile.gettempdir()
+    return tempfile.mkdtemp(prefix="allcores-ray-", dir=common if len(common) < _LONGEST else "/tmp")
 
 
 def main() -> None:
@@ -68,6 +82,7 @@ def main() -> None:
         address="local",
         num_cpus=int(sys.argv[1]),
         include_dashboard=False,
+        _temp_dir=sys.argv[2],
         logging_level="ERROR",
         log_to_driver=False,
         configure_logging=True,
@@ -78,7 +93,11 @@ def main() -> None:
     ready, _, _ = select.select([0, *vital], [], [])
     if ready == [0]:
         ray.shutdown()
-    os._exit(0)  # what is left of Ray ends with this process
+    for pid in _children():  # what is left of Ray
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(sys.argv[2], ignore_errors=True)
+    os._exit(0)
 
 
 def _children() -> list[int]:

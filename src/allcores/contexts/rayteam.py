@@ -10,6 +10,7 @@ are idle. Callbacks come from Ray's own thread, which must not wait: whatever ma
 from __future__ import annotations
 
 import contextlib
+import pickle
 import queue
 import threading
 from collections import deque
@@ -36,6 +37,7 @@ __all__ = ("RayTeam",)
 class _Item(NamedTuple):
     """A task, ready to be sent."""
 
+    task: int
     job: Job
     keys: list[str | None]
     refs: list[Any]  # where its large buffers are
@@ -47,6 +49,7 @@ class _Worker:
 
     def __init__(self, actor: Any) -> None:
         self.actor = actor
+        self.work = actor.work  # made anew each time it is asked for
         self.node, self.pid = "", 0
         self.item: _Item | None = None
         self.never: Any = None
@@ -129,9 +132,10 @@ class RayTeam:
                     return
                 worker, item = self._free.pop(), self._waiting.popleft()
                 worker.item = item
-                self._out[item.job.task] = worker
+                self._out[item.task] = worker
+                oldest = min(self._out) if item.exact else 0
             try:
-                ref = worker.actor.work.remote(self._setup, tuple(item.job), item.keys, item.exact, *item.refs)
+                ref = worker.work.remote(pickle.dumps((tuple(item.job), item.keys, oldest), 5), *item.refs)
             except RayError as error:
                 self._done(worker, item, error)
             else:
@@ -144,9 +148,9 @@ class RayTeam:
             return
         if isinstance(value, RayTaskError):
             self._set_free(worker, item)
-            self._reports.failed(item.job.task, value.as_instanceof_cause())
+            self._reports.failed(item.task, value.as_instanceof_cause())
             return
-        answer = Answer(*value)
+        answer = Answer(*(pickle.loads(value) if type(value) is bytes else value))
         if answer.node:  # an item that was given up goes on there
             self._leave(item)
             self._end_worker(worker)
@@ -154,11 +158,11 @@ class RayTeam:
             self._set_free(worker, item)
         # Copies: they are the program's to write into, and the store is not for keeping them.
         buffers = [bytearray(blob.data) for blob in answer.buffers]
-        self._reports.answered(item.job.task, answer._replace(buffers=buffers, node=""))
+        self._reports.answered(item.task, answer._replace(buffers=buffers, node=""))
 
     def _leave(self, item: _Item) -> None:
         with self._lock:
-            self._out.pop(item.job.task, None)
+            self._out.pop(item.task, None)
             if not self._out and not self._waiting:
                 self._quiet.set()
 
@@ -176,7 +180,7 @@ class RayTeam:
         item, worker.item = worker.item, None
         began = True
         if item is not None and item.exact:  # before its end is told, and what is known of it forgotten
-            began = self._fleet.link.call(0, "begun", (self._team, item.job.task))
+            began = self._fleet.link.call(0, "begun", (self._team, item.task))
         with contextlib.suppress(ValueError):
             ray.kill(worker.actor)  # if it only cannot be reached
         self._say_gone(worker, f"worker {worker.pid}")
@@ -185,7 +189,7 @@ class RayTeam:
             self._reports.died(0, worker.pid, None, worker.ready)
         else:
             self._leave(item)
-            self._reports.died(item.job.task, worker.pid, None, began)
+            self._reports.died(item.task, worker.pid, None, began)
 
     def _say_gone(self, worker: _Worker, why: str) -> None:
         if worker.node:
@@ -202,7 +206,7 @@ class RayTeam:
     # Asked by the crew.
 
     def send(self, job: Job, buffers: list[Large], exact: bool) -> None:
-        item = _Item(job, [each.key for each in buffers], [self._store(each) for each in buffers], exact)
+        item = _Item(job.task, job, [each.key for each in buffers], [self._store(each) for each in buffers], exact)
         with self._lock:
             self._waiting.append(item)
             self._quiet.clear()
@@ -222,11 +226,11 @@ class RayTeam:
     def take_back(self, tasks: list[int]) -> list[int]:
         wanted = set(tasks)
         with self._lock:
-            found = [item for item in self._waiting if item.job.task in wanted]
-            self._waiting = deque(item for item in self._waiting if item.job.task not in wanted)
+            found = [item for item in self._waiting if item.task in wanted]
+            self._waiting = deque(item for item in self._waiting if item.task not in wanted)
             if not self._out and not self._waiting:
                 self._quiet.set()
-        return [item.job.task for item in found]
+        return [item.task for item in found]
 
     def is_running(self, task: int) -> bool:
         return task in self._out
