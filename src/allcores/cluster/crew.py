@@ -18,8 +18,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from allcores import limits
-from allcores.cluster import parcel, stored
-from allcores.cluster.remote import Preparation
+from allcores.cluster import parcel, remote, stored
 from allcores.cluster.seams import Job, Large, Setup
 from allcores.deaths import Death
 from allcores.errors import NotSupported
@@ -79,7 +78,6 @@ class ClusterCrew:
     local = False
     patience = 0
     in_parts = False
-    alone = True
     immediate = False
 
     def __init__(self, plan: Plan, fleet: Fleet) -> None:
@@ -98,7 +96,7 @@ class ClusterCrew:
         self._setup = Setup(fleet.cluster, uuid.uuid4().hex)
         self._keep("", parcel.pack_small(tuple(_preparation(plan))))
         self._team = fleet.recruit(plan.processes, self._setup, self)
-        self.size = self._team.size
+        self.size, self.alone = self._team.size, self._team.alone
 
     def _keep(self, key: str, data: bytes) -> None:
         self._fleet.link.call(0, "keep", (self._setup.team, key, data))
@@ -138,6 +136,7 @@ class ClusterCrew:
     def send(self, task: int, call: int, payload: Any, /) -> int | None:
         if self._lost is not None:
             raise self._lost
+        remote.step_aside(self._setup.cluster)
         packed = parcel.pack(payload)
         buffers = [Large(stored.key_of(each, self._team), memoryview(each).cast("B")) for each in packed.buffers]
         known = self._functions[call >> 8]
@@ -266,14 +265,15 @@ class ClusterCrew:
         self._put((0, Outcome.WAKE, None))
 
     def records(self) -> list[Record]:
-        """What the workers say of themselves is the engine's to show."""
-        return []
+        found = self._team.ask_all(remote.records, self._setup.team)
+        return sorted(Record(*each) for of_process in found for each in of_process)
 
     def traffic(self) -> Traffic:
         return Traffic(self._sent, self._received, self._waited, self._count)
 
-    def stacks(self, _timeout: float | None, /) -> dict[str, str | None]:
-        raise NotSupported("stacks of workers of a cluster: ask the engine, or dump them in the process context")
+    def stacks(self, timeout: float | None, /) -> dict[str, str | None]:
+        found = self._team.ask_all(remote.stacks, self._setup.team, timeout=timeout)
+        return {name: stack for of_process in found for name, stack in of_process.items()}
 
     def show(self) -> None:
         """Nothing to do: what workers print and log is the engine's to show."""
@@ -297,11 +297,11 @@ class ClusterCrew:
         self._by_func.clear()
 
 
-def _preparation(plan: Plan) -> Preparation:
+def _preparation(plan: Plan) -> remote.Preparation:
     threads = plan.threads_per_worker
     variables = limits.variables(threads or 1, forced=threads is not None)
     begin = parcel.pack_small((plan.initializer, tuple(plan.initargs)))
-    return Preparation(list(sys.path), 1, variables, begin)
+    return remote.Preparation(list(sys.path), 1, variables, begin)
 
 
 def check(plan: Plan) -> None:

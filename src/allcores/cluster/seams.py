@@ -11,6 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from allcores.cluster.link import Link, Origin
 
 __all__ = ("Fleet", "Job", "Large", "Reports", "Setup", "Team")
@@ -64,6 +66,7 @@ class Team(Protocol):
     """The workers of one pool. An engine may share them among pools, where it has no others."""
 
     size: int  # how many tasks run at a time
+    alone: bool  # each in a process that runs no other task meanwhile
 
     def send(self, job: Job, buffers: list[Large], exact: bool) -> None:
         """Have the job run by whichever worker is free first. Does not wait for a worker.
@@ -87,6 +90,13 @@ class Team(Protocol):
 
     def is_running(self, task: int) -> bool:
         """Whether a worker may be at it."""
+        ...
+
+    def ask_all(self, what: Callable[[str], Any], name: str, timeout: float | None = None) -> list[Any]:
+        """Call ``what(name)`` in each process that has workers, beside the tasks that they run: what they give.
+
+        Of those that have ended, or do not answer in time, nothing; and nothing at all if the cluster is gone.
+        """
         ...
 
     def end_worker(self, node: str) -> None:

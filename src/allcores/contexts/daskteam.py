@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from distributed import get_worker
+from distributed import get_worker, secede
 from distributed.scheduler import KilledWorker
 
 from allcores.cluster import link as links
@@ -23,6 +23,8 @@ from allcores.cluster.seams import Job, Large, Setup
 from allcores.errors import ClusterDied
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from allcores.cluster.seams import Reports
     from allcores.contexts.dask import DaskFleet
 
@@ -34,13 +36,15 @@ _SMALL = 256 << 10
 
 
 class DaskTeam:
-    """See ``seams.Team``. The workers are the cluster's; ``narrow``: fewer tasks than it has room for go out."""
+    """See ``seams.Team``. The workers are the cluster's: all, or some where the pool is to have fewer."""
 
-    def __init__(self, fleet: DaskFleet, size: int, narrow: bool, setup: Setup, reports: Reports) -> None:
-        self.size, self._fleet, self._setup, self._reports = size, fleet, setup, reports
+    def __init__(self, fleet: DaskFleet, size: int, threads: dict[str, int], setup: Setup, reports: Reports) -> None:
+        slots = sum(threads.values())
+        self.size, self.alone = min(size, slots), max(threads.values()) == 1
+        self._fleet, self._setup, self._reports = fleet, setup, reports
         self._client = fleet.client
         self._to = (fleet.client.id, setup.team)
-        self._limit = size if narrow else None
+        self._limit = size if size < slots else None
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
         self._futures: dict[int, Any] = {}  # by task
@@ -48,7 +52,11 @@ class DaskTeam:
         self._waiting: deque[tuple[Job, list[Large], bool]] = deque()
         self._ended = False
         fleet.teams[setup.team] = self
-        for address in list(self._client.nthreads())[:size]:
+        workers = list(threads)
+        if self._limit is not None:
+            recruit = self._client.scheduler.allcores_recruit
+            workers = self._client.sync(recruit, team=setup.team, size=size, client=self._client.id)
+        for address in workers:
             future = self._submit(_prepare, self._to, tuple(setup), workers=[address], allow_other_workers=True)
             self._watch(Job(0, 0, None, b""), future, [], False)
 
@@ -191,6 +199,17 @@ class DaskTeam:
     def is_running(self, task: int) -> bool:
         return self._futures.get(task) is not None
 
+    def ask_all(self, what: Callable[[str], Any], name: str, timeout: float | None = None) -> list[Any]:
+        async def ask() -> dict[str, Any]:
+            asked = self._client._run(what, name, on_error="ignore")
+            answers: dict[str, Any] = await asyncio.wait_for(asked, timeout)
+            return answers
+
+        try:
+            return list(self._client.sync(ask).values()) if self._client.status == "running" else []
+        except (OSError, TimeoutError, RuntimeError):
+            return []
+
     def end_worker(self, node: str) -> None:
         self._later(self._client.scheduler.allcores_end, worker=node, team=self._setup.team, key="")
 
@@ -218,6 +237,8 @@ class DaskTeam:
             return
         if futures:
             self._later(self._client._cancel, futures, force=True)
+        if self._limit is not None:
+            self._later(self._client.scheduler.allcores_dismiss, team=self._setup.team)
         self._later(self._client._run, remote.forget, self._setup.team, on_error="ignore")
 
     def _later(self, what: Any, *args: Any, **how: Any) -> None:
@@ -235,7 +256,7 @@ class _RanBeforeError(Exception):
 
 
 def _prepare(to: tuple[str, str], setup: tuple[Any, ...]) -> None:
-    _tell(to, 0, remote.prepare(Setup(*setup)), False)
+    _tell(to, 0, remote.prepare(Setup(*setup), secede), False)
 
 
 def _work(
@@ -245,7 +266,7 @@ def _work(
         link = links.find((setup[0], "", {}))
         if not link.call(0, "begin", (setup[1], job[0], oldest)):
             raise _RanBeforeError
-    answer = remote.work(Setup(*setup), Job(*job), list(zip(keys, there, strict=True)))
+    answer = remote.work(Setup(*setup), Job(*job), list(zip(keys, there, strict=True)), secede)
     if answer.buffers or len(answer.data) > _SMALL:
         return tuple(answer)
     return _tell(to, job[0], answer, bool(oldest))
