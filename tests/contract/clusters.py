@@ -7,7 +7,7 @@ import psutil
 
 from allcores.context import get_context
 
-__all__ = ("is_of_engine", "prepare")
+__all__ = ("are_there", "is_of_engine", "prepare")
 
 _heads: set[int] = set()
 
@@ -27,6 +27,11 @@ def prepare(name: str) -> None:
     _heads.update(child.pid for child in set(psutil.Process().children()) - before)
 
 
+def are_there() -> bool:
+    """Whether one was started."""
+    return bool(_heads)
+
+
 def is_of_engine(process: psutil.Process) -> bool:
     """Whether a process is the engine's own, which starts and replaces its workers as it likes; or a worker's template.
 
@@ -37,4 +42,6 @@ def is_of_engine(process: psutil.Process) -> bool:
     parent = process.parent()
     if parent is None or not is_of_engine(parent):
         return False
-    return not any("allcores-template" in word for word in parent.cmdline())
+    if not any("allcores-template" in word for word in parent.cmdline()):
+        return True
+    return any("allcores-parked" in word for word in process.cmdline())  # for the next pool in that worker

@@ -115,6 +115,7 @@ def test_the_program_itself(mp: Context) -> None:
 
 
 @pytest.mark.needs("kills")
+@pytest.mark.lacks("cluster")  # it is elsewhere: a process of a cluster has the worker beside it for a parent
 def test_a_parent_as_its_child_sees_it(mp: Context, start: Callable[..., Handle]) -> None:
     def look() -> tuple[object, ...]:
         parent = mp.parent_process()

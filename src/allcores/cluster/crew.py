@@ -65,11 +65,10 @@ class _Packed(Known):
 class _Out:
     """A task that is out."""
 
-    __slots__ = ("buffers", "deaths", "job", "single")
+    __slots__ = ("buffers", "job", "single")
 
     def __init__(self, job: Job, buffers: list[Large], single: bool) -> None:
         self.job, self.buffers, self.single = job, buffers, single
-        self.deaths = 0
 
 
 class ClusterCrew:
@@ -200,13 +199,13 @@ class ClusterCrew:
         if out is None:
             return
         exact = bool(out.job.call & Mode.EXACT)
-        if began and (exact or not out.single or out.deaths >= RETRIES):
+        if began and (exact or not out.single or out.job.deaths >= RETRIES):
             self._out.pop(task, None)
             item = 0 if out.single else ANSWERING
             self._put((task, Outcome.DIED | item << 8, tuple(Death(pid, exitcode))))
             return
         if began:
-            out.deaths += 1
+            out.job = out.job._replace(deaths=out.job.deaths + 1)
             self._put((0, Outcome.DIED, tuple(Death(pid, exitcode))))  # to be counted
         try:
             self._team.send(out.job, out.buffers, True)

@@ -227,8 +227,8 @@ class Hosts:
 
         Args:
             team: its pool.
-            task: its number.
-            oldest: the lowest number of those that its pool has no answer of: of others nobody will ask.
+            task: its number, as of ``Job.run``.
+            oldest: the lowest of those that its pool has no answer of: of others nobody will ask.
         """
         begun = self._begun.setdefault(team, set())
         if task in begun:

@@ -80,7 +80,12 @@ def live(pipe: Any, origin: Origin, secrets: dict[str, Any], node: str, path: li
     links.register(Relay(origin[0], node, pipe), origin[1], origin[2], secrets)
     sys.path.extend(each for each in path if each not in sys.path)
     me = parcel.unpack(made)
+    _given.append(me)
     return parcel.pack_small(me.run())
+
+
+# What a process was given it has until its very end: it has failed with it, if it fails.
+_given: list[Any] = []
 
 
 def launch(origin: Origin, ending: int, name: str, path: list[str], made: bytes) -> int:

@@ -113,7 +113,7 @@ class Link:
                 self.post(oid, "undo", (op, value))
 
     def post(self, oid: int, op: str, args: tuple[Any, ...] = ()) -> None:
-        """Likewise, and nobody waits: in order with other posts of this process. Never blocks."""
+        """Likewise, and nobody waits: before what this process posts and calls later. Never blocks."""
         if self.pid == os.getpid():  # else a fork, in which it is nobody's
             self._tell(self.request(oid, op, args))
 
@@ -122,7 +122,7 @@ class Link:
         raise NotImplementedError
 
     def _tell(self, request: bytes) -> None:
-        """Carry a request to ``Hosts.answer``, in order, when it may be. Errors are dropped: nobody asks."""
+        """Carry a request to ``Hosts.answer``, before those that come later. Errors are dropped: nobody asks."""
         raise NotImplementedError
 
 

@@ -11,7 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from allcores import codec
-from allcores.base import BaseProcess
+from allcores.base import BaseProcess, state_of
 from allcores.cluster import parcel
 from allcores.cluster.objects import HostedObject, seconds
 from allcores.deaths import Death
@@ -186,12 +186,16 @@ class ClusterProcess(BaseProcess):
             raise AssertionError("only the process that started it can do that")
 
     def __repr__(self) -> str:
+        pid = "" if self._pid is None else f" pid={self._pid}"
+        parent, daemon = self._parent_pid, " daemon" if self._daemon else ""
+        return f"<{type(self).__name__} name={self._name!r}{pid} parent={parent} {self._state()}{daemon}>"
+
+    def _state(self) -> str:
         if self._closed:
-            state = "closed"
-        else:
-            code = self.exitcode if self._parent_pid == os.getpid() else None
-            state = "initial" if self._pid is None else "started" if code is None else f"stopped exitcode={code}"
-        return f"<{type(self).__name__} name={self._name!r} pid={self._pid} {state}{' daemon' if self._daemon else ''}>"
+            return "closed"
+        if self._parent_pid != os.getpid():
+            return "unknown"
+        return "initial" if self._pid is None else state_of(self.exitcode)
 
 
 class _Job:

@@ -33,6 +33,12 @@ class Job(NamedTuple):
     function: bytes | None  # packed, where it is small; a worker remembers it by team and number, else asks the hosts
     payload: bytes  # packed, without its large buffers
     of_function: int = 0  # so many of the large buffers, the first, are the function's
+    deaths: int = 0  # so many workers have died in it
+
+    @property
+    def run(self) -> int:
+        """A number for this very run of it, of which the hosts know whether it has begun: higher for later tasks."""
+        return self.task << 4 | self.deaths
 
 
 class Large(NamedTuple):

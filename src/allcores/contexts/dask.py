@@ -183,6 +183,8 @@ class DaskLink(links.Link):
         return asyncio.run_coroutine_threadsafe(self._carry(request), self._loop)
 
     async def _carry(self, request: bytes) -> bytes:
+        if self._posting:
+            await asyncio.wait([self._task])  # what was posted before comes before it
         with _cluster_died():
             reply: bytes = await self._scheduler.allcores(request=request)
         return reply

@@ -25,7 +25,7 @@ from typing import Any
 
 from allcores.errors import ClusterDied
 
-__all__ = ("NAME", "Head", "main", "work")
+__all__ = ("NAME", "Head", "exitcode", "main", "work")
 
 # How the names of workers begin that are started again when they end.
 NAME = "allcores-local-"
@@ -149,6 +149,7 @@ async def _keep(name: str, address: str, orders: asyncio.StreamReader, security:
             *_command("work", name, address), stdin=asyncio.subprocess.PIPE, stdout=2
         )
         assert process.stdin is not None
+        _workers[process.pid] = process
         try:
             process.stdin.write(security.encode() + b"\n")  # not as an argument: those are for all to see
             await process.wait()
@@ -156,6 +157,21 @@ async def _keep(name: str, address: str, orders: asyncio.StreamReader, security:
             process.kill()
             await process.wait()
             raise
+
+
+# Those of this head, by pid. Who asks how one has ended has just heard of it.
+_workers: dict[int, Any] = {}
+
+
+async def exitcode(pid: int) -> int | None:
+    """In the head: how a worker has ended that the scheduler has lost. None: it is none of ours, or has not."""
+    process = _workers.get(pid)
+    if process is None:
+        return None
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), 1)
+    code: int | None = process.returncode
+    return code
 
 
 def work() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import SchedulerPlugin
 
-from allcores.contexts.daskhead import NAME
+from allcores.contexts import daskhead
 
 if TYPE_CHECKING:
     from allcores.cluster.hosted import Hosts
@@ -43,12 +43,14 @@ class Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
 
         self.hosts, self.scheduler = Hosts(), scheduler
         self.crews: dict[str, _Crew] = {}  # by pool
+        self.unbegun: set[str] = set()  # tasks whose worker was ended before it could have begun them
         scheduler.handlers[_NAME] = self.answer
         scheduler.handlers["allcores_posts"] = self.answer_all
         scheduler.stream_handlers["allcores-answer"] = self.pass_on
         scheduler.handlers["allcores_answer"] = self.pass_on
         scheduler.handlers["allcores_take_back"] = self.take_back
         scheduler.handlers["allcores_end"] = self.end_worker
+        scheduler.handlers["allcores_death"] = self.tell_of_death
         scheduler.handlers["allcores_recruit"] = self.recruit
         scheduler.handlers["allcores_dismiss"] = self.dismiss
 
@@ -77,15 +79,23 @@ class Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
         """End a worker, or the one that has a task, if it has tasks of that pool only: they are sent again."""
         ts = self.scheduler.tasks.get(key)
         ws = self.scheduler.workers.get(worker) if ts is None else ts.processing_on
-        if ws is None or not (ws.nanny or str(ws.name).startswith(NAME)):  # nobody would start it again
+        if ws is None or not (ws.nanny or str(ws.name).startswith(daskhead.NAME)):  # nobody would start it again
             return False
         others = [each for each in ws.processing if each is not ts]
         ours = all(str(each.key).startswith(f"{_NAME}-{team}-") for each in others)
         if others and not (ours and ws.nthreads == 1):
             return False
+        if ws.nthreads == 1:
+            self.unbegun.update(str(each.key) for each in others)
         with contextlib.suppress(OSError):  # it has no time to say so
             await self.scheduler.rpc(ws.address).allcores_end()
         return True
+
+    async def tell_of_death(self, key: str, pid: int) -> tuple[bool, int | None]:
+        """Of a task whose worker has died: whether it had certainly not begun; and the exit code of that."""
+        unbegun = key in self.unbegun
+        self.unbegun.discard(key)
+        return unbegun, await daskhead.exitcode(pid)
 
     # The workers of pools.
 

@@ -80,7 +80,7 @@ class DaskTeam:
         keys = [each.key for each in buffers]
         there = [self._store(each) for each in buffers]
         # 0: it may run again. Else what is below will not, since its answer is there.
-        oldest = min(self._futures) if exact else 0
+        oldest = min(self._futures) << 4 if exact else 0
         future = self._submit(_work, self._to, tuple(self._setup), tuple(job), keys, there, oldest)
         self._futures[job.task] = future
         self._watch(job, future, buffers, exact)
@@ -120,7 +120,7 @@ class DaskTeam:
             self._leave(job.task)
             self._client.loop.run_in_executor(None, self._reports.died, job.task, 0, None, True)
         elif isinstance(error, KilledWorker):
-            await self._died(job.task, getattr(error.last_worker, "pid", 0), exact)
+            await self._died(job, future.key, error.last_worker, exact)
         elif future.status in ("cancelled", "lost"):  # the only worker that had one of its buffers has died
             self._leave(job.task)
             self._client.loop.run_in_executor(None, self._reports.died, job.task, 0, None, False)
@@ -151,16 +151,15 @@ class DaskTeam:
         else:  # its worker has died with the answer
             self._watch(job, future, buffers, exact)
 
-    async def _died(self, task: int, pid: int, exact: bool) -> None:
-        began = True
-        if exact:
-            link = self._fleet.link
-            try:
-                began = await link.ask_later(0, "begun", (self._setup.team, task))
-            except ClusterDied:
-                began = True
-        self._leave(task)
-        self._client.loop.run_in_executor(None, self._reports.died, task, pid, None, began)
+    async def _died(self, job: Job, key: str, worker: Any, exact: bool) -> None:
+        began, pid, code = True, getattr(worker, "pid", 0), None
+        with contextlib.suppress(OSError):  # the cluster is gone
+            unbegun, code = await self._client.scheduler.allcores_death(key=key, pid=pid)
+            began = not unbegun
+            if exact:
+                began = await self._fleet.link.ask_later(0, "begun", (self._setup.team, job.run))
+        self._leave(job.task)
+        self._client.loop.run_in_executor(None, self._reports.died, job.task, pid, code, began)
 
     def _leave(self, task: int) -> None:
         """The task is out no more: another may be."""
@@ -264,7 +263,7 @@ def _work(
 ) -> Any:
     if oldest:
         link = links.find((setup[0], "", {}))
-        if not link.call(0, "begin", (setup[1], job[0], oldest)):
+        if not link.call(0, "begin", (setup[1], Job(*job).run, oldest)):
             raise _RanBeforeError
     answer = remote.work(Setup(*setup), Job(*job), list(zip(keys, there, strict=True)), secede)
     if answer.buffers or len(answer.data) > _SMALL:
