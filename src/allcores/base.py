@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import select
+import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ __all__ = (
     "here",
     "parent_process",
     "running",
+    "state_of",
     "titled",
 )
 
@@ -267,6 +269,14 @@ def become(process: BaseProcess, parent: Any) -> None:
     BaseProcess._count = itertools.count(1)  # the children of this life
     _native.set_name(process.name)
     _native.set_title(titled(process.name))
+
+
+def state_of(exitcode: int | None) -> str:
+    """A process that was started, in words."""
+    if exitcode is None:
+        return "started"
+    name = next((f"-{signum.name}" for signum in signal.Signals if signum == -exitcode), exitcode)
+    return f"stopped exitcode={name}"
 
 
 def titled(name: str) -> str:

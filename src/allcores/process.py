@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from allcores import _native, chosen, codec, cores, installed, limits, standard, start
-from allcores.base import BaseProcess, MainProcess, current_process, parent_process
+from allcores.base import BaseProcess, MainProcess, current_process, parent_process, state_of
 from allcores.deaths import MOST, Death
 from allcores.faces import face
 from allcores.forked import ForkRequest, death_of
@@ -315,11 +315,7 @@ class Process(BaseProcess):
             return "unknown"
         if self._pid is None:
             return "initial"
-        code = self.exitcode
-        if code is None:
-            return "started"
-        name = next((f"-{signum.name}" for signum in signal.Signals if signum == -code), code)
-        return f"stopped exitcode={name}"
+        return state_of(self.exitcode)
 
 
 class ForkProcess(Process):

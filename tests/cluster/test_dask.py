@@ -1,8 +1,5 @@
 """The dask context beyond the contract: deaths of each part, what listens, what stays. Each in a program of its own."""
 
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +9,10 @@ import pytest
 import allcores
 from allcores.errors import NotSupported, UsageError
 
+from .programs import PATIENCE, begin, run
+
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.slow
-
-# Seconds within which what must happen has happened.
-PATIENCE = 50.0
-
-
-def run(script: str, *args: str) -> "subprocess.CompletedProcess[str]":
-    """A program of its own: it starts a cluster and ends."""
-    code = textwrap.dedent(script)
-    return subprocess.run(
-        [sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
 
 
 def test_a_killed_worker_loses_no_item(tmp_path: Path) -> None:
@@ -91,22 +79,20 @@ def test_a_killed_scheduler_is_an_error_everywhere() -> None:
 
 
 def test_a_killed_program_leaves_nothing() -> None:
-    program = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import time, allcores\nmp = allcores.get_context('dask')\n"
-            "p = mp.Process(target=time.sleep, args=(1000,))\np.start()\nprint(p.pid, flush=True)\ntime.sleep(1000)",
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
+    program = begin(
+        """
+        import time, allcores
+        p = allcores.get_context("dask").Process(target=time.sleep, args=(1000,))
+        p.start()
+        print(p.pid, flush=True)
+        time.sleep(1000)
+        """
     )
-    assert program.stdout is not None
-    pid = int(program.stdout.readline())
-    family = [*psutil.Process(program.pid).children(recursive=True), psutil.Process(pid)]
-    program.kill()
-    program.wait()
-    program.stdout.close()
+    with program:
+        assert program.stdout is not None
+        pid = int(program.stdout.readline())
+        family = [*psutil.Process(program.pid).children(recursive=True), psutil.Process(pid)]
+        program.kill()
     _, alive = psutil.wait_procs(family, timeout=PATIENCE)
     assert alive == []
 

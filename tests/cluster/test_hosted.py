@@ -179,8 +179,10 @@ def test_a_dead_program_leaves_nothing() -> None:
     async def test(table: Table) -> None:
         await table.make("Queue", 0, 0, False)
         await table.lock()
+        sent = await table.lock()
+        await table.call(A, 0, "leave", sent, "a:1:1")
         await table.call(A, 0, "keep", "team", "", b"x" * 1000)
-        table.hosts.gone("a", "the program a")
+        table.hosts.gone("a", "the program a", program=True)
         assert table.hosts.objects == {}
         assert table.hosts._kept == {}
 

@@ -1,6 +1,7 @@
 """The ray context beyond the contract: deaths of each part, what listens, what stays. Each in a program of its own."""
 
 import contextlib
+import re
 import shutil
 import subprocess
 import sys
@@ -42,21 +43,22 @@ def started(*options: str, host: str | None = None) -> Iterator[str]:
     command += ["--temp-dir", folder, "--disable-usage-stats"] if "--head" in options else []
     node = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert node.stdout is not None
-    said = []
+    said, address = [], ""
     for line in node.stdout:
         said.append(line)
-        if "Ray runtime started" in line:
+        address = address or "".join(re.findall("--address='(.*)'", line))
+        if "--block" in line:  # the last that it says
             break
     else:
         raise AssertionError("".join(said))
-    found = Path(folder, "ray_current_cluster")
     try:
-        yield found.read_text().strip() if found.exists() else ""
+        yield address
     finally:
-        family = psutil.Process(node.pid).children(recursive=True)
-        node.terminate()
+        family = [*psutil.Process(node.pid).children(recursive=True), node]
+        for each in family:
+            each.kill()  # asked to end it would wait for half a minute
         node.communicate()
-        psutil.wait_procs(family, timeout=PATIENCE)
+        psutil.wait_procs(family[:-1], timeout=PATIENCE)
         shutil.rmtree(folder)
 
 
@@ -293,8 +295,7 @@ def test_compare() -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-LOCAL = ("--head", "--node-ip-address=127.0.0.1", "--port=0")
-# Of a program that is not killed nothing stays either.
+HEAD = ("--head", "--port=0")
 USE = """
 import os, sys, allcores
 mp = allcores.get_context("ray", address=sys.argv[1])
@@ -311,7 +312,7 @@ assert p.result() == 3
 
 
 def test_a_cluster_that_runs_already() -> None:
-    with started(*LOCAL) as address:
+    with started(*HEAD) as address:
         for _ in range(2):
             ended = run(USE, address)
             assert (ended.returncode, ended.stderr) == (0, "")
@@ -328,7 +329,7 @@ def test_a_killed_program_leaves_nothing_in_a_cluster_that_runs_on() -> None:
         print(pool.apply_async, flush=True)
         time.sleep(1000)
     """
-    with started(*LOCAL) as address:
+    with started(*HEAD) as address:
         killed = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(program), address], stdout=subprocess.PIPE, text=True
         )

@@ -1,6 +1,5 @@
 """The clusters of the suite: one of each engine for all tests, started when the first needs it."""
 
-import contextlib
 import functools
 import os
 
@@ -8,7 +7,7 @@ import psutil
 
 from allcores.context import get_context
 
-__all__ = ("connections", "is_of_engine", "prepare")
+__all__ = ("are_there", "is_of_engine", "prepare")
 
 _heads: set[int] = set()
 
@@ -28,6 +27,11 @@ def prepare(name: str) -> None:
     _heads.update(child.pid for child in set(psutil.Process().children()) - before)
 
 
+def are_there() -> bool:
+    """Whether one was started."""
+    return bool(_heads)
+
+
 def is_of_engine(process: psutil.Process) -> bool:
     """Whether a process is the engine's own, which starts and replaces its workers as it likes; or a worker's template.
 
@@ -39,18 +43,8 @@ def is_of_engine(process: psutil.Process) -> bool:
         parent = process.parent()
         if parent is None or not is_of_engine(parent):
             return False
-        return not any("allcores-template" in word for word in parent.cmdline())
+        if not any("allcores-template" in word for word in parent.cmdline()):
+            return True
+        return any("allcores-parked" in word for word in process.cmdline())  # for the next pool in that worker
     except psutil.NoSuchProcess:
         return True  # it has ended by now
-
-
-def connections() -> set[str]:
-    """Descriptors of this process that an engine's client opens and closes as it likes: TCP, which nothing of ours is.
-
-    As ``/proc/self/fd`` has them.
-    """
-    found = set()
-    for each in psutil.Process().net_connections("tcp") if _heads else ():
-        with contextlib.suppress(FileNotFoundError):
-            found.add(f"{each.fd} -> {os.readlink(f'/proc/self/fd/{each.fd}')}")
-    return found

@@ -62,6 +62,16 @@ class Place:
     inherits: bool = False  # a Process has its job from its parent's memory: its function and arguments do not travel
     cluster: bool = False  # work runs in another program, perhaps on another machine: no memory is shared
     shares: bool = True  # there is memory that several processes see
+    owns: bool = True  # a pool's workers are its own, to be limited and replaced as it is told
+
+    @property
+    def once(self) -> dict[str, Any]:
+        """Options of a call that is not to run again when its worker dies: where nothing is said, a cluster's does."""
+        return {"retries": 0} if self.cluster else {}
+
+    def some(self, times: int) -> int:
+        """So many times what costs next to nothing here; fewer where each is a round trip."""
+        return times // 50 if self.cluster else times
 
     def fits(self, test: pytest.Item) -> bool:
         """Whether the `needs` and `lacks` marks of this test let it run here."""
@@ -81,7 +91,7 @@ LOCAL = tuple(name for name in allcores.get_all_contexts() if name not in ("dask
 
 # Each a real cluster of this machine, one for all tests; only where it is installed.
 CLUSTERS = tuple(
-    Place(name, kills=True, parallel=True, copies=True, cluster=True, shares=False)
+    Place(name, kills=True, parallel=True, copies=True, cluster=True, shares=False, owns=False)
     for name, package in (("dask", "distributed"), ("ray", "ray"))
     if find_spec(package) and find_spec(f"allcores.contexts.{name}")
 )

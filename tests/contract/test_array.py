@@ -220,6 +220,7 @@ def test_characters(mp: Context) -> None:
     assert list(array) == ["h", "a", "l"]
 
 
+@pytest.mark.needs("shares")
 def test_get_obj_is_a_buffer(mp: Context, start: Start) -> None:
     """np.frombuffer(a.get_obj()) is how everybody gets from an Array to NumPy: a view, no copy."""
     array = mp.Array("d", [1, 2, 3])

@@ -6,17 +6,17 @@ from itertools import chain
 import pytest
 
 from . import jobs
-from .kit import PATIENCE, Context, Handle
+from .kit import PATIENCE, Context, Handle, Place
 
 Start = Callable[..., Handle]
 
 
-def test_eight_workers_add_a_hundred_thousand_each(mp: Context, start: Start) -> None:
-    value = mp.Value("i", 0)
-    for p in [start(jobs.add_up, value, 100_000) for _ in range(8)]:
+def test_eight_workers_add_a_hundred_thousand_each(mp: Context, place: Place, start: Start) -> None:
+    value, times = mp.Value("i", 0), place.some(100_000) // (4 if place.cluster else 1)
+    for p in [start(jobs.add_up, value, times) for _ in range(8)]:
         p.join(PATIENCE)
         assert p.exitcode == 0
-    assert value.value == 800_000
+    assert value.value == 8 * times
 
 
 def test_iadd_keeps_the_value(mp: Context) -> None:
@@ -62,15 +62,15 @@ def test_adding_the_wrong_type(mp: Context, wrong: object) -> None:
     assert (value.value, array[:]) == (5, [5])
 
 
-def test_every_new_value_is_seen_once(mp: Context, start: Start) -> None:
-    value = mp.Value("i", 0)
+def test_every_new_value_is_seen_once(mp: Context, place: Place, start: Start) -> None:
+    value, times = mp.Value("i", 0), place.some(2_000)
 
     def draw() -> list[int]:
-        return [value.add(1) for _ in range(2_000)]
+        return [value.add(1) for _ in range(times)]
 
     workers = [start(draw) for _ in range(4)]
     drawn = chain.from_iterable(p.result(PATIENCE) for p in workers)
-    assert sorted(drawn) == list(range(1, 8_001))
+    assert sorted(drawn) == list(range(1, 4 * times + 1))
 
 
 def test_array_items_side_by_side(mp: Context, start: Start) -> None:
@@ -86,53 +86,53 @@ def test_array_items_side_by_side(mp: Context, start: Start) -> None:
     assert array[:] == [100, 100, 0, 0]
 
 
-def test_floats_lose_nothing_either(mp: Context, start: Start) -> None:
-    value = mp.Value("d", 0.0)
+def test_floats_lose_nothing_either(mp: Context, place: Place, start: Start) -> None:
+    value, times = mp.Value("d", 0.0), place.some(5_000)
 
     def add() -> None:
-        for _ in range(5_000):
+        for _ in range(times):
             value.add(0.5)
 
     for p in [start(add) for _ in range(4)]:
         p.join(PATIENCE)
-    assert value.value == 10_000.0
+    assert value.value == 2.0 * times
 
 
-def test_under_the_lock_and_beside_it(mp: Context, start: Start) -> None:
+def test_under_the_lock_and_beside_it(mp: Context, place: Place, start: Start) -> None:
     """Who holds the lock is alone with the value, even with those who add without asking for it."""
-    value = mp.Value("i", 0)
-    workers = [start(job, value, 3_000) for job in (jobs.add_up_locked, jobs.add_up) * 2]
+    value, times = mp.Value("i", 0), place.some(3_000)
+    workers = [start(job, value, times) for job in (jobs.add_up_locked, jobs.add_up) * 2]
     for p in workers:
         p.join(PATIENCE)
         assert p.exitcode == 0
-    assert value.value == 12_000
+    assert value.value == 4 * times
 
 
-def test_array_under_the_lock_and_beside_it(mp: Context, start: Start) -> None:
-    array = mp.Array("i", [0])
+def test_array_under_the_lock_and_beside_it(mp: Context, place: Place, start: Start) -> None:
+    array, times = mp.Array("i", [0]), place.some(3_000)
 
     def locked() -> None:
-        for _ in range(3_000):
+        for _ in range(times):
             with array.get_lock():
                 array[0] += 1
 
     def beside() -> None:
-        for _ in range(3_000):
+        for _ in range(times):
             array.add(0, 1)
 
     for p in [start(job) for job in (locked, beside) * 2]:
         p.join(PATIENCE)
-    assert array[:] == [12_000]
+    assert array[:] == [4 * times]
 
 
-def test_under_a_lock_of_ones_own(mp: Context, start: Start) -> None:
-    value, lock = mp.Value("i", 0), mp.Lock()
+def test_under_a_lock_of_ones_own(mp: Context, place: Place, start: Start) -> None:
+    value, lock, times = mp.Value("i", 0), mp.Lock(), place.some(1_000)
 
     def add() -> None:
-        for _ in range(1_000):
+        for _ in range(times):
             with lock:
                 value.value += 1
 
     for p in [start(add) for _ in range(4)]:
         p.join(PATIENCE)
-    assert value.value == 4_000
+    assert value.value == 4 * times

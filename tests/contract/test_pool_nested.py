@@ -15,7 +15,7 @@ from allcores import cores
 from allcores.pool.plan import PoolOptions
 
 from . import jobs
-from .kit import PATIENCE, Context, Handle
+from .kit import PATIENCE, Context, Handle, Place
 
 CORES = 4
 
@@ -31,6 +31,10 @@ def tree_of_squares(names: tuple[str, ...], workers: int, x: int) -> Any:
         return jobs.square(x)
     with allcores.get_context(names[0]).Pool(workers, oversubscribe=True) as pool:
         return pool.starmap(tree_of_squares, [(names[1:], workers, x + i) for i in range(2)], chunksize=1)
+
+
+# Each worker of a cluster has a core, whatever this program's environment says.
+has_these_cores = pytest.mark.lacks("cluster")
 
 
 MIXES = [
@@ -59,6 +63,7 @@ def sizes(names: tuple[str, ...], asked: int | None) -> list[int]:
         return [pool._crew.size, *pool.apply(sizes, (names[1:], asked))]
 
 
+@has_these_cores
 @pytest.mark.needs("parallel")
 @pytest.mark.parametrize("inner", ["thread", "process"])
 def test_by_default_a_pool_has_the_share_of_its_maker(mp: Context, inner: str) -> None:
@@ -70,6 +75,7 @@ def test_by_default_a_pool_has_the_share_of_its_maker(mp: Context, inner: str) -
         assert pool.apply(sizes, ((inner, mp.name), None)) == [1, 1]
 
 
+@has_these_cores
 @pytest.mark.needs("parallel")
 def test_who_asks_for_more_gets_the_share(mp: Context) -> None:
     with mp.Pool(2) as pool:
@@ -92,16 +98,19 @@ def size_of(name: str, asked: int | None, options: PoolOptions) -> int:
         return size
 
 
+@has_these_cores
 def test_oversubscribe(mp: Context) -> None:
     with mp.Pool(2) as pool:
         assert pool.apply(size_of, (mp.name, 5, {"oversubscribe": True})) == 5
 
 
+@has_these_cores
 def test_the_program_itself_gets_what_it_asks_for(mp: Context) -> None:
     assert size_of(mp.name, CORES + 3, {}) == CORES + 3
     assert size_of(mp.name, None, {}) == CORES
 
 
+@has_these_cores
 def test_a_process_of_the_program_has_all_cores(mp: Context) -> None:
     process = mp.Process(target=size_of, args=(mp.name, None, {}))
     process.start()
@@ -115,6 +124,7 @@ def size_in_a_child(kind: str, name: str) -> int:
     return size
 
 
+@has_these_cores
 @pytest.mark.needs("parallel")
 @pytest.mark.parametrize("kind", ["Process", "Thread"])
 def test_what_a_worker_starts_has_the_workers_share(mp: Context, kind: str) -> None:
@@ -122,12 +132,14 @@ def test_what_a_worker_starts_has_the_workers_share(mp: Context, kind: str) -> N
         assert pool.apply(size_in_a_child, (kind, mp.name)) == 2
 
 
+@has_these_cores
 @pytest.mark.needs("parallel")
 def test_the_count_of_cores_is_the_same_everywhere(mp: Context) -> None:
     with mp.Pool(2) as pool:
         assert pool.apply(allcores.cpu_count) == allcores.cpu_count() == CORES
 
 
+@has_these_cores
 @pytest.mark.needs("kills")
 def test_whoever_replaces_a_worker_has_its_share(mp: Context) -> None:
     with mp.Pool(2) as pool:
@@ -144,13 +156,13 @@ def inner_pids_then_die(pids: Handle) -> None:
 
 
 @pytest.mark.needs("kills")
-def test_a_worker_that_dies_takes_its_inner_workers_along(mp: Context) -> None:
+def test_a_worker_that_dies_takes_its_inner_workers_along(mp: Context, place: Place) -> None:
     pids = mp.Queue()
     with mp.Pool(1) as pool:
         with pytest.raises(allcores.WorkerDied):
-            pool.apply(inner_pids_then_die, (pids,))
+            pool.apply(inner_pids_then_die, (pids,), **place.once)
         inner = pids.get(timeout=PATIENCE)
-        assert pool.apply(sizes, ((mp.name,), None)) == [CORES]
+        assert pool.apply(sizes, ((mp.name,), None)) == [1 if place.cluster else CORES]
     for pid in set(inner):  # its end has been settled before anybody heard of the worker's
         assert not Path(f"/proc/{pid}/stat").exists()
 
@@ -179,6 +191,7 @@ def multiply_in_inner(_: object) -> tuple[int, list[tuple[int, int]], int]:
         return inner._crew.size, inner.map(multiply, range(8), chunksize=1), multiply(0)[1]
 
 
+@has_these_cores
 @pytest.mark.needs("kills")
 def test_all_together_stay_within_the_cores(mp: Context) -> None:
     """Each of two workers asks for four, each of which would have a thread of BLAS for every core."""

@@ -98,7 +98,7 @@ def test_bytes(mp: Context) -> None:
 
 
 @pytest.mark.needs("kills")
-def test_deaths_and_retries(mp: Context) -> None:
+def test_deaths_and_retries(mp: Context, place: Place) -> None:
     flag = mp.Value("i", 0)
 
     def die_once(flag: Handle) -> int:
@@ -111,7 +111,7 @@ def test_deaths_and_retries(mp: Context) -> None:
         now = pool.statistics()
         assert (now.deaths, now.retries) == (1, 1)
         with pytest.raises(allcores.WorkerDied):
-            pool.apply(jobs.die_by_signal)
+            pool.apply(jobs.die_by_signal, **place.once)
         flag.value = 0
         assert pool.map(die_once, [flag], retries=1) == [5]
         now = pool.statistics()
@@ -119,7 +119,7 @@ def test_deaths_and_retries(mp: Context) -> None:
 
 
 @pytest.mark.needs("parallel")
-def test_timeouts(mp: Context) -> None:
+def test_timeouts(mp: Context, place: Place) -> None:
     def wait_for(go_on: Handle) -> None:
         if go_on is not None:
             go_on.wait(PATIENCE)
@@ -132,10 +132,10 @@ def test_timeouts(mp: Context) -> None:
         now = pool.statistics()
         assert (now.timeouts, now.deaths, now.tasks, now.waiting) == (1, 0, 2, 0)
         go_on.set()
-        assert len(now.workers) == 2
+        assert len(now.workers) == 2 or place.cluster  # where one is replaced, in its time
 
 
-@pytest.mark.needs("kills")
+@pytest.mark.needs("kills", "owns")
 def test_recycled(mp: Context) -> None:
     with mp.Pool(1, maxtasksperchild=2) as pool:
         for _ in range(5):
@@ -175,7 +175,7 @@ def test_every_field_has_a_line() -> None:
 
 
 @pytest.mark.needs("kills")
-def test_a_cancelled_call_is_no_death(mp: Context) -> None:
+def test_a_cancelled_call_is_no_death(mp: Context, place: Place) -> None:
     begun = mp.Event()
 
     def stay() -> None:
@@ -189,5 +189,5 @@ def test_a_cancelled_call_is_no_death(mp: Context) -> None:
         assert pool.apply(jobs.square, (3,)) == 9
         assert pool.statistics().deaths == 0
         with pytest.raises(allcores.WorkerDied):
-            pool.apply(jobs.die_by_signal)
+            pool.apply(jobs.die_by_signal, **place.once)
         assert pool.statistics().deaths == 1

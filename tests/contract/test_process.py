@@ -115,6 +115,7 @@ def test_the_program_itself(mp: Context) -> None:
 
 
 @pytest.mark.needs("kills")
+@pytest.mark.lacks("cluster")  # it is elsewhere: a process of a cluster has the worker beside it for a parent
 def test_a_parent_as_its_child_sees_it(mp: Context, start: Callable[..., Handle]) -> None:
     def look() -> tuple[object, ...]:
         parent = mp.parent_process()
@@ -268,15 +269,23 @@ def test_a_class_of_ones_own_with_run(mp: Context, worker: Handle) -> None:
 def test_a_worker_stands_where_its_starter_stands(
     start: Callable[..., Handle], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Directory, environment, sys.path and sys.argv are those of the moment of start()."""
+    """Directory, sys.path and sys.argv are those of the moment of start()."""
 
-    def surroundings() -> tuple[str, str | None, bool, list[str]]:
-        return os.getcwd(), os.environ.get("ALLCORES_TEST"), "/a/new/place" in sys.path, sys.argv
+    def surroundings() -> tuple[str, bool, list[str]]:
+        return os.getcwd(), "/a/new/place" in sys.path, sys.argv
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ALLCORES_TEST", "set late")
     monkeypatch.syspath_prepend("/a/new/place")
     monkeypatch.setattr(sys, "argv", ["prog", "--flag"])
     p = start(surroundings)
     p.join()
-    assert p.result() == (str(tmp_path), "set late", True, ["prog", "--flag"])
+    assert p.result() == (str(tmp_path), True, ["prog", "--flag"])
+
+
+@pytest.mark.lacks("cluster")  # there it is that of the machine
+def test_a_worker_has_the_environment_of_its_starter(
+    start: Callable[..., Handle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Likewise, as it is at start()."""
+    monkeypatch.setenv("ALLCORES_TEST", "set late")
+    assert start(lambda: os.environ.get("ALLCORES_TEST")).result(PATIENCE) == "set late"

@@ -135,6 +135,7 @@ def test_a_place_that_cannot_kill_says_so(mp: Context, start: Callable[..., Hand
 
 
 @pytest.mark.needs("kills")
+@pytest.mark.lacks("cluster")  # it ends with its worker, and with who started it
 @pytest.mark.parametrize("daemon", [False, True])
 def test_who_looks_after_its_parent_outlives_it(mp: Context, start: Callable[..., Handle], daemon: bool) -> None:
     """As programs of the standard's do: they wait for the parent's end, and put something in order then."""
@@ -191,7 +192,7 @@ def test_what_is_registered_for_the_end_of_a_process_is_run(
     assert came == ["job", *["thread"] * (how == "thread"), "last registered", "first registered, last run"]
 
 
-@pytest.mark.needs("kills")
+@pytest.mark.needs("kills", "owns")
 def test_what_is_registered_in_a_worker_is_run(mp: Context) -> None:
     done = mp.Queue()
     with mp.Pool(1, maxtasksperchild=1) as pool:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
 import threading
-from typing import TYPE_CHECKING, Any
+import weakref
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from allcores.base import current_process, here
 from allcores.cluster import link as links
@@ -25,11 +29,15 @@ __all__ = ("ClusterContext",)
 class ClusterContext(Context):
     """Work runs on a cluster. Of an engine: its ``__init__`` has the options, ``_found`` gives the Fleet."""
 
+    _all: ClassVar[weakref.WeakSet[ClusterContext]] = weakref.WeakSet()
+
     def __init__(self, **options: Any) -> None:
         self._options = options
         self._joined: Fleet | None = None
+        self._of_parent: Fleet | None = None  # what the process had that was forked to be this one: it has no threads
         self._process: Any = None
         self._joining = threading.RLock()
+        self._all.add(self)
 
     def _found(self) -> Fleet:
         """Start the cluster, or come to it; called once. In a worker of it (``link.home``), that is this one."""
@@ -39,6 +47,7 @@ class ClusterContext(Context):
         with self._joining:
             if self._joined is None:
                 self._joined = self._found()
+                atexit.register(self._at_exit)  # after what was registered before, which needs no cluster
             return self._joined
 
     def _origin(self) -> Origin:
@@ -53,7 +62,19 @@ class ClusterContext(Context):
         with self._joining:
             joined, self._joined = self._joined, None
             if joined is not None:
+                atexit.unregister(self._at_exit)
                 joined.close()
+
+    def _at_exit(self) -> None:
+        processes: Any = sys.modules.get("allcores.cluster.process")
+        if self._joined is not None:
+            if processes is not None:
+                processes.end_children(self._process)
+            self.close()
+
+    def _forked(self) -> None:
+        self._joining = threading.RLock()
+        self._of_parent, self._joined = self._joined or self._of_parent, None
 
     def Pool(  # noqa: N802 - the standard's name
         self,
@@ -150,11 +171,22 @@ class ClusterContext(Context):
     def __reduce__(self) -> Any:
         from allcores.context import get_context
 
-        _, name, options = self._origin()
-        return _context, (get_context, name, options)
+        return _context, (get_context, self._origin())
 
 
-def _context(get: Any, name: str, options: dict[str, Any]) -> Any:
-    """The context of that name, where it arrives: in a worker of that very cluster its own."""
+def _context(get: Any, origin: Origin) -> Any:
+    """The context of that cluster, where it arrives: in a worker of it, and where it came from, that one."""
+    cluster, name, options = origin
+    for each in list(ClusterContext._all):
+        if each._joined is not None and each._joined.cluster == cluster:
+            return each
     here = links.home(name)
-    return get(name) if here is not None and here[2] == options else get(name, **options)
+    return get(name) if here is not None and here[0] == cluster else get(name, **options)
+
+
+def _mark_forked() -> None:
+    for each in list(ClusterContext._all):
+        each._forked()
+
+
+os.register_at_fork(after_in_child=_mark_forked)

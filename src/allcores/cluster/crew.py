@@ -18,8 +18,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from allcores import limits
-from allcores.cluster import parcel, stored
-from allcores.cluster.remote import Preparation
+from allcores.cluster import parcel, remote, stored
 from allcores.cluster.seams import PACE, Job, Large, Setup
 from allcores.deaths import Death
 from allcores.errors import NotSupported
@@ -67,11 +66,10 @@ class _Packed(Known):
 class _Out:
     """A task that is out."""
 
-    __slots__ = ("buffers", "deaths", "job", "single")
+    __slots__ = ("buffers", "job", "single")
 
     def __init__(self, job: Job, buffers: list[Large], single: bool) -> None:
         self.job, self.buffers, self.single = job, buffers, single
-        self.deaths = 0
 
 
 class ClusterCrew:
@@ -79,7 +77,6 @@ class ClusterCrew:
 
     local = False
     in_parts = False
-    alone = True
     immediate = False
     pace = PACE
 
@@ -99,7 +96,7 @@ class ClusterCrew:
         self._setup = Setup(fleet.cluster, uuid.uuid4().hex)
         self._keep("", parcel.pack_small(tuple(_preparation(plan))))
         self._team = fleet.recruit(plan.processes, self._setup, self)
-        self.size = self._team.size
+        self.size, self.alone = self._team.size, self._team.alone
         self.patience = self.size if plan.initializer is not None else max(100, self.size)
 
     def _keep(self, key: str, data: bytes) -> None:
@@ -140,6 +137,7 @@ class ClusterCrew:
     def send(self, task: int, call: int, payload: Any, /) -> int | None:
         if self._lost is not None:
             raise self._lost
+        remote.step_aside(self._setup.cluster)
         packed = parcel.pack(payload)
         buffers = [Large(stored.key_of(each, self._team), memoryview(each).cast("B")) for each in packed.buffers]
         known = self._functions[call >> 8]
@@ -206,13 +204,13 @@ class ClusterCrew:
         if out is None:
             return
         exact = bool(out.job.call & Mode.EXACT)
-        if began and (exact or not out.single or out.deaths >= RETRIES):
+        if began and (exact or not out.single or out.job.deaths >= RETRIES):
             self._out.pop(task, None)
             item = 0 if out.single else ANSWERING
             self._put((task, Outcome.DIED | item << 8, tuple(Death(pid, exitcode))))
             return
         if began:
-            out.deaths += 1
+            out.job = out.job._replace(deaths=out.job.deaths + 1)
             self._put((0, Outcome.DIED, tuple(Death(pid, exitcode))))  # to be counted
         try:
             self._team.send(out.job, out.buffers, True)
@@ -271,14 +269,15 @@ class ClusterCrew:
         self._put((0, Outcome.WAKE, None))
 
     def records(self) -> list[Record]:
-        """What the workers say of themselves is the engine's to show."""
-        return []
+        found = self._team.ask_all(remote.records, self._setup.team)
+        return sorted(Record(*each) for of_process in found for each in of_process)
 
     def traffic(self) -> Traffic:
         return Traffic(self._sent, self._received, self._waited, self._count)
 
-    def stacks(self, _timeout: float | None, /) -> dict[str, str | None]:
-        raise NotSupported("stacks of workers of a cluster: ask the engine, or dump them in the process context")
+    def stacks(self, timeout: float | None, /) -> dict[str, str | None]:
+        found = self._team.ask_all(remote.stacks, self._setup.team, timeout=timeout)
+        return {name: stack for of_process in found for name, stack in of_process.items()}
 
     def show(self) -> None:
         """Nothing to do: what workers print and log is the engine's to show."""
@@ -302,11 +301,11 @@ class ClusterCrew:
         self._by_func.clear()
 
 
-def _preparation(plan: Plan) -> Preparation:
+def _preparation(plan: Plan) -> remote.Preparation:
     threads = plan.threads_per_worker
     variables = limits.variables(threads or 1, forced=threads is not None)
     begin = parcel.pack_small((plan.initializer, tuple(plan.initargs)))
-    return Preparation(list(sys.path), 1, variables, begin)
+    return remote.Preparation(list(sys.path), 1, variables, begin)
 
 
 def check(plan: Plan) -> None:

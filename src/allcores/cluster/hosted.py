@@ -154,7 +154,7 @@ class Hosts:
         oid, op, who, args, timeout, ticket = pickle.loads(request)
         try:
             call = Call(Who(*who), timeout, ticket)
-            if any(is_of(call.who.node, dead) for dead in self._dead):
+            if self._is_dead(call.who.node):
                 raise Gone("this process was taken for dead by its cluster, since the connection was lost")
             value = await self._do(oid, op, call, args)
             return pickle.dumps((True, value), 5)
@@ -227,8 +227,8 @@ class Hosts:
 
         Args:
             team: its pool.
-            task: its number.
-            oldest: the lowest number of those that its pool has no answer of: of others nobody will ask.
+            task: its number, as of ``Job.run``.
+            oldest: the lowest of those that its pool has no answer of: of others nobody will ask.
         """
         begun = self._begun.setdefault(team, set())
         if task in begun:
@@ -345,14 +345,17 @@ class Hosts:
         """A process of that name is there again: another one."""
         self._dead.discard(node)
 
-    def gone(self, node: str, why: str) -> None:
+    def gone(self, node: str, why: str, program: bool = False) -> None:
         """A process has ended, with all that it had started: whatever it held is settled now.
 
         Args:
             node: it.
             why: who it was, if it did not end well.
+            program: it was one. What it and the dead before it sent is on its way no more.
         """
         self._dead.add(node)
+        if program:
+            self._lose_handles()
 
         def dead(who: Who) -> bool:
             return is_of(who.node, node)
@@ -372,3 +375,14 @@ class Hosts:
             for each in [each for each in holders if is_of(each, node)]:
                 del holders[each]
             self._drop_unheld(oid)
+
+    def _is_dead(self, node: str) -> bool:
+        return node in self._dead or any(node[:i] in self._dead for i, c in enumerate(node) if c == "/")
+
+    def _lose_handles(self) -> None:
+        def is_lost(token: str) -> bool:
+            return self._is_dead(token.rsplit(":", 2)[0])
+
+        self._early = {token for token in self._early if not is_lost(token)}
+        for tokens in self._travels.values():
+            tokens.difference_update([token for token in tokens if is_lost(token)])

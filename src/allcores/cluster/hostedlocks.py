@@ -333,7 +333,12 @@ class Barrier(Hosted):
             raise threading.BrokenBarrierError(self.broken)
         if self.acting is not None or len(self.waiters) < self.parties - 1:
             if call.is_patient:
-                given = await self.wait(self.waiters, call, otherwise=None)
+                try:
+                    given = await self.wait(self.waiters, call, otherwise=None)
+                except Gone:
+                    if self.broken is None:
+                        self._break("a party was broken off")
+                    raise
                 if given is not None:
                     return int(given), False
             self._break("a party's time was over")
@@ -376,7 +381,7 @@ class Barrier(Hosted):
         if self.acting is not None:
             return
         self.broken = None
-        self._send_away("the barrier was reset")
+        self._send_away("the barrier was broken by reset()")
 
     def do_state(self, _call: Call) -> tuple[bool, int]:
         """Whether it is broken, and how many wait."""

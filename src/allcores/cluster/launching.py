@@ -75,12 +75,17 @@ class Relay(links.Link):
                 asked.set_exception(reply)
 
 
-def live(pipe: Any, origin: Origin, node: str, path: list[str], made: bytes) -> bytes:
+def live(pipe: Any, origin: Origin, secrets: dict[str, Any], node: str, path: list[str], made: bytes) -> bytes:
     """What runs in the process: the user's ``run()``, and what it returns, packed."""
-    links.register(Relay(origin[0], node, pipe), origin[1], origin[2])
+    links.register(Relay(origin[0], node, pipe), origin[1], origin[2], secrets)
     sys.path.extend(each for each in path if each not in sys.path)
     me = parcel.unpack(made)
+    _given.append(me)
     return parcel.pack_small(me.run())
+
+
+# What a process was given it has until its very end: it has failed with it, if it fails.
+_given: list[Any] = []
 
 
 def launch(origin: Origin, ending: int, name: str, path: list[str], made: bytes) -> int:
@@ -92,7 +97,8 @@ def launch(origin: Origin, ending: int, name: str, path: list[str], made: bytes)
     node = f"{link.node}/{os.getpid()}-{next(_numbers)}"
     link.call(ending, "placed")
     ours, theirs = join_ends(make_pipe, True)
-    child = process.ForkServerProcess(target=live, args=(theirs, origin, node, path, made), name=name, daemon=True)
+    args = (theirs, origin, links.secrets(origin[1]), node, path, made)
+    child = process.ForkServerProcess(target=live, args=args, name=name, daemon=True)
     child.start()
     theirs.close()
     assert child.pid is not None

@@ -20,7 +20,7 @@ from allcores.base import current_process, here
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ("Link", "Origin", "Who", "find", "home", "known", "register", "unregister", "who")
+__all__ = ("Link", "Origin", "Who", "find", "home", "known", "register", "secrets", "unregister", "who")
 
 # (name of the cluster, name of the context, its options): where an object lives, and how to come there.
 Origin = tuple[str, str, dict[str, Any]]
@@ -113,15 +113,16 @@ class Link:
                 self.post(oid, "undo", (op, value))
 
     def post(self, oid: int, op: str, args: tuple[Any, ...] = ()) -> None:
-        """Likewise, and nobody waits: in order with other posts of this process. Never blocks."""
-        self._tell(self.request(oid, op, args))
+        """Likewise, and nobody waits: before what this process posts and calls later. Never blocks."""
+        if self.pid == os.getpid():  # else a fork, in which it is nobody's
+            self._tell(self.request(oid, op, args))
 
     def _ask(self, request: bytes) -> Future[bytes]:
         """Carry a request to ``Hosts.answer``: its reply. ClusterDied in bounded time if nobody is there."""
         raise NotImplementedError
 
     def _tell(self, request: bytes) -> None:
-        """Carry a request to ``Hosts.answer``, in order, when it may be. Errors are dropped: nobody asks."""
+        """Carry a request to ``Hosts.answer``, before those that come later. Errors are dropped: nobody asks."""
         raise NotImplementedError
 
 
@@ -143,18 +144,23 @@ def who(node: str) -> Who:
     return Who(node, os.getpid(), of.name, threading.get_native_id())
 
 
-# The links of this process, by cluster; and the home of a worker: context's name -> origin.
+# The links of this process, by cluster; the home of a worker: context's name -> origin; and what else its context needs
+# to come there, which does not travel with each handle: keys.
 _links: dict[str, Link] = {}
 _homes: dict[str, Origin] = {}
+_secrets: dict[str, dict[str, Any]] = {}
 _lock = threading.RLock()
 
 
-def register(link: Link, home_of: str | None = None, options: dict[str, Any] | None = None) -> None:
+def register(
+    link: Link, home_of: str | None = None, options: dict[str, Any] | None = None, secrets: dict[str, Any] | None = None
+) -> None:
     """This process has this link; with ``home_of``, it is a worker of that cluster of the context of that name."""
     with _lock:
         _links[link.cluster] = link
         if home_of is not None:
             _homes[home_of] = (link.cluster, home_of, options or {})
+            _secrets[home_of] = secrets or {}
 
 
 def unregister(cluster: str) -> None:
@@ -168,6 +174,11 @@ def unregister(cluster: str) -> None:
 def home(name: str) -> Origin | None:
     """The cluster of that context that this process is a worker of."""
     return _homes.get(name)
+
+
+def secrets(name: str) -> dict[str, Any]:
+    """What a context of that name needs here, besides the options of ``home``."""
+    return _secrets.get(name, {})
 
 
 def known(cluster: str) -> Link | None:

@@ -6,6 +6,7 @@ They travel by handle, into every process of the cluster: as argument, in closur
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import threading
 import time
@@ -30,9 +31,9 @@ class HostedObject:
     """An object of a cluster, seen from one of its processes."""
 
     _kind: str
-    _link: Link
     _origin: Origin
     _oid: int
+    _by: Link
 
     def _make(self, origin: Origin, *args: Any) -> None:
         """Have it made, where the cluster's objects are."""
@@ -40,9 +41,22 @@ class HostedObject:
 
     def _bind(self, origin: Origin, oid: int) -> None:
         self._origin, self._oid = origin, oid
-        self._link = links.find(origin)
-        self._end = weakref.finalize(self, self._link.post, 0, "drop", (oid,))
+        self._by = links.find(origin)
+        self._end = weakref.finalize(self, self._by.post, 0, "drop", (oid,))
         self._end.atexit = False  # the process's end says the same
+
+    @property
+    def _link(self) -> Link:
+        if self._by.pid != os.getpid():  # this is a fork, which comes to the cluster by a way of its own
+            self._end.detach()
+            self._bind(self._origin, self._oid)
+            _say_arrived(self, self._leave())
+        return self._by
+
+    def _leave(self) -> str:
+        token = f"{self._link.node}:{threading.get_native_id()}:{next(_tokens)}"
+        self._link.post(0, "leave", (self._oid, token))
+        return token
 
     def _call(self, op: str, *args: Any, timeout: float | None = None) -> Any:
         return self._link.call(self._oid, op, args, timeout)
@@ -54,17 +68,19 @@ class HostedObject:
     def _set_extras(self, *_extras: Any) -> None: ...
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        token = f"{self._link.node}:{threading.get_native_id()}:{next(_tokens)}"
-        self._link.post(0, "leave", (self._oid, token))
-        return _arrived, (type(self), self._origin, self._oid, token, self._extras())
+        return _arrived, (type(self), self._origin, self._oid, self._leave(), self._extras())
 
 
 def _arrived(cls: Any, origin: Origin, oid: int, token: str, extras: tuple[Any, ...]) -> Any:
     obj = cls.__new__(cls)
     obj._bind(origin, oid)
-    obj._link.post(0, "arrive", (oid, token))
+    _say_arrived(obj, token)
     obj._set_extras(*extras)
     return obj
+
+
+def _say_arrived(obj: HostedObject, token: str) -> None:
+    obj._link.post(0, "arrive", (obj._oid, token))
 
 
 def seconds(block: bool, timeout: float | None) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import os
 import pickle
 import signal
@@ -11,10 +11,11 @@ import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from allcores import codec
-from allcores.base import BaseProcess
+from allcores.base import BaseProcess, state_of
 from allcores.cluster import parcel
 from allcores.cluster.objects import HostedObject, seconds
 from allcores.deaths import Death
+from allcores.errors import ClusterDied
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from allcores.cluster.context import ClusterContext
     from allcores.cluster.link import Origin
 
-__all__ = ("ClusterProcess", "active_children")
+__all__ = ("ClusterProcess", "active_children", "end_children")
 
 _children: set[ClusterProcess] = set()
 os.register_at_fork(after_in_child=_children.clear)
@@ -185,24 +186,35 @@ class ClusterProcess(BaseProcess):
             raise AssertionError("only the process that started it can do that")
 
     def __repr__(self) -> str:
+        pid = "" if self._pid is None else f" pid={self._pid}"
+        parent, daemon = self._parent_pid, " daemon" if self._daemon else ""
+        return f"<{type(self).__name__} name={self._name!r}{pid} parent={parent} {self._state()}{daemon}>"
+
+    def _state(self) -> str:
         if self._closed:
-            state = "closed"
-        else:
-            code = self.exitcode if self._parent_pid == os.getpid() else None
-            state = "initial" if self._pid is None else "started" if code is None else f"stopped exitcode={code}"
-        return f"<{type(self).__name__} name={self._name!r} pid={self._pid} {state}{' daemon' if self._daemon else ''}>"
+            return "closed"
+        if self._parent_pid != os.getpid():
+            return "unknown"
+        return "initial" if self._pid is None else state_of(self.exitcode)
 
 
 class _Job:
-    """What goes to the process: of a class of ours the call, of a subclass the object."""
+    """What goes to the process: of a class of ours the call, of a subclass the object; and where it was started.
+
+    The environment stays the machine's own, and the directory where there is none of that name.
+    """
 
     def __init__(self, process: ClusterProcess) -> None:
+        self._directory, self._argv = os.getcwd(), list(sys.argv)
         plain = type(process).run is BaseProcess.run
         self._process = None if plain else process
         self._call = (process._target, process._args, process._kwargs) if plain else None
 
     def run(self) -> Any:
         """Do it."""
+        sys.argv[:] = self._argv
+        with contextlib.suppress(OSError):
+            os.chdir(self._directory)
         if self._process is not None:
             return self._process.run()
         assert self._call is not None
@@ -227,11 +239,12 @@ def active_children() -> list[Any]:
     return [child for child in list(_children) if child.is_alive()]
 
 
-@atexit.register
-def _at_exit() -> None:
-    """As everywhere: the daemonic children are ended, the others waited for."""
-    for child in list(_children):
-        if child._daemon:
-            child.terminate()
-    for child in list(_children):
-        child.join()
+def end_children(kind: Any) -> None:
+    """The program ends: of the processes of that class, the daemonic ones are ended, the others waited for."""
+    mine = [child for child in list(_children) if isinstance(child, kind)]
+    with contextlib.suppress(ClusterDied):  # and they with it
+        for child in mine:
+            if child._daemon:
+                child.terminate()
+        for child in mine:
+            child.join()

@@ -23,13 +23,14 @@ from allcores.cluster.stored import READ_ONLY
 from allcores.pool import state
 from allcores.pool.crew import Mode, Outcome, run_task
 from allcores.pool.doing import Doing, Here
+from allcores.pool.statistics import LocalRecord, private_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from allcores.cluster.seams import Job, Setup
 
-__all__ = ("Answer", "Preparation", "forget", "prepare", "work")
+__all__ = ("Answer", "Preparation", "forget", "prepare", "records", "stacks", "step_aside", "work")
 
 T = TypeVar("T", bound=Here)
 # The key of a large buffer, and the buffer.
@@ -68,6 +69,7 @@ class _Team:
         self._state: state.WorkerState | None = None
         self._cores = 1
         self.failed: BaseException | None = None
+        self.records: dict[int, LocalRecord] = {}  # by thread
 
     def enter(self) -> None:
         """Be this pool's worker in this thread. The first makes all ready; ``failed`` says that it went wrong."""
@@ -94,6 +96,15 @@ class _Team:
         initializer, initargs = parcel.unpack(told.begin)
         if initializer is not None:
             initializer(*initargs)
+
+    def record(self) -> LocalRecord:
+        """What this thread, which is a worker of the pool, does."""
+        thread = threading.get_ident()
+        found = self.records.get(thread)
+        if found is None:
+            place = 0 if self._state is None else self._state.place
+            found = self.records[thread] = LocalRecord(f"PoolWorker-{place + 1}")
+        return found
 
     def function(self, job: Job, buffers: list[Arrived]) -> Callable[..., Any]:
         """The function of a job."""
@@ -125,11 +136,33 @@ def forget(team: str) -> None:
     _teams.pop(team, None)
 
 
-def prepare(setup: Setup) -> Answer:
-    """Be ready for a pool: STARTED, or BROKEN with what its initializer raised."""
-    with _Left():
+class _Place(threading.local):
+    """Of each thread: the cluster that it works for, and how it gives up its place there."""
+
+    cluster: str | None = None
+    leave: Callable[[], object] | None = None
+
+
+_place = _Place()
+
+
+def step_aside(cluster: str) -> None:
+    """What runs here has others of this cluster do something, which may need this very place: it is given up, once.
+
+    Else all workers could wait for what nobody is left to do.
+    """
+    if _place.cluster == cluster:
+        leave, _place.leave = _place.leave, None
+        if leave is not None:
+            leave()
+
+
+def prepare(setup: Setup, leave: Callable[[], object] | None = None) -> Answer:
+    """Be ready for a pool: STARTED, or BROKEN with what its initializer raised. ``leave``: see ``work``."""
+    with _Working(setup.cluster, leave):
         team = _team(setup)
         team.enter()
+        team.record()
     return _broken(team) or Answer(Outcome.STARTED, parcel.pack_small(os.getpid()), [], os.getpid())
 
 
@@ -139,30 +172,37 @@ def _broken(team: _Team) -> Answer | None:
     return Answer(Outcome.BROKEN, parcel.pack_small(codec.pack_error(team.failed)), [], os.getpid())
 
 
-def work(setup: Setup, job: Job, buffers: list[Arrived]) -> Answer:
+def work(setup: Setup, job: Job, buffers: list[Arrived], leave: Callable[[], object] | None = None) -> Answer:
     """Run a task of a pool.
 
     Args:
         setup: of the pool.
         job: the task.
         buffers: large ones that it needs, each with its key: see ``Team.send``.
+        leave: has the engine take this thread for one that only waits, and run another task meanwhile.
     """
-    with _Left():
+    with _Working(setup.cluster, leave):
         team = _team(setup)
         team.enter()
         if (broken := _broken(team)) is not None:
             return broken
-        try:
-            func = team.function(job, buffers[: job.of_function])
-            payload = parcel.unpack(job.payload, [_own(*each) for each in buffers[job.of_function :]])
-        except BaseException as error:  # noqa: BLE001 - it cannot be loaded here: that fails this task only
-            info, body = int(Outcome.ERROR), error
-        else:
-            mode = job.call & 0xFF
-            if mode & Mode.ORDERS and payload[0][1] is not None:
-                return _run_watched(team, func, mode, payload)
-            info, body = run_task(func, mode, payload, _begin(Here()))
-        return _answer(info, body)
+        record = team.record()
+        record.begin(job.task)
+        info, body, node = _run(team, job, buffers)
+        record.end(info, body)
+        return _answer(info, body)._replace(node=node)
+
+
+def _run(team: _Team, job: Job, buffers: list[Arrived]) -> tuple[int, Any, str]:
+    try:
+        func = team.function(job, buffers[: job.of_function])
+        payload = parcel.unpack(job.payload, [_own(*each) for each in buffers[job.of_function :]])
+    except BaseException as error:  # noqa: BLE001 - it cannot be loaded here: that fails this task only
+        return int(Outcome.ERROR), error, ""
+    mode = job.call & 0xFF
+    if mode & Mode.ORDERS and payload[0][1] is not None:
+        return _run_watched(team, func, mode, payload)
+    return *run_task(func, mode, payload, _begin(Here())), ""
 
 
 def _begin(here: T) -> T:
@@ -171,27 +211,51 @@ def _begin(here: T) -> T:
     return here
 
 
-def _run_watched(team: _Team, func: Callable[..., Any], mode: int, payload: Any) -> Answer:
+def _run_watched(team: _Team, func: Callable[..., Any], mode: int, payload: Any) -> tuple[int, Any, str]:
     """Run a task whose items have a time limit, in a thread of its own: one that takes longer is left alone there."""
     doing = _begin(Doing())
-    done: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
 
     def run() -> None:
-        team.enter()
-        done.put(run_task(func, mode, payload, doing))
+        with _Working(team.setup.cluster, lambda: done.put(None)):
+            team.enter()
+            done.put(run_task(func, mode, payload, doing))
 
     threading.Thread(target=run, name="allcores-item", daemon=True).start()
     seconds = payload[0][1]
     while True:
         try:
-            return _answer(*done.get(timeout=min(seconds, threading.TIMEOUT_MAX)))
+            told = done.get(timeout=min(seconds, threading.TIMEOUT_MAX))
+            if told is not None:
+                return *told, ""
+            step_aside(team.setup.cluster)
         except queue.Empty:
-            found = doing.condemn_if_overdue(time.monotonic_ns())
+            pass
+        found = doing.condemn_if_overdue(time.monotonic_ns())
         if isinstance(found, tuple):
             item, overdue = found
-            node = links.find((team.setup.cluster, "", {})).node
-            return Answer(Outcome.OVERDUE | item << 8, parcel.pack_small(tuple(overdue)), [], os.getpid(), node)
+            return Outcome.OVERDUE | item << 8, tuple(overdue), links.find((team.setup.cluster, "", {})).node
         seconds = payload[0][1] if found is None else found
+
+
+def records(name: str) -> list[tuple[Any, ...]]:
+    """What the workers of a pool that are here say of themselves: a ``Record`` of each."""
+    return [tuple(each.now()._replace(memory=private_bytes(os.getpid()))) for each in _records(name)]
+
+
+def stacks(name: str) -> dict[str, str | None]:
+    """Their Python stacks."""
+    from allcores.pool.dump import stacks_of_threads
+
+    return stacks_of_threads((each.name, each.runs_in) for each in _records(name))
+
+
+def _records(name: str) -> list[LocalRecord]:
+    team = _teams.get(name)
+    if team is None:
+        return []
+    alive = {each.ident for each in threading.enumerate()}
+    return [each for each in list(team.records.values()) if each.runs_in in alive]
 
 
 def _own(key: str | None, view: Any) -> Any:
@@ -201,14 +265,18 @@ def _own(key: str | None, view: Any) -> Any:
     return memoryview(view).toreadonly() if key.startswith(READ_ONLY) else bytearray(view)
 
 
-class _Left:
+class _Working:
     """Around a task: the engine's thread is nobody's worker afterwards."""
 
+    def __init__(self, cluster: str, leave: Callable[[], object] | None) -> None:
+        self._now = cluster, leave
+
     def __enter__(self) -> None:
-        self._before = state.here.state
+        self._before = state.here.state, _place.cluster, _place.leave
+        _place.cluster, _place.leave = self._now
 
     def __exit__(self, *_exc: object) -> None:
-        state.here.state = self._before
+        state.here.state, _place.cluster, _place.leave = self._before
         cores.adopt_in_thread(None)
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from allcores.pool.crew import Pace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from allcores.cluster.link import Link, Origin
 
 __all__ = ("PACE", "Fleet", "Job", "Large", "Reports", "Setup", "Team")
@@ -37,6 +39,12 @@ class Job(NamedTuple):
     function: bytes | None  # packed, where it is small; a worker remembers it by team and number, else asks the hosts
     payload: bytes  # packed, without its large buffers
     of_function: int = 0  # so many of the large buffers, the first, are the function's
+    deaths: int = 0  # so many workers have died in it
+
+    @property
+    def run(self) -> int:
+        """A number for this very run of it, of which the hosts know whether it has begun: higher for later tasks."""
+        return self.task << 4 | self.deaths
 
 
 class Large(NamedTuple):
@@ -73,6 +81,7 @@ class Team(Protocol):
     """The workers of one pool. An engine may share them among pools, where it has no others."""
 
     size: int  # how many tasks run at a time
+    alone: bool  # each in a process that runs no other task meanwhile
 
     def send(self, job: Job, buffers: list[Large], exact: bool) -> None:
         """Have the job run by whichever worker is free first. Does not wait for a worker.
@@ -96,6 +105,13 @@ class Team(Protocol):
 
     def is_running(self, task: int) -> bool:
         """Whether a worker may be at it."""
+        ...
+
+    def ask_all(self, what: Callable[[str], Any], name: str, timeout: float | None = None) -> list[Any]:
+        """Call ``what(name)`` in each process that has workers, beside the tasks that they run: what they give.
+
+        Of those that have ended, or do not answer in time, nothing; and nothing at all if the cluster is gone.
+        """
         ...
 
     def end_worker(self, node: str) -> None:

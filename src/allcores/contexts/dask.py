@@ -1,28 +1,28 @@
 """The dask context: work runs on a cluster of dask.distributed.
 
 program ── DaskFleet ── Client ──▶ scheduler ──▶ workers: remote.work
-        ── DaskLink ── rpc ──▶ _Host, a plugin of the scheduler: Hosts ◀── rpc ── _WorkerLink, by _Resident
+        ── DaskLink ── rpc ──▶ Host, a plugin of the scheduler: Hosts ◀── rpc ── DaskLink of a worker, by _Resident
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import importlib.util
 import itertools
 import os
 import signal
-import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from allcores.cluster import link as links
 from allcores.cluster.context import ClusterContext
 from allcores.contexts import thread
-from allcores.contexts.daskhead import NAME, Head
+from allcores.contexts.daskhead import Head
 from allcores.errors import ClusterDied, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from concurrent.futures import Future
 
     from allcores.cluster.link import Link, Origin
@@ -34,7 +34,9 @@ if importlib.util.find_spec("distributed") is None:
     raise UsageError("get_context('dask') needs dask.distributed: pip install 'allcores[dask]'")
 
 import distributed
-from distributed import SchedulerPlugin, WorkerPlugin
+from distributed import WorkerPlugin
+
+from allcores.contexts.daskhost import Host
 
 # By this name the scheduler and the workers know what is ours.
 _NAME = "allcores"
@@ -59,72 +61,103 @@ class DaskContext(ClusterContext):
         self._address, self._security = address, security
 
     def _found(self) -> DaskFleet:
-        address, head = self._address, None
-        if address is None and (here := links.home(self.name)) is not None:
-            address = here[2]["address"]
-        if address is None:
-            head = Head(self.cpu_count(), self._security)
-            address = head.address
-        fleet = DaskFleet(address, self._security, head)
-        if head is not None:
+        if self._of_parent is not None:
+            return DaskFleet(**self._of_parent.options, security=self._security)
+        if self._address is not None:
+            return DaskFleet(self._address, self._security)
+        if (here := links.home(self.name)) is not None:
+            return DaskFleet(**here[2], **links.secrets(self.name))
+        head = Head(self.cpu_count(), self._security)
+        try:
+            fleet = DaskFleet(head.address, self._security, head)
             fleet.client.wait_for_workers(self.cpu_count())
+        except BaseException:
+            head.close()
+            raise
         return fleet
 
 
 class DaskFleet:
     """A cluster, as its clients see it."""
 
-    def __init__(self, address: str, security: Any, head: Any) -> None:
+    def __init__(self, address: str, security: Any = None, head: Head | None = None) -> None:
         self.head = head
-        self.client = distributed.Client(
-            address, security=security, set_as_default=False, direct_to_workers=True if head else None, name=_NAME
-        )
-        identity = self.client.scheduler_info(n_workers=-1)
-        self.cluster: str = identity["id"]
         self.options: dict[str, Any] = {"address": address}
-        self.client.register_plugin(_Host(), name=_NAME)
-        self.client.register_plugin(_Resident(self.cluster, self.options), name=_NAME)
+        with _cluster_died():
+            self.client = distributed.Client(
+                address, security=security, set_as_default=False, direct_to_workers=True if head else None, name=_NAME
+            )
+            identity = self.client.scheduler_info(n_workers=-1)
+            self.cluster: str = identity["id"]
+            self.client.register_plugin(Host(), name=_NAME)
+            self.client.register_plugin(_Resident(self.cluster, self.options), name=_NAME)
         known = links.known(self.cluster)  # that of a worker, or of a process beside it
-        self.link: Link = known or DaskLink(self.cluster, self.client.id, self.client.scheduler, self.client.loop)
-        if known is None:
+        self._own: DaskLink | None = None
+        self.link: Link
+        if known is not None:
+            self.link = known
+        else:
+            self.link = self._own = DaskLink(self.cluster, self.client)
             links.register(self.link)
         self._launched = itertools.count()
         self.teams: dict[str, Any] = {}
         self.client._stream_handlers["allcores-answer"] = self._arrived
-        atexit.register(self.close)
+        _fleets.add(self)
 
     def _arrived(self, team: str, task: int, answer: Any) -> None:
         found = self.teams.get(team)
         if found is not None:
             found.arrived(task, answer)
 
+    def threads(self) -> dict[str, int]:
+        """The workers there are, and how many tasks each runs at a time."""
+        with _cluster_died():
+            self.client.wait_for_workers(1)
+            found: dict[str, int] = self.client.nthreads()
+        return found
+
     def slots(self) -> int:
-        self.client.wait_for_workers(1)
-        return sum(self.client.nthreads().values())
+        return sum(self.threads().values())
 
     def recruit(self, size: int, setup: Setup, reports: Reports) -> Team:
         from allcores.contexts.daskteam import DaskTeam
 
-        slots = self.slots()
-        if self.head is not None and size > slots:
+        if self.head is not None and size > self.slots():
             self.head.grow(size)
-            self.client.wait_for_workers(size)
-            slots = self.slots()
-        return DaskTeam(self, min(size, slots), size < slots, setup, reports)
+            with _cluster_died():
+                self.client.wait_for_workers(size)
+        return DaskTeam(self, size, self.threads(), setup, reports)
 
     def launch(self, origin: Origin, ending: int, name: str, path: list[str], made: bytes) -> int:
-        self.client.wait_for_workers(1)
-        workers = list(self.client.nthreads())
-        worker = workers[next(self._launched) % len(workers)]
-        pid: int = self.client.run(_launch, origin, ending, name, path, made, workers=[worker])[worker]
-        return pid
+        while True:
+            workers = list(self.threads())
+            worker = workers[next(self._launched) % len(workers)]
+            try:
+                pid: int = self.client.run(_launch, origin, ending, name, path, made, workers=[worker])[worker]
+                return pid
+            except OSError:
+                if worker in self.threads():
+                    raise  # else it has just died, and what it had started with it
 
     def close(self) -> None:
-        atexit.unregister(self.close)
-        links.unregister(self.cluster)
+        if self._own is not None:
+            links.unregister(self.cluster)
+            self._own.has_left = True
         self.client.close(timeout=2)
         if self.head is not None:
             self.head.close()
+
+
+_fleets: weakref.WeakSet[DaskFleet] = weakref.WeakSet()
+
+
+def _mark_forked() -> None:
+    """A fork has no event loop: dask's clients are not to try to say good-bye there."""
+    for each in _fleets:
+        each.client.status = "closed"
+
+
+os.register_at_fork(after_in_child=_mark_forked)
 
 
 async def _launch(*args: Any) -> int:
@@ -136,25 +169,29 @@ async def _launch(*args: Any) -> int:
 class DaskLink(links.Link):
     """The hosts are in the scheduler: requests go there as calls of its rpc, from this process's event loop."""
 
-    def __init__(self, cluster: str, node: str, scheduler: Any, loop: Any) -> None:
-        super().__init__(cluster, node)
-        self._scheduler, self._loop = scheduler, loop.asyncio_loop
+    def __init__(self, cluster: str, server: Any) -> None:
+        """The server is a client of dask's, or a worker."""
+        super().__init__(cluster, getattr(server, "address", None) or server.id)
+        self._scheduler, self._loop = server.scheduler, server.loop.asyncio_loop
         self._posts: list[bytes] = []
         self._posting = False
+        self.has_left = False
 
     def _ask(self, request: bytes) -> Future[bytes]:
+        if self.has_left:
+            raise ClusterDied("this process has left the dask cluster of this object: close() was called")
         return asyncio.run_coroutine_threadsafe(self._carry(request), self._loop)
 
     async def _carry(self, request: bytes) -> bytes:
-        try:
+        if self._posting:
+            await asyncio.wait([self._task])  # what was posted before comes before it
+        with _cluster_died():
             reply: bytes = await self._scheduler.allcores(request=request)
-            return reply
-        except (OSError, RuntimeError) as error:  # the latter when dask's client has given up for good
-            raise ClusterDied(f"the scheduler of the dask cluster cannot be reached any more: {error}") from error
+        return reply
 
     def _tell(self, request: bytes) -> None:
         self._posts.append(request)
-        if not self._loop.is_closed():
+        if not self.has_left:
             self._loop.call_soon_threadsafe(self._post)
 
     def _post(self) -> None:
@@ -165,72 +202,22 @@ class DaskLink(links.Link):
     async def _post_all(self) -> None:
         try:
             while self._posts:
-                await self._carry(self._posts.pop(0))
+                posts = self._posts[:]
+                del self._posts[: len(posts)]
+                with _cluster_died():
+                    await self._scheduler.allcores_posts(requests=posts)
         except ClusterDied:
             self._posts.clear()
         finally:
             self._posting = False
 
 
-class _Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
-    """In the scheduler: the hosts."""
-
-    idempotent = True
-
-    async def start(self, scheduler: Any) -> None:
-        from allcores.cluster.hosted import Hosts
-
-        self.hosts, self.scheduler = Hosts(), scheduler
-        scheduler.handlers[_NAME] = self.answer
-        scheduler.stream_handlers["allcores-answer"] = self.pass_on
-        scheduler.handlers["allcores_answer"] = self.pass_on
-        scheduler.handlers["allcores_take_back"] = self.take_back
-        scheduler.handlers["allcores_end"] = self.end_worker
-
-    async def answer(self, request: bytes) -> bytes:
-        return await self.hosts.answer(request)
-
-    def pass_on(self, client: str, worker: str, **answer: Any) -> None:
-        """What a worker has to say to a program."""
-        comm = self.scheduler.client_comms.get(client)
-        if comm is not None:
-            comm.send({"op": "allcores-answer", **answer})
-
-    def take_back(self, keys: list[str], client: str) -> list[str]:
-        """Forget those tasks that were sent to no worker yet: they will not run."""
-        there = [self.scheduler.tasks.get(key) for key in keys]
-        taken = [ts.key for ts in there if ts is not None and ts.state in ("queued", "no-worker", "waiting")]
-        self.scheduler.client_releases_keys(taken, client, f"allcores-take-back-{time.time()}")
-        return taken
-
-    async def end_worker(self, worker: str, team: str, key: str) -> bool:
-        """End a worker, or the one that has a task, if it has tasks of that pool only: they are sent again."""
-        ts = self.scheduler.tasks.get(key)
-        ws = self.scheduler.workers.get(worker) if ts is None else ts.processing_on
-        if ws is None or not (ws.nanny or str(ws.name).startswith(NAME)):  # nobody would start it again
-            return False
-        others = [each for each in ws.processing if each is not ts]
-        ours = all(str(each.key).startswith(f"{_NAME}-{team}-") for each in others)
-        if others and not (ours and ws.nthreads == 1):
-            return False
-        with contextlib.suppress(OSError):  # it has no time to say so
-            await self.scheduler.rpc(ws.address).allcores_end()
-        return True
-
-    def update_graph(self, scheduler: Any, *, keys: Any, **_more: Any) -> None:
-        """A task of ours whose worker dies is told to its pool at once, which knows better what to do."""
-        for key in keys:
-            if type(key) is str and key.startswith(_NAME) and key in scheduler.tasks:
-                scheduler.tasks[key].suspicious = scheduler.allowed_failures
-
-    def add_worker(self, scheduler: Any, worker: str) -> None:
-        self.hosts.back(worker)
-
-    def remove_worker(self, scheduler: Any, worker: str, **_more: Any) -> None:
-        self.hosts.gone(worker, f"the worker {worker}")
-
-    def remove_client(self, scheduler: Any, client: str) -> None:
-        self.hosts.gone(client, f"the program {client}")
+@contextlib.contextmanager
+def _cluster_died() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # the latter when dask's client has given up for good
+        raise ClusterDied(f"the scheduler of the dask cluster cannot be reached any more: {error}") from error
 
 
 def _end_now() -> None:
@@ -246,6 +233,6 @@ class _Resident(WorkerPlugin):  # type: ignore[misc] # likewise
         self.cluster, self.options = cluster, options
 
     def setup(self, worker: Any) -> None:
-        link = DaskLink(self.cluster, worker.address, worker.scheduler, worker.loop)
-        links.register(link, DaskContext.name, self.options)
+        link = DaskLink(self.cluster, worker)
+        links.register(link, DaskContext.name, self.options, {"security": worker.security})
         worker.handlers["allcores_end"] = _end_now

@@ -23,7 +23,9 @@ import subprocess
 import sys
 from typing import Any
 
-__all__ = ("NAME", "Head", "main", "work")
+from allcores.errors import ClusterDied
+
+__all__ = ("NAME", "Head", "exitcode", "main", "work")
 
 # How the names of workers begin that are started again when they end.
 NAME = "allcores-local-"
@@ -57,7 +59,7 @@ class Head:
             self._process.stdin.write(json.dumps(what).encode() + b"\n")
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("the local dask cluster has ended, or could not be started: see its messages on stderr")
+            raise ClusterDied("the local dask cluster has ended, or could not be started: see its messages on stderr")
         return json.loads(line)
 
     def grow(self, workers: int) -> None:
@@ -144,9 +146,12 @@ async def _keep(name: str, address: str, orders: asyncio.StreamReader, security:
     """One worker, and again when it has ended."""
     while not orders.at_eof():
         process = await asyncio.create_subprocess_exec(
-            *_command("work", name, address, security), stdin=asyncio.subprocess.PIPE, stdout=2
+            *_command("work", name, address), stdin=asyncio.subprocess.PIPE, stdout=2
         )
+        assert process.stdin is not None
+        _workers[process.pid] = process
         try:
+            process.stdin.write(security.encode() + b"\n")  # not as an argument: those are for all to see
             await process.wait()
         except asyncio.CancelledError:
             process.kill()
@@ -154,28 +159,44 @@ async def _keep(name: str, address: str, orders: asyncio.StreamReader, security:
             raise
 
 
+# Those of this head, by pid. Who asks how one has ended has just heard of it.
+_workers: dict[int, Any] = {}
+
+
+async def exitcode(pid: int) -> int | None:
+    """In the head: how a worker has ended that the scheduler has lost. None: it is none of ours, or has not."""
+    process = _workers.get(pid)
+    if process is None:
+        return None
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), 1)
+    code: int | None = process.returncode
+    return code
+
+
 def work() -> None:
     """One worker."""
     asyncio.run(_work(*sys.argv[2:]))
 
 
-async def _work(name: str, address: str, security: str) -> None:
+async def _work(name: str, address: str) -> None:
     from distributed import Worker
 
     _settle()
-    end = await _stdin()
+    told = await _stdin()
+    security = _security((await told.readline()).decode())
     worker = Worker(
         address,
         nthreads=1,
         name=name,
         host=_LOOPBACK,
         memory_limit=0,
-        security=_security(security),
+        security=security,
         dashboard=False,
         dashboard_address=f"{_LOOPBACK}:0",
     )
     async with worker:
-        ended = asyncio.create_task(end.read())
+        ended = asyncio.create_task(told.read())
         await asyncio.wait([ended, asyncio.create_task(worker.finished())], return_when="FIRST_COMPLETED")
     # Its tasks may go on in threads, for ever.
     os._exit(0)

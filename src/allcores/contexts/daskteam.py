@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from distributed import get_worker
+from distributed import get_worker, secede
 from distributed.scheduler import KilledWorker
 
 from allcores.cluster import link as links
@@ -23,6 +23,8 @@ from allcores.cluster.seams import Job, Large, Setup
 from allcores.errors import ClusterDied
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from allcores.cluster.seams import Reports
     from allcores.contexts.dask import DaskFleet
 
@@ -34,13 +36,15 @@ _SMALL = 256 << 10
 
 
 class DaskTeam:
-    """See ``seams.Team``. The workers are the cluster's; ``narrow``: fewer tasks than it has room for go out."""
+    """See ``seams.Team``. The workers are the cluster's: all, or some where the pool is to have fewer."""
 
-    def __init__(self, fleet: DaskFleet, size: int, narrow: bool, setup: Setup, reports: Reports) -> None:
-        self.size, self._fleet, self._setup, self._reports = size, fleet, setup, reports
+    def __init__(self, fleet: DaskFleet, size: int, threads: dict[str, int], setup: Setup, reports: Reports) -> None:
+        slots = sum(threads.values())
+        self.size, self.alone = min(size, slots), max(threads.values()) == 1
+        self._fleet, self._setup, self._reports = fleet, setup, reports
         self._client = fleet.client
         self._to = (fleet.client.id, setup.team)
-        self._limit = size if narrow else None
+        self._limit = size if size < slots else None
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
         self._futures: dict[int, Any] = {}  # by task
@@ -48,7 +52,11 @@ class DaskTeam:
         self._waiting: deque[tuple[Job, list[Large], bool]] = deque()
         self._ended = False
         fleet.teams[setup.team] = self
-        for address in list(self._client.nthreads())[:size]:
+        workers = list(threads)
+        if self._limit is not None:
+            recruit = self._client.scheduler.allcores_recruit
+            workers = self._client.sync(recruit, team=setup.team, size=size, client=self._client.id)
+        for address in workers:
             future = self._submit(_prepare, self._to, tuple(setup), workers=[address], allow_other_workers=True)
             self._watch(Job(0, 0, None, b""), future, [], False)
 
@@ -72,7 +80,7 @@ class DaskTeam:
         keys = [each.key for each in buffers]
         there = [self._store(each) for each in buffers]
         # 0: it may run again. Else what is below will not, since its answer is there.
-        oldest = min(self._futures) if exact else 0
+        oldest = min(self._futures) << 4 if exact else 0
         future = self._submit(_work, self._to, tuple(self._setup), tuple(job), keys, there, oldest)
         self._futures[job.task] = future
         self._watch(job, future, buffers, exact)
@@ -112,7 +120,7 @@ class DaskTeam:
             self._leave(job.task)
             self._client.loop.run_in_executor(None, self._reports.died, job.task, 0, None, True)
         elif isinstance(error, KilledWorker):
-            await self._died(job.task, getattr(error.last_worker, "pid", 0), exact)
+            await self._died(job, future.key, error.last_worker, exact)
         elif future.status in ("cancelled", "lost"):  # the only worker that had one of its buffers has died
             self._leave(job.task)
             self._client.loop.run_in_executor(None, self._reports.died, job.task, 0, None, False)
@@ -143,16 +151,15 @@ class DaskTeam:
         else:  # its worker has died with the answer
             self._watch(job, future, buffers, exact)
 
-    async def _died(self, task: int, pid: int, exact: bool) -> None:
-        began = True
-        if exact:
-            link = self._fleet.link
-            try:
-                began = await link.ask_later(0, "begun", (self._setup.team, task))
-            except ClusterDied:
-                began = True
-        self._leave(task)
-        self._client.loop.run_in_executor(None, self._reports.died, task, pid, None, began)
+    async def _died(self, job: Job, key: str, worker: Any, exact: bool) -> None:
+        began, pid, code = True, getattr(worker, "pid", 0), None
+        with contextlib.suppress(OSError):  # the cluster is gone
+            unbegun, code = await self._client.scheduler.allcores_death(key=key, pid=pid)
+            began = not unbegun
+            if exact:
+                began = await self._fleet.link.ask_later(0, "begun", (self._setup.team, job.run))
+        self._leave(job.task)
+        self._client.loop.run_in_executor(None, self._reports.died, job.task, pid, code, began)
 
     def _leave(self, task: int) -> None:
         """The task is out no more: another may be."""
@@ -191,6 +198,17 @@ class DaskTeam:
     def is_running(self, task: int) -> bool:
         return self._futures.get(task) is not None
 
+    def ask_all(self, what: Callable[[str], Any], name: str, timeout: float | None = None) -> list[Any]:
+        async def ask() -> dict[str, Any]:
+            asked = self._client._run(what, name, on_error="ignore")
+            answers: dict[str, Any] = await asyncio.wait_for(asked, timeout)
+            return answers
+
+        try:
+            return list(self._client.sync(ask).values()) if self._client.status == "running" else []
+        except (OSError, TimeoutError, RuntimeError):
+            return []
+
     def end_worker(self, node: str) -> None:
         self._later(self._client.scheduler.allcores_end, worker=node, team=self._setup.team, key="")
 
@@ -218,6 +236,8 @@ class DaskTeam:
             return
         if futures:
             self._later(self._client._cancel, futures, force=True)
+        if self._limit is not None:
+            self._later(self._client.scheduler.allcores_dismiss, team=self._setup.team)
         self._later(self._client._run, remote.forget, self._setup.team, on_error="ignore")
 
     def _later(self, what: Any, *args: Any, **how: Any) -> None:
@@ -235,7 +255,7 @@ class _RanBeforeError(Exception):
 
 
 def _prepare(to: tuple[str, str], setup: tuple[Any, ...]) -> None:
-    _tell(to, 0, remote.prepare(Setup(*setup)), False)
+    _tell(to, 0, remote.prepare(Setup(*setup), secede), False)
 
 
 def _work(
@@ -243,9 +263,9 @@ def _work(
 ) -> Any:
     if oldest:
         link = links.find((setup[0], "", {}))
-        if not link.call(0, "begin", (setup[1], job[0], oldest)):
+        if not link.call(0, "begin", (setup[1], Job(*job).run, oldest)):
             raise _RanBeforeError
-    answer = remote.work(Setup(*setup), Job(*job), list(zip(keys, there, strict=True)))
+    answer = remote.work(Setup(*setup), Job(*job), list(zip(keys, there, strict=True)), secede)
     if answer.buffers or len(answer.data) > _SMALL:
         return tuple(answer)
     return _tell(to, job[0], answer, bool(oldest))

@@ -37,6 +37,7 @@ class ProcessCrew:
     alone = True
     pace = Pace()
     immediate = False
+    repeats_in = staticmethod(repeats_in)
 
     def __init__(self, plan: Plan, kind: type[process.Process]) -> None:
         self._kind = kind
@@ -63,7 +64,6 @@ class ProcessCrew:
         self._keeper: threading.Thread | None = None
         self._expected = Expected(self._look)
         self._overdue: dict[int, tuple[int, float, float]] = {}  # by pid, who was ended for that: an Overdue
-        self.repeats_in = repeats_in
         # Bound once: a frame less for each task.
         self.learn = self._functions.learn
         self.forget = self._functions.forget

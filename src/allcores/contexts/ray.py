@@ -18,6 +18,7 @@ import threading
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from allcores.cluster import link as links
 from allcores.cluster.context import ClusterContext
 from allcores.contexts import thread
 from allcores.errors import UsageError
@@ -61,17 +62,24 @@ class RayContext(ClusterContext):
 
         from allcores.contexts.rayfleet import RayFleet
 
+        if self._of_parent is not None:
+            raise UsageError(
+                "this process was forked from one that is connected to Ray, which Ray has no way to go on from: start "
+                "it by forkserver or spawn, or fork before the first use"
+            )
         if ray.is_initialized():
             self._check_connection(ray)
             return RayFleet(None, connected=False)
-        address, head = self._address, None
+        address, namespace, head = self._address, self._namespace, None
+        if address is None and (here := links.home(self.name)) is not None:  # of a process beside a worker
+            address, namespace = here[2]["address"], here[2]["namespace"]
         if address is None:
             from allcores.contexts.rayhead import Head
 
             head = Head(self.cpu_count())
             address = head.address
         try:
-            _connect(ray, address, self._namespace or uuid.uuid4().hex)
+            _connect(ray, address, namespace or uuid.uuid4().hex)
         except BaseException:
             if head is not None:
                 head.close()

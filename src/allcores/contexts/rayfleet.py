@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import os
 import pickle
 import threading
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import ActorDiedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from allcores.cluster import link as links
 from allcores.cluster import remote
 from allcores.cluster.seams import Job, Setup
-from allcores.contexts.raylink import HOSTS, MOST_WAITING, HostsActor, RayLink, attend, first_line, when_done
+from allcores.contexts.raybox import Box
+from allcores.contexts.raylink import HOSTS, MOST_WAITING, HostsActor, RayLink, attend
+from allcores.contexts.raywatch import Calls, Watch, first_line, when_done
 from allcores.errors import ClusterDied
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from allcores.cluster.seams import Reports, Team
 
 __all__ = ("Blob", "RayFleet", "Resident")
+
+# How long a cluster that others have started may be unreachable: Ray itself gives up after 60 s, and ends the program.
+_PATIENCE = 30.0
 
 
 class Blob:
@@ -45,10 +49,15 @@ class Resident:
         self._link = RayLink(cluster, self._node, hosts)
         links.register(self._link, "ray", options)
         self._never = attend(hosts, self._node)
+        self._options = options
+        self._box: Box | None = None
 
-    def who(self) -> tuple[str, int, list[Any]]:
-        """Its node, its pid, and a value that never comes."""
-        return self._node, os.getpid(), [self._never]
+    def who(self) -> tuple[str, int, Box, list[Any]]:
+        """Its node, its pid, where it is asked, and a value that never comes."""
+        if self._box is None:
+            self._box = Box((self._link.cluster, "ray", self._options))
+            self._box.listen()
+        return self._node, os.getpid(), self._box, [self._never]
 
     def prepare(self, setup: tuple[Any, ...]) -> tuple[Any, ...]:
         self._setup = Setup(*setup)
@@ -59,12 +68,13 @@ class Resident:
 
         All in one bytes object, as the answer is, if it has no large buffers: that Ray carries quickest.
         """
-        job, keys, oldest = pickle.loads(told)
+        parts, keys, oldest = pickle.loads(told)
+        job = Job(*parts)
         if oldest:
-            self._link.call(0, "begin", (self._setup.team, job[0], oldest))
+            self._link.call(0, "begin", (self._setup.team, job.run, oldest))
         # What has no key is this task's own, to write into; what lies in the store is not.
         views = [bytearray(blob.data) if key is None else blob.data for key, blob in zip(keys, blobs, strict=True)]
-        answer = remote.work(self._setup, Job(*job), list(zip(keys, views, strict=True)))
+        answer = remote.work(self._setup, job, list(zip(keys, views, strict=True)))
         if answer.buffers:
             return tuple(answer._replace(buffers=[Blob(each) for each in answer.buffers]))
         return pickle.dumps(tuple(answer), 5)
@@ -99,6 +109,8 @@ class RayFleet:
             self._never = attend(self.hosts, node)
             links.register(known)
         self.link: links.Link = known
+        self._calls = known.calls if isinstance(known, RayLink) else Calls()
+        self._node = context.get_node_id()
         self._resident = ray.remote(num_cpus=0, enable_task_events=False)(Resident)
         self._idle: list[Any] = []  # residents that no pool has
         self._besides: dict[str, Any] = {}  # node of Ray -> the resident that starts processes there
@@ -106,27 +118,42 @@ class RayFleet:
         self._lock = threading.RLock()
         self._teams: weakref.WeakSet[Any] = weakref.WeakSet()
         self.lost: ClusterDied | None = None
-        when_done(self.hosts.never.remote(), self._lose)
-        atexit.register(self.close)
+        self._leaving: threading.Thread | None = None
+        when_done(self.hosts.never.remote(), lambda error: self._lose(first_line(error)))
+        self._watch: Watch | None = None
+        if links.home("ray") is None or connected:  # else this process ends with its cluster
+            self._watch = Watch(context.gcs_address, 0 if head is not None else _PATIENCE, self._lose)
 
-    def _lose(self, error: Any) -> None:
-        """The hosts have ended: so has the program's part of the cluster."""
-        if self._closed:
-            return
-        self.lost = ClusterDied(f"the Ray cluster at {self.options['address']} is gone: {first_line(error)}")
-        self.lost.__cause__ = error
+    def _lose(self, why: str) -> None:
+        """The cluster has ended, or the hosts, and with them the program's part of it."""
+        with self._lock:
+            if self._closed or self.lost is not None:
+                return
+            self.lost = ClusterDied(f"the Ray cluster at {self.options['address']} is gone: {why}")
+        self._calls.lose(self.lost)
         for team in list(self._teams):
             team.lose(self.lost)
+        if self._connected:  # else Ray would end this process, in a minute
+            self._leaving = threading.Thread(target=ray.shutdown, name="allcores-leaving", daemon=True)
+            self._leaving.start()
+
+    @property
+    def origin(self) -> Origin:
+        """Where its objects live."""
+        return self.cluster, "ray", self.options
 
     def slots(self) -> int:
+        if self.lost is not None:
+            raise self.lost
+        if self.head is not None:
+            return int(self.head.workers)
         return int(ray.cluster_resources().get("CPU", 0)) or 1
 
     def recruit(self, size: int, setup: Setup, reports: Reports) -> Team:
         from allcores.contexts.rayteam import RayTeam
 
-        if self.lost is not None:
-            raise self.lost
-        team = RayTeam(self, size if self.head is not None else min(size, self.slots()), setup, reports)
+        slots = self.slots()
+        team = RayTeam(self, size if self.head is not None else min(size, slots), setup, reports)
         self._teams.add(team)
         return team
 
@@ -153,37 +180,44 @@ class RayFleet:
             ray.kill(resident)
 
     def launch(self, origin: Origin, ending: int, name: str, path: list[str], made: bytes) -> int:
-        nodes = sorted(each["NodeID"] for each in ray.nodes() if each["Alive"])
+        nodes = [self._node]
+        if self.head is None and self.lost is None:
+            nodes = sorted(each["NodeID"] for each in ray.nodes() if each["Alive"])
         node = nodes[next(self._launched) % len(nodes)]
         for last in (False, True):
             with self._lock:
+                if self.lost is not None:
+                    raise self.lost
                 if node not in self._besides:
                     where = NodeAffinitySchedulingStrategy(node, soft=True)
                     self._besides[node] = self._make(scheduling_strategy=where, max_concurrency=16)
                 beside = self._besides[node]
             try:
-                pid: int = ray.get(beside.launch.remote(origin, ending, name, path, made))
+                pid: int = self._calls.carry(partial(beside.launch.remote, origin, ending, name, path, made)).result()
                 return pid
-            except ActorDiedError as error:
+            except ClusterDied:  # or only that one is
                 with self._lock:
                     if self._besides.get(node) is beside:
                         del self._besides[node]
                 if last:
-                    raise ClusterDied(f"no process can be started on Ray: {first_line(error)}") from error
+                    raise
         raise AssertionError("not reached")
 
     def close(self) -> None:
-        atexit.unregister(self.close)
         if self._closed:
             return
         self._closed = True
         if isinstance(self.link, RayLink) and links.home("ray") is None:
             links.unregister(self.cluster)
-            self.link.close()
             if not self._connected and self.lost is None:
                 for actor in (*self._idle, *self._besides.values(), self.hosts):
                     ray.kill(actor)
-        if self._connected:
+            self.link.close()
+        if self._watch is not None:
+            self._watch.close()
+        if self._leaving is not None:
+            self._leaving.join()
+        elif self._connected:
             ray.shutdown()
         if self.head is not None:
             self.head.close()

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from allcores.errors import ClusterDied
 
@@ -30,6 +31,9 @@ _ENVIRON = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
+# What the user's environment may say otherwise. Ray gives its workers the lowest priority but a few, where the program,
+# and whatever else runs, keeps them waiting: not as workers are elsewhere here.
+_BY_DEFAULT = {"RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"}
 _VITAL = ("gcs_server", "raylet")
 # Its sockets have long names, below a folder of so many characters.
 _LONGEST = 40
@@ -40,6 +44,7 @@ class Head:
 
     def __init__(self, workers: int) -> None:
         code = "import sys; sys.path[:] = sys.argv[3:]; from allcores.contexts import rayhead; rayhead.main()"
+        self.workers = workers
         self._folder = _folder()
         self._process = subprocess.Popen(
             [sys.executable, "-c", code, str(workers), self._folder, *sys.path],
@@ -47,7 +52,7 @@ class Head:
             stdout=subprocess.PIPE,
             start_new_session=True,
             bufsize=0,
-            env={"RAY_AUTH_MODE": "token", **os.environ, **_ENVIRON},
+            env={**_BY_DEFAULT, **os.environ, **_ENVIRON},
         )
         self.pid = self._process.pid
         assert self._process.stdout is not None
@@ -62,8 +67,11 @@ class Head:
         for end in (self._process.stdin, self._process.stdout):
             assert end is not None
             end.close()
+        # As long as it is not reaped, no other session can have its number. If it was killed, this has been left to do.
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        _end_session(self.pid)
         self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)  # if it was killed
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _folder() -> str:
@@ -74,30 +82,53 @@ def _folder() -> str:
 
 def main() -> None:
     """The process itself."""
-    import ray
-
     told = os.dup(1)
     os.dup2(2, 1)  # what Ray prints is no address
-    ray.init(
-        address="local",
-        num_cpus=int(sys.argv[1]),
-        include_dashboard=False,
-        _temp_dir=sys.argv[2],
-        logging_level="ERROR",
-        log_to_driver=False,
-        configure_logging=True,
-    )
+    node = _start_node(int(sys.argv[1]), sys.argv[2])
     vital = [os.pidfd_open(pid) for pid in _children() if _name(pid) in _VITAL]
-    os.write(told, ray.get_runtime_context().gcs_address.encode() + b"\n")
+    os.write(told, node.gcs_address.encode() + b"\n")
     os.close(told)
     ready, _, _ = select.select([0, *vital], [], [])
     if ready == [0]:
-        ray.shutdown()
-    for pid in _children():  # what is left of Ray
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        node.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
+    _end_session(os.getpid())
     shutil.rmtree(sys.argv[2], ignore_errors=True)
     os._exit(0)
+
+
+def _start_node(cpus: int, folder: str) -> Any:
+    """What ``ray.init`` starts, less half of it: nobody is connected here, and nobody looks at dashboard and logs."""
+    import ray
+    from ray._private.node import Node
+    from ray._private.parameter import RayParams
+
+    class Lean(Node):  # type: ignore[misc] # it has no types
+        def start_api_server(self, **_how: Any) -> None:
+            """None."""
+
+    ray._private.ray_logging.setup_logger("ERROR", "%(message)s")
+    params = RayParams(
+        num_cpus=cpus, temp_dir=folder, include_dashboard=False, include_log_monitor=False, no_monitor=True
+    )
+    return Lean(params, head=True, shutdown_at_exit=False, spawn_reaper=True, ray_init_cluster=True)
+
+
+def _end_session(session: int) -> None:
+    """End what is left of Ray. Returns when nothing is."""
+    while found := [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _is_of(session, pid)]:
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _is_of(session: int, pid: int) -> bool:
+    if pid in (session, os.getpid()):
+        return False
+    try:
+        state, _parent, _group, its, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return int(its) == session and state not in "ZX"
 
 
 def _children() -> list[int]:

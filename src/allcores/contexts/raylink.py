@@ -1,7 +1,10 @@
 """Where the objects of a program live on Ray: in one async actor. And the Link to it.
 
 thread ── RayLink._ask ── actor call ──▶ HostsActor.answer ──▶ Hosts
-       ── RayLink._tell ──▶ a thread ── many in one actor call, one call at a time ──▶ HostsActor.tell
+       ── RayLink._tell ──▶ a thread, or the next _ask ── many, in one actor call ──▶ HostsActor.tell
+
+Calls of one process may overtake each other on Ray. So what is posted goes in numbered parts, and the hosts take the
+parts of a process in turn; a call that is made while a part is on its way waits there for its turn, too.
 
 Whoever works with the hosts has them keep a value for ever that *it* owns: Ray tells of an owner's death.
 """
@@ -11,20 +14,22 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from concurrent.futures import Future
+from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
 from allcores.cluster import link as links
 from allcores.cluster.hosted import Hosts
+from allcores.contexts.raywatch import Calls
 from allcores.errors import ClusterDied
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from concurrent.futures import Future
 
-__all__ = ("HOSTS", "HostsActor", "RayLink", "attend", "when_done")
+__all__ = ("HOSTS", "MOST_WAITING", "HostsActor", "RayLink", "attend")
 
 # The actor's name, in the program's namespace.
 HOSTS = "allcores.hosts"
@@ -38,13 +43,24 @@ class HostsActor:
     def __init__(self) -> None:
         self._hosts = Hosts()
         self._watching: set[asyncio.Task[None]] = set()
+        self._taken: dict[str, int] = {}  # of each process that has posted: how many parts of it are here
+        self._changed = asyncio.Condition()
 
     async def answer(self, request: bytes) -> bytes:
         return await self._hosts.answer(request)
 
-    async def tell(self, requests: list[bytes]) -> None:
-        for request in requests:
-            await self._hosts.answer(request)
+    async def answer_after(self, request: bytes, node: str, part: int, posts: list[bytes]) -> bytes:
+        await self.tell(node, part, posts)
+        return await self._hosts.answer(request)
+
+    async def tell(self, node: str, part: int, posts: list[bytes]) -> None:
+        """Take a part, in its turn. Without posts: wait until it is here."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._taken.get(node, 0) >= (part - 1 if posts else part))
+            for post in posts:
+                await self._hosts.answer(post)
+            self._taken[node] = max(self._taken.get(node, 0), part)
+            self._changed.notify_all()
 
     async def never(self) -> None:
         """Does not return: its value is its caller's, who is alive as long as it is to come."""
@@ -60,7 +76,8 @@ class HostsActor:
         try:
             await never
         except RayError:
-            self._hosts.gone(node, f"the process {node}")
+            self._hosts.gone(node, f"the process {node}", program="-" in node)
+            self._taken.pop(node, None)
 
 
 class RayLink(links.Link):
@@ -69,52 +86,57 @@ class RayLink(links.Link):
     def __init__(self, cluster: str, node: str, hosts: Any) -> None:
         super().__init__(cluster, node)
         self.hosts = hosts
-        self._posts: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.calls = Calls()
+        self._posts: deque[bytes] = deque()
+        self._posted: queue.SimpleQueue[bool] = queue.SimpleQueue()  # what is in it: go on; False: end
+        self._lock = threading.RLock()
+        self._sent = self._there = 0  # parts that are on their way, and that are known to be there
         threading.Thread(target=self._post_all, name="allcores-posts", daemon=True).start()
 
     def _ask(self, request: bytes) -> Future[bytes]:
-        reply: Future[bytes] = Future()
-        when_done(self.hosts.answer.remote(request), lambda value: _settle(reply, value))
+        with self._lock:
+            posts = self._take()
+            part = self._sent
+            if part == self._there:
+                return self.calls.carry(partial(self.hosts.answer.remote, request))
+            reply = self.calls.carry(partial(self.hosts.answer_after.remote, request, self.node, part, posts))
+        if posts:
+            reply.add_done_callback(partial(self._is_there, part))
         return reply
 
     def _tell(self, request: bytes) -> None:
-        self._posts.put(request)  # all that a finalizer may do
+        self._posts.append(request)  # all that a finalizer may do
+        self._posted.put(True)
 
     def close(self) -> None:
-        """What was posted so far goes out; nothing more."""
-        self._posts.put(None)
+        """Nothing more goes out."""
+        self._posted.put(False)
+        self.calls.lose(ClusterDied("this process has left the Ray cluster of this object: close() was called"))
+
+    def _take(self) -> list[bytes]:
+        """The next part of what was posted."""
+        posts = []
+        while self._posts:
+            posts.append(self._posts.popleft())
+        self._sent += bool(posts)
+        return posts
+
+    def _is_there(self, part: int, _reply: Future[Any]) -> None:
+        self._there = max(self._there, part)
 
     def _post_all(self) -> None:
-        while (request := self._posts.get()) is not None:
-            batch = [request]
-            while not self._posts.empty() and (more := self._posts.get()) is not None:
-                batch.append(more)
+        while self._posted.get():
+            with self._lock:
+                posts = self._take()
+                if not posts:
+                    continue  # they went with a call
+                part = self._sent
+                reply = self.calls.carry(partial(self.hosts.tell.remote, self.node, part, posts))
             try:
-                ray.get(self.hosts.tell.remote(batch))
-            except Exception:  # noqa: BLE001 - the cluster is gone, as all who ask are told
+                reply.result()
+            except ClusterDied:  # as all who ask are told
                 return
-
-
-def _settle(reply: Future[bytes], value: Any) -> None:
-    if isinstance(value, RayTaskError):
-        reply.set_exception(value.as_instanceof_cause())
-    elif isinstance(value, BaseException):
-        error = ClusterDied(f"the process that has this program's objects on Ray is gone: {first_line(value)}")
-        error.__cause__ = value
-        reply.set_exception(error)
-    else:
-        reply.set_result(value)
-
-
-def first_line(error: BaseException) -> str:
-    """What Ray says first; the rest is a page."""
-    return str(error).partition("\n")[0]
-
-
-def when_done(ref: Any, tell: Callable[[Any], object]) -> None:
-    """Have it told what came of a call: its value, or the error itself. From a thread of Ray, that must not block."""
-    future = ref.future()
-    future.add_done_callback(lambda done: tell(done.exception() or done.result()))
+            self._is_there(part, reply)
 
 
 def attend(hosts: Any, node: str) -> Any:

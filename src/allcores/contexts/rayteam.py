@@ -13,16 +13,18 @@ import contextlib
 import pickle
 import queue
 import threading
+import weakref
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayTaskError
 
 from allcores.cluster.remote import Answer
+from allcores.contexts.raybox import Box, Question
 from allcores.contexts.rayfleet import Blob
-from allcores.contexts.raylink import first_line, when_done
+from allcores.contexts.raywatch import first_line, when_done
 from allcores.errors import ClusterDied
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class _Worker:
         self.actor = actor
         self.work = actor.work  # made anew each time it is asked for
         self.node, self.pid = "", 0
+        self.box: Box | None = None
         self.item: _Item | None = None
         self.never: Any = None
         self.ready = False
@@ -59,6 +62,8 @@ class _Worker:
 
 class RayTeam:
     """See ``seams.Team``."""
+
+    alone = True
 
     def __init__(self, fleet: RayFleet, size: int, setup: Setup, reports: Reports) -> None:
         self.size, self._fleet, self._setup, self._reports = size, fleet, tuple(setup), reports
@@ -69,6 +74,7 @@ class RayTeam:
         self._waiting: deque[_Item] = deque()
         self._out: dict[int, _Worker] = {}
         self._stored: dict[str, Any] = {}  # by key: where a buffer is
+        self._questions: weakref.WeakSet[Question] = weakref.WeakSet()
         self._quiet = threading.Event()
         self._quiet.set()
         self._ended = False
@@ -98,11 +104,14 @@ class RayTeam:
 
     def _met(self, worker: _Worker, value: Any) -> None:
         if not isinstance(value, BaseException):
-            worker.node, worker.pid, (worker.never,) = value
+            worker.node, worker.pid, worker.box, (worker.never,) = value
             when_done(worker.never, partial(self._seen_dead, worker))
 
     def _seen_dead(self, worker: _Worker, _error: Any) -> None:
         """Ray says that the worker's process has ended; perhaps a call has said so before."""
+        worker.box = None
+        for question in list(self._questions):
+            question.tell(worker.node, None)
         if worker.item is None:
             self._died(worker, None)
 
@@ -133,10 +142,10 @@ class RayTeam:
                 worker, item = self._free.pop(), self._waiting.popleft()
                 worker.item = item
                 self._out[item.task] = worker
-                oldest = min(self._out) if item.exact else 0
+                oldest = min(self._out) << 4 if item.exact else 0
             try:
                 ref = worker.work.remote(pickle.dumps((tuple(item.job), item.keys, oldest), 5), *item.refs)
-            except RayError as error:
+            except Exception as error:  # noqa: BLE001 - this process has left the cluster, if it is no death
                 self._done(worker, item, error)
             else:
                 when_done(ref, partial(self._done, worker, item))
@@ -180,7 +189,7 @@ class RayTeam:
         item, worker.item = worker.item, None
         began = True
         if item is not None and item.exact:  # before its end is told, and what is known of it forgotten
-            began = self._fleet.link.call(0, "begun", (self._team, item.task))
+            began = self._fleet.link.call(0, "begun", (self._team, item.job.run))
         with contextlib.suppress(ValueError):
             ray.kill(worker.actor)  # if it only cannot be reached
         self._say_gone(worker, f"worker {worker.pid}")
@@ -234,6 +243,20 @@ class RayTeam:
 
     def is_running(self, task: int) -> bool:
         return task in self._out
+
+    def ask_all(self, what: Callable[[str], Any], name: str, timeout: float | None = None) -> list[Any]:
+        try:
+            question = Question(self._fleet.origin, what, name)
+            with self._lock:
+                self._questions.add(question)
+                for worker in self._workers:
+                    if worker.box is not None:
+                        question.ask(worker.node, worker.box)
+            found = question.answers(timeout)
+        except ClusterDied:
+            return []
+        self._questions.discard(question)
+        return found
 
     def end_worker_of(self, task: int) -> bool:
         with self._lock:

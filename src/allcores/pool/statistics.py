@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from allcores.pool.engine import Engine
 
-__all__ = ("LocalRecord", "PoolStatistics", "Record", "Tally", "Traffic", "WorkerStatistics", "measure")
+__all__ = (
+    "LocalRecord",
+    "PoolStatistics",
+    "Record",
+    "Tally",
+    "Traffic",
+    "WorkerStatistics",
+    "measure",
+    "private_bytes",
+)
 
 # The item of a chunk that is computed, and whose answer is being made.
 ANSWERING = 0xFFFFFFFF
@@ -103,6 +112,7 @@ class Record(NamedTuple):
     busy: float
     since: float
     life: float
+    memory: int | None = None  # where it is to be asked for there: as of WorkerStatistics
 
 
 class Traffic(NamedTuple):
@@ -179,11 +189,12 @@ def measure(engine: Engine) -> PoolStatistics:
 def _worker(record: Record, alone: bool) -> WorkerStatistics:
     state = "starting" if not record.life else "busy" if record.task else "idle"
     busy = min(record.busy / record.life, 1.0) if record.life else 0.0
-    memory = _private_bytes(record.pid) if alone else None
+    memory = private_bytes(record.pid) if alone and record.memory is None else record.memory
     return WorkerStatistics(record.name, record.pid, record.tasks, record.items, busy, memory, state, record.since)
 
 
-def _private_bytes(pid: int) -> int | None:
+def private_bytes(pid: int) -> int | None:
+    """How much memory a process of this machine has for itself; None if it has ended."""
     try:
         with open(f"/proc/{pid}/statm") as file:
             _size, resident, shared, *_ = file.read().split()
