@@ -205,6 +205,7 @@ def test_death_with_a_large_argument_and_a_large_result_under_way(mp: Context) -
             assert [len(result.get(PATIENCE)) for result in good] == [3_000_000] * 4
 
 
+@pytest.mark.needs("owns")
 def test_a_death_does_not_stop_maxtasksperchild_or_the_initializer(mp: Context) -> None:
     with mp.Pool(1, jobs.remember, ("answer", 42), maxtasksperchild=3) as pool:
         for _ in range(3):

@@ -43,6 +43,8 @@ RETRIES = 3
 _BROKEN, _ERROR = 1 << 62, 1 << 61
 # A function of so many bytes goes with each task; a larger one workers ask for.
 _SMALL = 4096
+# Seconds for workers to answer. One that keeps its GIL does not.
+_PATIENCE = 1.0
 # Functions that are kept packed for the next call of the same.
 _KEPT = 256
 
@@ -90,6 +92,7 @@ class ClusterCrew:
         self._shown: Shown | None = None
         self._ended = False
         self._lost: BaseException | None = None
+        self._engine: weakref.ref[Engine] | None = None
         self._sent = self._received = self._count = 0
         self._waited = 0.0
         self._setup = Setup(fleet.cluster, uuid.uuid4().hex)
@@ -101,7 +104,7 @@ class ClusterCrew:
         self._fleet.link.call(0, "keep", (self._setup.team, key, data))
 
     def begin(self, engine: weakref.ref[Engine]) -> None:
-        """Nothing to do: nobody looks after the workers here."""
+        self._engine = engine
 
     # Functions and tasks.
 
@@ -166,8 +169,10 @@ class ClusterCrew:
             self._out.pop(task, None)
 
     def give_up(self, tasks: list[int], _interrupt: bool, into: list[int], /) -> None:
-        """What runs goes on to its end: nobody can interrupt it."""
+        """The item that runs goes on to its end: nobody can interrupt it."""
         self.drop(tasks, into)
+        if left := [task for task in tasks if task in self._out]:
+            self._team.ask_all(remote.give_up, self._setup.team, left, timeout=_PATIENCE)
 
     def condemn(self, tasks: list[int], into: list[int], /) -> None:
         """End the workers that run these, where they run nothing else."""
@@ -203,6 +208,8 @@ class ClusterCrew:
             self._out.pop(task, None)
             item = 0 if out.single else ANSWERING
             self._put((task, Outcome.DIED | item << 8, tuple(Death(pid, exitcode))))
+            if exact:  # it may have to run again, and perhaps nobody waits for it
+                threading.Thread(target=self._look, name="allcores-look", daemon=True).start()
             return
         if began:
             out.job = out.job._replace(deaths=out.job.deaths + 1)
@@ -211,6 +218,11 @@ class ClusterCrew:
             self._team.send(out.job, out.buffers, True)
         except Exception as error:  # noqa: BLE001 - the cluster may be gone
             self.failed(task, error)
+
+    def _look(self) -> None:
+        engine = None if self._engine is None else self._engine()
+        if engine is not None:
+            engine.look()
 
     def failed(self, task: int, error: BaseException) -> None:
         """See Reports."""
@@ -264,7 +276,7 @@ class ClusterCrew:
         self._put((0, Outcome.WAKE, None))
 
     def records(self) -> list[Record]:
-        found = self._team.ask_all(remote.records, self._setup.team)
+        found = self._team.ask_all(remote.records, self._setup.team, timeout=_PATIENCE)
         return sorted(Record(*each) for of_process in found for each in of_process)
 
     def traffic(self) -> Traffic:

@@ -62,12 +62,13 @@ def is_of(node: str, dead: str) -> bool:
 class Waiting:
     """A call that waits for its turn."""
 
-    __slots__ = ("call", "turn", "what", "where")
+    __slots__ = ("call", "over", "turn", "what", "where")
 
     def __init__(self, where: Hosted, call: Call, what: Any = None) -> None:
         self.where, self.call = where, call
         self.what = what  # the object's own note
         self.turn: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # the call goes on
 
     def give(self, value: Any = True) -> None:
         """It is this call's turn."""
@@ -102,6 +103,7 @@ class Hosted:
             await asyncio.wait([waiting.turn], timeout=call.timeout)
         finally:
             self.hosts.waiting.pop((call.who.node, call.ticket), None)
+            waiting.over.set_result(None)
             if not waiting.turn.done() and waiting in line:
                 line.remove(waiting)
         return waiting.turn.result() if waiting.turn.done() else otherwise
@@ -216,11 +218,12 @@ class Hosts:
             if obj is not None:
                 obj.dropped()
 
-    def do_cancel(self, call: Call, ticket: int) -> None:
-        """A thread was broken off while it waited."""
+    async def do_cancel(self, call: Call, ticket: int) -> None:
+        """A thread was broken off while it waited. When this is done, that has had its effect."""
         waiting = self.waiting.get((call.who.node, ticket))
         if waiting is not None:
             waiting.fail(Gone("broken off"))
+            await waiting.over
 
     def do_begin(self, _call: Call, team: str, task: int, oldest: int) -> bool:
         """A task that must not run twice is about to run. False: it has run before.
@@ -283,6 +286,7 @@ class Hosts:
                     waiting.turn.result()
         finally:
             self.waiting.pop((call.who.node, call.ticket), None)
+            waiting.over.set_result(None)
         return ready
 
     async def do_wait_any(self, call: Call, oids: list[int]) -> list[int]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from allcores.cluster.seams import Job, Setup
 
-__all__ = ("Answer", "Preparation", "forget", "prepare", "records", "stacks", "step_aside", "work")
+__all__ = ("Answer", "Preparation", "forget", "give_up", "prepare", "records", "stacks", "step_aside", "work")
 
 # The key of a large buffer, and the buffer.
 Arrived = tuple[str | None, Any]
@@ -68,6 +68,7 @@ class _Team:
         self._cores = 1
         self.failed: BaseException | None = None
         self.records: dict[int, LocalRecord] = {}  # by thread
+        self.doing: dict[int, Here] = {}  # by task
 
     def enter(self) -> None:
         """Be this pool's worker in this thread. The first makes all ready; ``failed`` says that it went wrong."""
@@ -198,14 +199,27 @@ def _run(team: _Team, job: Job, buffers: list[Arrived]) -> tuple[int, Any, str]:
     except BaseException as error:  # noqa: BLE001 - it cannot be loaded here: that fails this task only
         return int(Outcome.ERROR), error, ""
     mode = job.call & 0xFF
-    if mode & Mode.ORDERS and payload[0][1] is not None:
-        return _run_watched(team, func, mode, payload)
-    return *run_task(func, mode, payload, Here()), ""
+    timed = mode & Mode.ORDERS and payload[0][1] is not None
+    doing = team.doing[job.task] = Doing() if timed else Here()
+    try:
+        if isinstance(doing, Doing):
+            return _run_watched(team, func, mode, payload, doing)
+        return *run_task(func, mode, payload, doing), ""
+    finally:
+        del team.doing[job.task]
 
 
-def _run_watched(team: _Team, func: Callable[..., Any], mode: int, payload: Any) -> tuple[int, Any, str]:
+def give_up(name: str, tasks: list[int]) -> None:
+    """Nobody waits for these tasks any more: those that run here begin no other item."""
+    team = _teams.get(name)
+    if team is not None:
+        for task in tasks:
+            if (doing := team.doing.get(task)) is not None:
+                doing.told.append(True)
+
+
+def _run_watched(team: _Team, func: Callable[..., Any], mode: int, payload: Any, doing: Doing) -> tuple[int, Any, str]:
     """Run a task whose items have a time limit, in a thread of its own: one that takes longer is left alone there."""
-    doing = Doing()
     done: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
 
     def run() -> None:

@@ -98,8 +98,8 @@ class Team(Protocol):
         """Whether a worker may be at it."""
         ...
 
-    def ask_all(self, what: Callable[[str], Any], name: str, timeout: float | None = None) -> list[Any]:
-        """Call ``what(name)`` in each process that has workers, beside the tasks that they run: what they give.
+    def ask_all(self, what: Callable[..., Any], *args: Any, timeout: float | None = None) -> list[Any]:
+        """Call ``what(*args)`` in each process that has workers, beside the tasks that they run: what they give.
 
         Of those that have ended, or do not answer in time, nothing; and nothing at all if the cluster is gone.
         """

@@ -53,6 +53,7 @@ class Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
         scheduler.handlers["allcores_death"] = self.tell_of_death
         scheduler.handlers["allcores_recruit"] = self.recruit
         scheduler.handlers["allcores_dismiss"] = self.dismiss
+        scheduler.handlers["allcores_workers"] = self.workers_of
 
     async def answer(self, request: bytes) -> bytes:
         return await self.hosts.answer(request)
@@ -116,6 +117,11 @@ class Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
                 return
             crew.workers.add(address)
             room -= self.scheduler.workers[address].nthreads
+
+    def workers_of(self, team: str) -> list[str]:
+        """A pool's workers, as they are now."""
+        crew = self.crews.get(team)
+        return list(self.scheduler.workers if crew is None else crew.workers)
 
     def dismiss(self, team: str) -> None:
         """That pool has ended."""

@@ -198,16 +198,20 @@ class DaskTeam:
     def is_running(self, task: int) -> bool:
         return self._futures.get(task) is not None
 
-    def ask_all(self, what: Callable[[str], Any], name: str, timeout: float | None = None) -> list[Any]:
-        async def ask() -> dict[str, Any]:
-            asked = self._client._run(what, name, on_error="ignore")
-            answers: dict[str, Any] = await asyncio.wait_for(asked, timeout)
-            return answers
+    def ask_all(self, what: Callable[..., Any], *args: Any, timeout: float | None = None) -> list[Any]:
+        async def ask(worker: str) -> Any:
+            asked = self._client._run(what, *args, workers=[worker], on_error="ignore")
+            return (await asyncio.wait_for(asked, timeout)).get(worker)
+
+        async def ask_each() -> list[Any]:
+            workers = await self._client.scheduler.allcores_workers(team=self._setup.team)
+            return await asyncio.gather(*map(ask, workers), return_exceptions=True)
 
         try:
-            return list(self._client.sync(ask).values()) if self._client.status == "running" else []
-        except (OSError, TimeoutError, RuntimeError):
-            return []
+            found = self._client.sync(ask_each) if self._client.status == "running" else []
+        except (OSError, RuntimeError):
+            found = []
+        return [each for each in found if each is not None and not isinstance(each, BaseException)]
 
     def end_worker(self, node: str) -> None:
         self._later(self._client.scheduler.allcores_end, worker=node, team=self._setup.team, key="")
