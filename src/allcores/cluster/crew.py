@@ -80,6 +80,7 @@ class ClusterCrew:
     patience = 0
     in_parts = False
     immediate = False
+    pace = remote.PACE
 
     def __init__(self, plan: Plan, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -176,10 +177,9 @@ class ClusterCrew:
 
     def condemn(self, tasks: list[int], into: list[int], /) -> None:
         """End the workers that run these, where they run nothing else."""
-        for task in tasks:
-            if task in self._out and self._team.end_worker_of(task):
-                into.append(task)
-                self._out.pop(task, None)
+        into.extend(self._team.end_workers_of([task for task in tasks if task in self._out]))
+        for task in into:
+            self._out.pop(task, None)
 
     def workers(self) -> list[Any]:
         """They are the engine's."""

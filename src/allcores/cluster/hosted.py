@@ -217,6 +217,7 @@ class Hosts:
             obj = self.objects.pop(oid, None)
             if obj is not None:
                 obj.dropped()
+                self.changed(oid)
 
     async def do_cancel(self, call: Call, ticket: int) -> None:
         """A thread was broken off while it waited. When this is done, that has had its effect."""
@@ -284,6 +285,8 @@ class Hosts:
                     return []
                 if waiting.turn.done():
                     waiting.turn.result()
+                if any(obj.oid not in self.objects for obj in objects):
+                    raise Gone("the object is gone: all that held it have ended")
         finally:
             self.waiting.pop((call.who.node, call.ticket), None)
             waiting.over.set_result(None)

@@ -23,27 +23,27 @@ class Queue(Hosted):
     def __init__(self, hosts: Hosts, oid: int, bound: int, max_bytes: int, joinable: bool) -> None:
         super().__init__(hosts, oid)
         self.bound, self.max_bytes, self.joinable = bound, max_bytes, joinable
-        self.items: deque[bytes] = deque()
+        self.items: deque[tuple[bytes, int]] = deque()  # each with what it counts as
         self.nbytes = 0
         self.getters, self.putters, self.joiners = self.line(), self.line(), self.line()
         self.unfinished = self.early = 0
         self.hands: Counter[tuple[str, int, str]] = Counter()  # node, pid, name -> taken and not done
         self.lost: Counter[tuple[str, int, str]] = Counter()  # likewise, of those that have ended
 
-    def _fits(self, data: bytes) -> bool:
+    def _fits(self, nbytes: int) -> bool:
         if self.bound and len(self.items) >= self.bound:
             return False
-        return not self.max_bytes or not self.items or self.nbytes + max(len(data), 1) <= self.max_bytes
+        return not self.max_bytes or not self.items or self.nbytes + nbytes <= self.max_bytes
 
-    async def do_put(self, call: Call, data: bytes) -> None:
-        """Put an item. queue.Full if there is no room in time."""
-        if not self._fits(data):
-            if not call.is_patient or not await self.wait(self.putters, call, data):
+    async def do_put(self, call: Call, data: bytes, nbytes: int) -> None:
+        """Put an item that counts as so many bytes. queue.Full if there is no room in time."""
+        if not self._fits(nbytes):
+            if not call.is_patient or not await self.wait(self.putters, call, (data, nbytes)):
                 raise queue.Full
             return
-        self._add(data)
+        self._add(data, nbytes)
 
-    def _add(self, data: bytes) -> None:
+    def _add(self, data: bytes, nbytes: int) -> None:
         self.unfinished += 1
         while self.getters:
             waiting = self.getters.popleft()
@@ -51,8 +51,8 @@ class Queue(Hosted):
                 self._take(waiting.call.who)
                 waiting.give(data)
                 return
-        self.items.append(data)
-        self.nbytes += max(len(data), 1)
+        self.items.append((data, nbytes))
+        self.nbytes += nbytes
         self.hosts.changed(self.oid)
 
     def _take(self, who: Who) -> None:
@@ -64,8 +64,8 @@ class Queue(Hosted):
     async def do_get(self, call: Call) -> bytes:
         """Take the oldest item. queue.Empty if there is none in time."""
         if self.items:
-            data = self.items.popleft()
-            self.nbytes -= max(len(data), 1)
+            data, nbytes = self.items.popleft()
+            self.nbytes -= nbytes
             self._take(call.who)
             self._let_in()
             return data
@@ -76,10 +76,10 @@ class Queue(Hosted):
 
     def _let_in(self) -> None:
         for waiting in list(self.putters):
-            if self._fits(waiting.what):
+            if self._fits(waiting.what[1]):
                 self.putters.remove(waiting)
                 if not waiting.turn.done():
-                    self._add(waiting.what)
+                    self._add(*waiting.what)
                     waiting.give()
 
     def do_undo(self, call: Call, op: str, value: Any) -> None:
@@ -87,14 +87,16 @@ class Queue(Hosted):
             self.unfinished -= 1
             if self.joinable:
                 self._done(call.who.node)
-            self.items.appendleft(value)
-            self.nbytes += max(len(value), 1)
+            self.items.appendleft((value, len(value)))
+            self.nbytes += len(value)
             self.unfinished += 1
             while self.getters and self.items:
                 waiting: Waiting = self.getters.popleft()
                 if not waiting.turn.done():
+                    data, nbytes = self.items.popleft()
+                    self.nbytes -= nbytes
                     self._take(waiting.call.who)
-                    waiting.give(self.items.popleft())
+                    waiting.give(data)
 
     def do_counts(self, _call: Call) -> tuple[int, int, int, int, int]:
         """Items, bytes, unfinished, in hands, lost."""

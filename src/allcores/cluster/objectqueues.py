@@ -39,7 +39,9 @@ class Queue(HostedObject):
     def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
         """Put an item. ``queue.Full`` if there is no room, in time; ``UnpicklableError`` if it cannot travel."""
         self._check_open("put")
-        self._call("put", parcel.pack_small(obj), timeout=seconds(block, timeout))
+        data = parcel.pack_small(obj)
+        nbytes = counting.estimate_bytes(obj) if isinstance(obj, bytes | bytearray | str) else len(data)
+        self._call("put", data, nbytes, timeout=seconds(block, timeout))
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Take the oldest item. ``queue.Empty`` if there is none, in time."""

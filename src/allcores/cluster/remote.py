@@ -20,6 +20,7 @@ from allcores.cluster import link as links
 from allcores.cluster import parcel
 from allcores.cluster.stored import READ_ONLY
 from allcores.pool import state
+from allcores.pool.chunking import Pace
 from allcores.pool.crew import Mode, Outcome, run_task
 from allcores.pool.doing import Doing, Here
 from allcores.pool.statistics import LocalRecord, private_bytes
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
 
     from allcores.cluster.seams import Job, Setup
 
-__all__ = ("Answer", "Preparation", "forget", "give_up", "prepare", "records", "stacks", "step_aside", "work")
+__all__ = ("PACE", "Answer", "Preparation", "forget", "give_up", "prepare", "records", "stacks", "step_aside", "work")
 
 # The key of a large buffer, and the buffer.
 Arrived = tuple[str | None, Any]
+# A task costs milliseconds on the way, most of them in the engine's scheduler.
+PACE = Pace(aim=50_000_000, growth=32, least=5_000_000)
 # Functions a worker remembers of one pool.
 _REMEMBERED = 256
 
@@ -201,6 +204,7 @@ def _run(team: _Team, job: Job, buffers: list[Arrived]) -> tuple[int, Any, str]:
     mode = job.call & 0xFF
     timed = mode & Mode.ORDERS and payload[0][1] is not None
     doing = team.doing[job.task] = Doing() if timed else Here()
+    doing.patience = 3 * PACE.aim
     try:
         if isinstance(doing, Doing):
             return _run_watched(team, func, mode, payload, doing)

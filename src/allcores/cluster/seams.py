@@ -109,10 +109,10 @@ class Team(Protocol):
         """End that worker, if it is at nothing else: it has an item that was given up. Never blocks."""
         ...
 
-    def end_worker_of(self, task: int) -> bool:
-        """End the worker that is at the task, at once, if it is at nothing else; another takes its place.
+    def end_workers_of(self, tasks: list[int]) -> list[int]:
+        """End the workers that are at these tasks, at once, where they are at nothing else; others take their places.
 
-        False: not possible, here or now. Of a task that was ended so nothing more is reported.
+        The tasks for which that was done, or that were begun by no worker: nothing more is reported of them.
         """
         ...
 

@@ -12,6 +12,7 @@ from allcores import _native, limits, preload, process, stacks, start
 from allcores.contexts.stored import StoredFunctions
 from allcores.deaths import Death
 from allcores.pool import worker
+from allcores.pool.chunking import PACE
 from allcores.pool.crew import Outcome
 from allcores.pool.expected import Expected
 from allcores.pool.output import Output
@@ -37,6 +38,7 @@ class ProcessCrew:
     alone = True
     immediate = False
     repeats_in = staticmethod(repeats_in)
+    pace = PACE
 
     def __init__(self, plan: Plan, kind: type[process.Process]) -> None:
         self._kind = kind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sized
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from allcores.pool.options import NO_OPTIONS
 from allcores.pool.waiting import is_ctrl_c
@@ -15,12 +15,19 @@ if TYPE_CHECKING:
 
     from allcores.pool.options import Options
 
-__all__ = ("Chunker",)
+__all__ = ("PACE", "Chunker", "Pace")
+
+
+class Pace(NamedTuple):
+    """What chunks are to be like in a context. Times in nanoseconds."""
+
+    aim: int  # what a chunk is to take
+    growth: int  # one fast item says little about the next: sizes grow by such steps
+    least: int  # also the last chunks of an input are to take as long as this: to send smaller ones would take longer
+
 
 # A task costs some 10 us on the way. Ten times the aim saves nothing more; a tenth makes that a tenth of the work.
-_AIM_NS = 1_000_000
-# One fast item says little about the next: sizes grow by steps.
-_GROWTH = 8
+PACE = Pace(aim=1_000_000, growth=8, least=0)
 # Without a limit of bytes: what a core copies in about the time that a chunk is to take, a few times over.
 _MOST_BYTES = 8 << 20
 
@@ -35,10 +42,17 @@ class Chunker:
         size: a fixed chunk size instead of the measured one.
         most: no chunk is larger.
         options: of the call; ``max_bytes`` and ``buffersize`` make chunks smaller.
+        pace: that of the context.
     """
 
     def __init__(
-        self, items: Iterable[Any], workers: int, size: int | None, most: int, options: Options = NO_OPTIONS
+        self,
+        items: Iterable[Any],
+        workers: int,
+        size: int | None,
+        most: int,
+        options: Options = NO_OPTIONS,
+        pace: Pace = PACE,
     ) -> None:
         self.sequence = items if isinstance(items, list | tuple | range) else None
         self._items = iter(items)
@@ -54,7 +68,8 @@ class Chunker:
         self._item_bytes = 0.0
         self._buffered = options.buffersize
         self._held: list[Any] = []  # drawn, and too heavy for the chunk that was cut then
-        self._size = 1
+        self._pace = pace
+        self._size = self._least = 1
         self._ns = self._items_of_ns = 0.0
         self.position = 0  # index of the item that comes next
         self.allowed: int | None = None  # so many items may be drawn now
@@ -110,7 +125,8 @@ class Chunker:
         self._ns = self._ns / 2 + ns
         self._items_of_ns = self._items_of_ns / 2 + items
         per_item = max(ns / items, self._ns / self._items_of_ns, 1)
-        self._size = max(1, min(int(_AIM_NS / per_item), self._size * _GROWTH, self._most))
+        self._size = max(1, min(int(self._pace.aim / per_item), self._size * self._pace.growth, self._most))
+        self._least = max(1, int(self._pace.least / per_item))
 
     def next_bytes(self) -> float:
         """About what the next chunk comes to: the part of a worker, or a single item that is more than that."""
@@ -135,7 +151,7 @@ class Chunker:
             size = min(size, max(1, self._buffered // (2 * self._workers)))
         if self._left is None and not beside:
             return size
-        return min(size, max(1, ((self._left or 0) + beside) // (2 * self._workers)))
+        return min(size, max(self._least, ((self._left or 0) + beside) // (2 * self._workers)))
 
     def next(self, most: int | None = None, exactly: int | None = None) -> tuple[int, list[Any]] | None:
         """The index of its first item, and the next chunk; None at the end of the input.

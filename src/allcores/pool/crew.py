@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from allcores import _native, limits, seeds
 from allcores.errors import NotSupported
+from allcores.pool.chunking import PACE
 from allcores.pool.statistics import LocalRecord, Record, Traffic
 
 if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable
 
+    from allcores.pool.chunking import Pace
     from allcores.pool.doing import Here
     from allcores.pool.engine import Engine
     from allcores.pool.plan import Plan
@@ -104,6 +106,8 @@ class Crew(Protocol):
     alone: bool
     # Whether a task is done when it has been sent.
     immediate: bool
+    # What chunks are to be like.
+    pace: Pace
 
     def repeats_in(self, items: Any, /) -> Any:
         """What several items of one map have in common and is large, so that it travels once: an object as
@@ -214,6 +218,7 @@ class LocalCrew:
     in_parts = False
     alone = True
     immediate = False
+    pace = PACE
 
     def __init__(self, plan: Plan) -> None:
         if plan.devices is not None:
@@ -332,7 +337,7 @@ def _run_chunk(
 ) -> tuple[int, tuple[Any, ...]]:
     told = None if here is None else here.told
     star, stop = bool(mode & Mode.STAR), bool(mode & Mode.STOP)
-    patience = PATIENCE_NS if mode & Mode.PART else 0
+    patience = 0 if not mode & Mode.PART else PATIENCE_NS if here is None else here.patience or PATIENCE_NS
     results, errors, spent = _native.run_chunk(func, items, star, told is None, stop, patience, limit, told)
     return Outcome.CHUNK | spent << 8, (results, errors)
 

@@ -40,6 +40,8 @@ class TookTooLong(Exception):
 class Here:
     """A task that runs in this process: what it is told from outside."""
 
+    patience: int | None = None  # nanoseconds after which a chunk that may be cut ends early, where it is not as usual
+
     def __init__(self) -> None:
         self.told: list[bool] = []  # anything in it: begin no other item
 

@@ -357,7 +357,7 @@ class Pool(Watched, Submitting):
     def _chunks(self, items: Iterable[Any], size: int | None, most: int, options: Options) -> Chunker:
         if self._closed:
             self._check_open()
-        return Chunker(items, self._crew.size, _check_items(items, size), most, options)
+        return Chunker(items, self._crew.size, _check_items(items, size), most, options, self._crew.pace)
 
 
 _SEED_IN_THREADS = (
