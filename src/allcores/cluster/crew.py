@@ -134,6 +134,7 @@ class ClusterCrew:
             if not known.kept and not known.uses:
                 self._functions.pop(known.call >> 8, None)
                 for key, _ in known.large:
+                    stored.drop_file(key or "")
                     self._team.let_go(key or "")
 
     def send(self, task: int, call: int, payload: Any, /) -> int | None:
@@ -143,9 +144,11 @@ class ClusterCrew:
         packed = parcel.pack(payload)
         buffers = [Large(stored.key_of(each, self._team), memoryview(each).cast("B")) for each in packed.buffers]
         known = self._functions[call >> 8]
-        job = Job(task, call, known.data if len(known.data) <= _SMALL else None, packed.data, len(known.large))
+        large, mapped = self._told_apart([*known.large, *buffers])
+        function = known.data if len(known.data) <= _SMALL else None
+        job = Job(task, call, function, packed.data, len(known.large), mapped)
         single = not call & Mode.CHUNK or len(payload[1] if call & Mode.ORDERS else payload) == 1
-        out = self._out[task] = _Out(job, [*known.large, *buffers], single)
+        out = self._out[task] = _Out(job, large, single)
         nbytes = packed.nbytes
         self._sent += nbytes
         try:
@@ -154,6 +157,13 @@ class ClusterCrew:
             self._out.pop(task, None)
             raise
         return nbytes if nbytes > 4096 else None
+
+    def _told_apart(self, buffers: list[Large]) -> tuple[list[Large], tuple[tuple[int, str, int, int, int], ...]]:
+        """The buffers that the engine has to carry, and those that workers map: see ``Job.mapped``."""
+        if not self._fleet.near:
+            return buffers, ()
+        mapped = ((i, each.key, *stored.file_of(each.key, each.view)) for i, each in enumerate(buffers) if each.key)
+        return [each for each in buffers if not each.key], tuple(mapped)
 
     def expect(self, task: int, timeout: float, /) -> None:
         """Nothing to do: the worker looks itself."""

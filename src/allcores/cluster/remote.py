@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from allcores import codec, cores, limits
 from allcores.cluster import link as links
-from allcores.cluster import parcel
-from allcores.cluster.stored import READ_ONLY
+from allcores.cluster import parcel, stored
 from allcores.pool import state
 from allcores.pool.chunking import Pace
 from allcores.pool.crew import Mode, Outcome, run_task
@@ -108,7 +107,7 @@ class _Team:
             found = self.records[thread] = LocalRecord(f"PoolWorker-{place + 1}")
         return found
 
-    def function(self, job: Job, buffers: list[Arrived]) -> Callable[..., Any]:
+    def function(self, job: Job, buffers: list[Any]) -> Callable[..., Any]:
         """The function of a job."""
         number = job.call >> 8
         with self._lock:
@@ -118,7 +117,7 @@ class _Team:
                 if data is None:
                     link = links.find((self.setup.cluster, "", {}))
                     data = link.call(0, "fetch", (self.setup.team, str(number)))
-                func = self._functions[number] = parcel.unpack(data, [_own(*each) for each in buffers])
+                func = self._functions[number] = parcel.unpack(data, buffers)
                 while len(self._functions) > _REMEMBERED:
                     self._functions.popitem(last=False)
         return func
@@ -197,8 +196,9 @@ def work(setup: Setup, job: Job, buffers: list[Arrived], leave: Callable[[], obj
 
 def _run(team: _Team, job: Job, buffers: list[Arrived]) -> tuple[int, Any, str]:
     try:
-        func = team.function(job, buffers[: job.of_function])
-        payload = parcel.unpack(job.payload, [_own(*each) for each in buffers[job.of_function :]])
+        found = _arrived(job, buffers)
+        func = team.function(job, found[: job.of_function])
+        payload = parcel.unpack(job.payload, found[job.of_function :])
     except BaseException as error:  # noqa: BLE001 - it cannot be loaded here: that fails this task only
         return int(Outcome.ERROR), error, ""
     mode = job.call & 0xFF
@@ -268,11 +268,19 @@ def _records(name: str) -> list[LocalRecord]:
     return [each for each in list(team.records.values()) if each.runs_in in alive]
 
 
+def _arrived(job: Job, buffers: list[Arrived]) -> list[Any]:
+    """All large buffers of a job, for it to have."""
+    found = [_own(*each) for each in buffers]
+    for position, key, pid, fd, nbytes in job.mapped:
+        found.insert(position, stored.mapped(key, pid, fd, nbytes))
+    return found
+
+
 def _own(key: str | None, view: Any) -> Any:
     """A large buffer that has arrived, for a task: of what several tasks have a copy, or read-only."""
     if key is None:
         return view
-    return memoryview(view).toreadonly() if key.startswith(READ_ONLY) else bytearray(view)
+    return memoryview(view).toreadonly() if key.startswith(stored.READ_ONLY) else bytearray(view)
 
 
 class _Working:

@@ -33,6 +33,7 @@ class Job(NamedTuple):
     function: bytes | None  # packed, where it is small; a worker remembers it by team and number, else asks the hosts
     payload: bytes  # packed, without its large buffers
     of_function: int = 0  # so many of the large buffers, the first, are the function's
+    mapped: tuple[tuple[int, str, int, int, int], ...] = ()  # place among the buffers, and arguments of stored.mapped
     deaths: int = 0  # so many workers have died in it
 
     @property
@@ -125,6 +126,7 @@ class Fleet(Protocol):
     """A cluster that this process works with."""
 
     cluster: str  # names the cluster: the same in all its processes
+    near: bool  # all its workers are on this very machine
     link: Link
     options: dict[str, Any]  # of ``get_context`` elsewhere, to come to this very cluster: with its address
 

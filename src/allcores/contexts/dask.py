@@ -81,7 +81,7 @@ class DaskFleet:
     """A cluster, as its clients see it."""
 
     def __init__(self, address: str, security: Any = None, head: Head | None = None) -> None:
-        self.head = head
+        self.head, self.near = head, head is not None
         self.options: dict[str, Any] = {"address": address}
         with _cluster_died():
             self.client = distributed.Client(
