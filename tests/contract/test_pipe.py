@@ -414,6 +414,7 @@ def readable(fd: int) -> bool:
     return bool(poll.poll(0))
 
 
+@pytest.mark.lacks("cluster")  # a connection there is no descriptor
 def test_the_descriptor_is_readable_while_there_is_something(ends: Any) -> None:
     a, b = ends
     fd = b.fileno()
@@ -434,6 +435,7 @@ def test_the_descriptor_is_readable_while_there_is_something(ends: Any) -> None:
     assert readable(fd)
 
 
+@pytest.mark.lacks("cluster")  # a connection there is no descriptor
 def test_a_selector(ends: Any) -> None:
     a, b = ends
     with selectors.DefaultSelector() as selector:
@@ -447,6 +449,7 @@ def test_a_selector(ends: Any) -> None:
         assert selector.select(0) == []
 
 
+@pytest.mark.lacks("cluster")  # a connection there is no descriptor
 def test_the_standards_wait(ends: Any) -> None:
     from multiprocessing.connection import wait
 
@@ -456,6 +459,7 @@ def test_the_standards_wait(ends: Any) -> None:
     assert wait([a, b], PATIENCE) == [b]
 
 
+@pytest.mark.lacks("cluster")  # a connection there is no descriptor
 @pytest.mark.needs("parallel")
 def test_asyncio(mp: Context, start: Callable[..., Handle]) -> None:
     a, b = mp.Pipe()

@@ -21,7 +21,7 @@ from allcores.cluster.link import Who
 from allcores.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 __all__ = ("Call", "Gone", "Hosted", "Hosts", "Waiting", "is_of")
 
@@ -170,8 +170,6 @@ class Hosts:
         value = getattr(where, f"do_{op}")(call, *args)
         return await value if asyncio.iscoroutine(value) else value
 
-    # Operations of the table itself.
-
     def do_make(self, call: Call, kind: str, args: tuple[Any, ...]) -> int:
         """Make an object: its number. Whoever asks holds it."""
         if kind not in _KINDS:
@@ -211,6 +209,13 @@ class Hosts:
             del holders[call.who.node]
         self._drop_unheld(oid)
 
+    def lose(self, handles: Iterable[tuple[int, str]]) -> None:
+        """These were on their way, and will not arrive."""
+        for oid, token in handles:
+            if oid in self._travels:
+                self._travels[oid].discard(token)
+                self._drop_unheld(oid)
+
     def _drop_unheld(self, oid: int) -> None:
         if not self._holders[oid] and not self._travels[oid]:
             del self._holders[oid], self._travels[oid]
@@ -245,8 +250,6 @@ class Hosts:
     def do_begun(self, _call: Call, team: str, task: int) -> bool:
         """Whether a task has begun, of which nothing came."""
         return task in self._begun.get(team, ())
-
-    # Waiting.
 
     def anybody(self, node: str) -> Who:
         """Some thread of a process."""
@@ -343,7 +346,7 @@ class Hosts:
         self.gone(node, why)
 
     def do_counts(self, call: Call) -> tuple[int, int]:
-        """How many objects there are, and how many calls wait."""
+        """How many objects there are, and calls that wait."""
         return len(self.objects), len(self.waiting)
 
     # Deaths.
