@@ -72,7 +72,7 @@ def test_but_no_more_often_than_asked_for(mp: Context, place: Place, method: str
             METHODS[method](pool, job, range(10), 2)
         assert caught.value.attempts == 3
         # Of a chunk a cluster does not know which item it was, and finds that out.
-        assert begun.value == 3 + (place.cluster and "chunks" in method)
+        assert begun.value in ((3, 4) if place.cluster else (3,))
         assert pool.map(jobs.square, range(10)) == [x * x for x in range(10)]
 
 

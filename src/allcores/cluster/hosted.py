@@ -104,7 +104,7 @@ class Hosted:
         finally:
             self.hosts.waiting.pop((call.who.node, call.ticket), None)
             waiting.over.set_result(None)
-            if not waiting.turn.done() and waiting in line:
+            if waiting in line:
                 line.remove(waiting)
         return waiting.turn.result() if waiting.turn.done() else otherwise
 
@@ -156,7 +156,7 @@ class Hosts:
         oid, op, who, args, timeout, ticket = pickle.loads(request)
         try:
             call = Call(Who(*who), timeout, ticket)
-            if self._is_dead(call.who.node):
+            if self.is_dead(call.who.node):
                 raise Gone("this process was taken for dead by its cluster, since the connection was lost")
             value = await self._do(oid, op, call, args)
             return pickle.dumps((True, value), 5)
@@ -386,12 +386,13 @@ class Hosts:
                 del holders[each]
             self._drop_unheld(oid)
 
-    def _is_dead(self, node: str) -> bool:
+    def is_dead(self, node: str) -> bool:
+        """Whether a process has ended."""
         return node in self._dead or any(node[:i] in self._dead for i, c in enumerate(node) if c == "/")
 
     def _lose_handles(self) -> None:
         def is_lost(token: str) -> bool:
-            return self._is_dead(token.rsplit(":", 2)[0])
+            return self.is_dead(token.rsplit(":", 2)[0])
 
         self._early = {token for token in self._early if not is_lost(token)}
         for tokens in self._travels.values():

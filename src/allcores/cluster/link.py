@@ -84,13 +84,15 @@ class Link:
             BaseException: what the operation raises.
         """
         ticket = ticket or self.ticket()
-        reply = self._ask(self.request(oid, op, args, timeout, ticket))
+        reply: Future[bytes] | None = None
         try:
+            reply = self._ask(self.request(oid, op, args, timeout, ticket))
             ok, value = pickle.loads(reply.result())
         except BaseException as error:
             if not isinstance(error, Exception):  # Ctrl-C
                 self.post(0, "cancel", (ticket,))
-                reply.add_done_callback(lambda late: self._undo(oid, op, late))
+                if reply is not None:
+                    reply.add_done_callback(lambda late: self._undo(oid, op, late))
             raise
         if ok:
             return value

@@ -302,8 +302,10 @@ class Condition(HostedObject):
         try:
             return bool(self._call("wait", timeout=seconds(True, timeout)))
         except BaseException as error:
-            if not isinstance(error, Exception):  # broken off by Ctrl-C: its caller's `with` releases the lock
-                self._lock.acquire()
+            if not isinstance(
+                error, Exception
+            ):  # broken off by Ctrl-C: its caller's `with` releases the lock, if need be
+                self._call("take_back")
             raise
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
