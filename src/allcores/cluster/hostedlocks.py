@@ -277,10 +277,10 @@ class Condition(Hosted):
 
     async def do_wait(self, call: Call) -> bool:
         """Let go of the lock, wait to be notified, acquire it again. False: not in time."""
-        lock = self.lock
+        lock, told = self.lock, None
         if not lock.is_mine(call.who):
             raise AssertionError("wait() without the lock: write `with condition:` around it")
-        depth, told = lock.depth, None
+        depth = lock.depth
         lock.hand_on()
         try:
             told = bool(await self.wait(self.waiters, call))
@@ -295,8 +295,7 @@ class Condition(Hosted):
 
     async def do_take_back(self, call: Call) -> None:
         """A wait was broken off: who had not been woken yet acquires the lock again."""
-        depth = self.broken_off.pop((call.who.node, call.who.thread), 0)
-        if depth:
+        if depth := self.broken_off.pop((call.who.node, call.who.thread), 0):
             await self.lock.do_acquire(call, depth)
 
     def do_notify(self, call: Call, n: int) -> None:
