@@ -67,8 +67,7 @@ def child_processes() -> frozenset[psutil.Process]:
         children = [child for child in children if child.pid != template]
     clusters: Any = sys.modules.get("contract.clusters")
     if clusters is not None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            children = [child for child in children if not clusters.is_of_engine(child)]
+        children = [child for child in children if not clusters.is_of_engine(child)]
     return frozenset(children)
 
 

@@ -152,3 +152,36 @@ def test_a_fork_of_the_program_comes_to_the_same_cluster() -> None:
         """
     )
     assert ended.returncode == 0, ended.stderr
+
+
+def test_a_large_array_of_many_calls_is_there_once() -> None:
+    ended = run(
+        """
+        import os, numpy as np, allcores
+        mp = allcores.get_context("dask")
+        big = np.arange(2_000_000)
+        shared = mp.SharedArray.from_array(big)
+        def write(x):
+            assert x[0] == 0 and x[-1] == 1_999_999
+            x[0] = 7
+            return int(x.sum())
+        def look(pair):
+            a, i = pair
+            try:
+                a[0] = i
+            except allcores.NotSupported:
+                return int(a.sum()) + i
+        def closed(i):
+            return int(big.sum()) + i
+        with mp.Pool(2) as pool:
+            before = len(os.listdir("/proc/self/fd"))
+            for _ in range(3):
+                assert pool.map(write, [big] * 8, chunksize=1) == [big.sum() + 7] * 8
+                assert big[0] == 0
+                assert pool.map(look, [(shared, i) for i in range(8)], chunksize=1) == [big.sum() + i for i in range(8)]
+                assert pool.map(closed, range(8), chunksize=1) == [big.sum() + i for i in range(8)]
+            del shared
+            assert len(os.listdir("/proc/self/fd")) < before + 3
+        """
+    )
+    assert ended.returncode == 0, ended.stderr

@@ -99,7 +99,7 @@ def test_one_that_waits_and_dies_gets_nothing() -> None:
         queue = await table.make("Queue", 0, 0, False)
         dying, living = await table.later(B, queue, "get"), await table.later(C, queue, "get")
         table.hosts.gone("b", "process 1 (b)")
-        await table.call(A, queue, "put", b"x")
+        await table.call(A, queue, "put", b"x", 1)
         assert await living == b"x"
         with pytest.raises(Gone):
             await dying
@@ -110,7 +110,7 @@ def test_one_that_waits_and_dies_gets_nothing() -> None:
 def test_one_that_was_broken_off_gives_back_what_it_was_given() -> None:
     async def test(table: Table) -> None:
         queue = await table.make("Queue", 0, 0, False)
-        await table.call(A, queue, "put", b"x")
+        await table.call(A, queue, "put", b"x", 1)
         assert await table.call(B, queue, "get") == b"x"
         await table.call(B, queue, "undo", "get", b"x")
         assert await table.call(A, queue, "get", timeout=0) == b"x"
@@ -135,7 +135,7 @@ def test_a_circle_of_waits_is_told() -> None:
 def test_a_consumer_dies_with_items_in_its_hands() -> None:
     async def test(table: Table) -> None:
         queue = await table.make("Queue", 0, 0, True)
-        await table.call(A, queue, "put", b"x")
+        await table.call(A, queue, "put", b"x", 1)
         await table.call(B, queue, "get")
         joining = await table.later(A, queue, "join")
         table.hosts.gone("b", "process 1 (b)")

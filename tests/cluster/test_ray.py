@@ -54,7 +54,7 @@ def started(*options: str, host: str | None = None) -> Iterator[str]:
     try:
         yield address
     finally:
-        family = [*psutil.Process(node.pid).children(recursive=True), node]
+        family = [*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)]
         for each in family:
             each.kill()  # asked to end it would wait for half a minute
         node.communicate()

@@ -37,14 +37,14 @@ def is_of_engine(process: psutil.Process) -> bool:
 
     What these start is not: the template's children are processes of tests.
     """
-    if process.pid in _heads:
-        return True
     try:
         parent = process.parent()
-        if parent is None or not is_of_engine(parent):
+        if process.pid in _heads or parent is None:
+            return process.pid in _heads
+        if not is_of_engine(parent):
             return False
         if not any("allcores-template" in word for word in parent.cmdline()):
             return True
         return any("allcores-parked" in word for word in process.cmdline())  # for the next pool in that worker
-    except psutil.NoSuchProcess:
-        return True  # it has ended by now
+    except psutil.NoSuchProcess:  # one that is replaced just now
+        return True

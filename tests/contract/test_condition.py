@@ -10,7 +10,7 @@ import pytest
 import allcores
 
 from . import jobs
-from .kit import PATIENCE, SHORT, Context, Handle
+from .kit import PATIENCE, SHORT, Context, Handle, Place
 
 Start = Callable[..., Handle]
 parallel = pytest.mark.needs("parallel")
@@ -260,11 +260,11 @@ def test_the_depth_is_kept_over_a_wait(mp: Context, start: Start) -> None:
 
 
 @parallel
-def test_producers_and_consumers(mp: Context, start: Start) -> None:
+def test_producers_and_consumers(mp: Context, place: Place, start: Start) -> None:
     """Two conditions on one lock, a buffer of three places."""
     lock = mp.Lock()
     not_full, not_empty = mp.Condition(lock), mp.Condition(lock)
-    buffer, used, each = mp.Array("i", 3), mp.Value("i", 0), 300
+    buffer, used, each = mp.Array("i", 3), mp.Value("i", 0), place.some(300)
 
     def produce(first: int) -> None:
         for item in range(first, first + each):

@@ -83,6 +83,7 @@ def test_queues_raise_the_standard_errors(mp: Context) -> None:
         mp.Queue().get(block=False)
 
 
+@pytest.mark.lacks("cluster")  # its objects are no descriptors nor memory, as code expects that asks for those
 def test_isinstance_finds_the_standards_classes(mp: Context) -> None:
     import multiprocessing.connection
     import multiprocessing.queues
@@ -98,6 +99,7 @@ def test_isinstance_finds_the_standards_classes(mp: Context) -> None:
         assert isinstance(end, multiprocessing.connection.Connection)
 
 
+@pytest.mark.lacks("cluster")
 def test_a_class_that_inherits_is_its_own(mp: Context) -> None:
     import multiprocessing.queues
 

@@ -10,7 +10,7 @@ import pytest
 
 import allcores
 
-from .kit import PATIENCE, SHORT, Context, Handle
+from .kit import PATIENCE, SHORT, Context, Handle, Place
 
 Start = Callable[..., Handle]
 pytestmark = pytest.mark.needs("kills")
@@ -87,7 +87,9 @@ WAYS = (wait_by_recv, wait_by_recv_bytes, wait_by_poll, wait_by_wait, wait_by_se
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_whoever_waits_sees_it(mp: Context, start: Start, way: Callable[[Handle], bool]) -> None:
+def test_whoever_waits_sees_it(mp: Context, place: Place, start: Start, way: Callable[[Handle], bool]) -> None:
+    if place.cluster and way in (wait_by_select, wait_by_wait):
+        pytest.skip("a connection there is no descriptor, and known to the cluster's wait() only")
     a, process = start_other(mp, start)
     waiting = mp.Thread(target=way, args=(a,))
     waiting.start()
@@ -215,6 +217,7 @@ def test_waiting_for_a_lock_whose_holder_is_killed(mp: Context, start: Start) ->
         lock.acquire()
 
 
+@pytest.mark.lacks("cluster")  # a connection there is no descriptor
 def test_a_fork_has_the_ends_too(mp: Context) -> None:
     """Also one that nobody of ours is the parent of; and what it shows a selector is its own."""
     a, b = mp.Pipe()

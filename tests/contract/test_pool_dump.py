@@ -76,7 +76,10 @@ def test_from_within_a_task(mp: Context) -> None:
     assert "pool.apply(lambda: pool.dump())" in text
 
 
-@pytest.mark.needs("kills")
+# A worker of a cluster says itself what it is at, if it can.
+
+
+@pytest.mark.needs("kills", "owns")
 def test_stuck_in_c_with_the_gil(mp: Context) -> None:
     begun = mp.Semaphore(0)
     pool = mp.Pool(2)
@@ -91,7 +94,7 @@ def test_stuck_in_c_with_the_gil(mp: Context) -> None:
     pool.terminate()
 
 
-@pytest.mark.needs("kills")
+@pytest.mark.needs("kills", "owns")
 def test_all_its_threads(mp: Context) -> None:
     def with_thread(begun: Handle, go_on: Handle) -> None:
         def in_a_thread() -> None:
@@ -122,7 +125,7 @@ def stop(mp: Context, pool: Handle) -> int:
     return pid
 
 
-@pytest.mark.needs("kills")
+@pytest.mark.needs("kills", "owns")
 def test_who_is_stopped_does_not_answer(mp: Context) -> None:
     pool = mp.Pool(2)
     for _ in range(2):
@@ -144,7 +147,7 @@ def hold_on_briefly(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-@pytest.mark.needs("kills")
+@pytest.mark.needs("kills", "owns")
 @pytest.mark.parametrize("how", ["killed", "terminated"])
 def test_a_worker_that_dies_meanwhile(mp: Context, how: str) -> None:
     pool = mp.Pool(2)
@@ -164,7 +167,7 @@ def test_a_worker_that_dies_meanwhile(mp: Context, how: str) -> None:
     pool.terminate()
 
 
-@pytest.mark.needs("kills")
+@pytest.mark.needs("kills", "owns")
 def test_dumps_and_kills_at_random(mp: Context) -> None:
     """Every dump ends, and so does the work."""
     with mp.Pool(2) as pool:

@@ -17,7 +17,7 @@ import allcores
 from . import deadly, jobs
 from .kit import PATIENCE, Context, Handle
 
-pytestmark = pytest.mark.needs("kills")
+pytestmark = pytest.mark.needs("kills", "owns")  # else they are the engine's to know
 
 
 def death_of(pool: Handle, job: Callable[..., object], *args: object) -> allcores.WorkerDied:

@@ -81,12 +81,14 @@ def test_initializer_must_be_callable(mp: Context) -> None:
         mp.Pool(1, initializer=wrong)
 
 
+@pytest.mark.needs("owns")
 def test_maxtasksperchild(mp: Context) -> None:
     with mp.Pool(1, maxtasksperchild=2) as pool:
         assert pool.map(jobs.square, range(10)) == [x * x for x in range(10)]
         assert [pool.apply(jobs.square, (x,)) for x in range(7)] == [x * x for x in range(7)]
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_maxtasksperchild_changes_the_worker(mp: Context) -> None:
     with mp.Pool(1, maxtasksperchild=2) as pool:

@@ -17,6 +17,10 @@ from .kit import PATIENCE, Context
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
+# Each task of a cluster has a core, whatever this program's environment says.
+has_these_cores = pytest.mark.lacks("cluster")
+
+
 @pytest.fixture(autouse=True)
 def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cores.OVERRIDE, "4")
@@ -44,6 +48,7 @@ def threads_of_process() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
+@has_these_cores
 @pytest.mark.needs("copies")
 @pytest.mark.parametrize(("workers", "threads"), [(1, 4), (2, 2), (3, 1), (6, 1)])
 def test_the_share_of_a_worker(mp: Context, workers: int, threads: int) -> None:
@@ -52,12 +57,14 @@ def test_the_share_of_a_worker(mp: Context, workers: int, threads: int) -> None:
         assert pool.apply(told) == [str(threads)] * len(VARIABLES)
 
 
+@has_these_cores
 @pytest.mark.needs("copies")
 def test_before_the_initializer(mp: Context) -> None:
     with mp.Pool(2, keep_blas) as pool:
         assert pool.apply(lambda: allcores.worker_state().threads) == 2
 
 
+@has_these_cores
 @pytest.mark.needs("copies")
 def test_no_more_threads_are_started_than_are_used(mp: Context) -> None:
     with mp.Pool(4) as pool:
@@ -72,6 +79,7 @@ def test_a_number_of_threads(mp: Context, monkeypatch: pytest.MonkeyPatch) -> No
         assert pool.apply(told) == ["3"] * len(VARIABLES)
 
 
+@has_these_cores
 @pytest.mark.needs("copies")
 def test_what_the_user_has_set_counts(mp: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
@@ -84,6 +92,7 @@ def test_what_the_user_has_set_counts(mp: Context, monkeypatch: pytest.MonkeyPat
         assert pool.apply(told) == ["3", "1", None, "2"]
 
 
+@has_these_cores
 @pytest.mark.needs("copies")
 def test_pools_one_after_another_have_their_own(mp: Context) -> None:
     for workers, threads in ((2, 2), (1, 4), (4, 1), (1, 4)):
@@ -96,6 +105,7 @@ def in_inner(workers: int) -> tuple[int, int, list[str | None]]:
         return blas(), inner.apply(blas), inner.apply(told)
 
 
+@has_these_cores
 @pytest.mark.needs("copies")
 def test_a_pool_in_a_worker_splits_its_share(mp: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     with mp.Pool(1) as pool:
@@ -111,16 +121,19 @@ def in_a_process(name: str) -> tuple[int, list[str | None]]:
     return process.result(PATIENCE), told()
 
 
+@has_these_cores
 @pytest.mark.needs("copies")
 def test_a_process_that_a_worker_starts_has_its_share(mp: Context) -> None:
     with mp.Pool(2) as pool:
         assert pool.apply(in_a_process, (mp.name,)) == (2, ["2"] * 4)
 
 
+@has_these_cores
 def test_processes_of_the_program_have_all(mp: Context) -> None:
     assert in_a_process(mp.name) == (len(os.sched_getaffinity(0)), [None] * 4)
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_whoever_replaces_a_worker_has_its_threads(mp: Context) -> None:
     with mp.Pool(2, maxtasksperchild=1) as pool:

@@ -25,6 +25,7 @@ def test_what_cannot_be(mp: Context, name: str, value: Any) -> None:
         mp.Pool(1, **{name: value})
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.parametrize("how", [{"max_memory": 1 << 40}, {"idle_timeout": 60}, {"idle_timeout": 0.001}])
 def test_the_results_are_the_same(mp: Context, how: dict[str, Any]) -> None:
     with mp.Pool(2, **how) as pool:
@@ -36,6 +37,7 @@ def test_the_results_are_the_same(mp: Context, how: dict[str, Any]) -> None:
 # Memory.
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 @pytest.mark.parametrize("chunksize", [1, 12])
 def test_a_worker_above_max_memory_is_replaced_between_items(mp: Context, chunksize: int) -> None:
@@ -48,6 +50,7 @@ def test_a_worker_above_max_memory_is_replaced_between_items(mp: Context, chunks
     assert [n for _, n in done] == [n for count in times.values() for n in range(1, count + 1)]
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_what_is_shared_does_not_count(mp: Context) -> None:
     data = mp.share([bytes(MIB) for _ in range(64)])
@@ -56,6 +59,7 @@ def test_what_is_shared_does_not_count(mp: Context) -> None:
     assert len(set(pids)) == 1
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 @pytest.mark.parametrize("tasks", [300, pytest.param(10_000, marks=(pytest.mark.slow, pytest.mark.timeout(95)))])
 def test_recycled_by_all_means_and_killed_beside(mp: Context, tasks: int) -> None:
@@ -88,6 +92,7 @@ def test_recycled_by_all_means_and_killed_beside(mp: Context, tasks: int) -> Non
 # Idle.
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_workers_without_work_end_and_come_back(mp: Context) -> None:
     with mp.Pool(2, idle_timeout=0.01) as pool:
@@ -104,6 +109,7 @@ def until_nobody_works(mp: Context) -> None:
     assert mp.active_children() == []
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_a_task_that_comes_as_the_last_worker_leaves(mp: Context) -> None:
     """Around the very moment, hundreds of times: each is done, by who is still there or by who is started for it."""
@@ -113,6 +119,7 @@ def test_a_task_that_comes_as_the_last_worker_leaves(mp: Context) -> None:
             assert pool.apply_async(jobs.square, (n,)).get(PATIENCE) == n * n
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_who_works_does_not_idle(mp: Context) -> None:
     with mp.Pool(1, idle_timeout=0.05) as pool:
@@ -121,6 +128,7 @@ def test_who_works_does_not_idle(mp: Context) -> None:
         assert worker.is_alive()
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_an_idle_pool_ends_as_any(mp: Context) -> None:
     pool = mp.Pool(2, idle_timeout=0.01)
@@ -131,6 +139,7 @@ def test_an_idle_pool_ends_as_any(mp: Context) -> None:
     assert result.get() == 9
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_an_idle_pool_that_is_terminated(mp: Context) -> None:
     pool = mp.Pool(2, idle_timeout=0.01)

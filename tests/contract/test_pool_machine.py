@@ -122,6 +122,7 @@ def in_a_thread() -> bool:
     return found[0]
 
 
+@pytest.mark.lacks("cluster")  # a process there may be the worker of several pools
 @pytest.mark.needs("copies")
 def test_threads_of_a_worker_process_have_its_state(mp: Context) -> None:
     with mp.Pool(1) as pool:
@@ -153,6 +154,7 @@ def die_in_place(place: int, _: object) -> None:
         jobs.die_by_signal()
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_whoever_replaces_a_worker_has_its_place_and_a_fresh_state(mp: Context) -> None:
     with mp.Pool(3, devices=["a", "b", "c"]) as pool:
@@ -172,12 +174,14 @@ def die_together(barrier: Handle, place: int) -> None:
     die_in_place(place, None)
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_recycled_workers_keep_the_place(mp: Context) -> None:
     with mp.Pool(1, maxtasksperchild=1, devices=[7]) as pool:
         assert [pool.apply(device_when_all_are_there, (mp.Barrier(1),)) for _ in range(3)] == [(0, "7")] * 3
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_a_worker_that_goes_to_another_pool_keeps_its_device(mp: Context) -> None:
     seen: dict[int, str | None] = {}
@@ -202,6 +206,7 @@ def keep_own_device() -> None:
     allcores.worker_state().device = own_device()
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("copies")
 def test_devices_are_there_before_the_initializer(mp: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "9")
@@ -212,6 +217,7 @@ def test_devices_are_there_before_the_initializer(mp: Context, monkeypatch: pyte
     assert own_device() == "9"
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("copies")
 def test_more_workers_than_devices(mp: Context) -> None:
     with mp.Pool(3, devices=["0,1", 2]) as pool:
@@ -230,12 +236,14 @@ def inner_device() -> str | None:
         return device
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("copies")
 def test_a_pool_in_a_worker_has_its_device(mp: Context) -> None:
     with mp.Pool(1, devices=[3]) as pool:
         assert pool.apply(inner_device) == "3"
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("parallel")
 def test_affinity_deals_out_the_cores(mp: Context) -> None:
     usable = sorted(os.sched_getaffinity(0))
@@ -248,6 +256,7 @@ def test_affinity_deals_out_the_cores(mp: Context) -> None:
     assert os.sched_getaffinity(0) == set(usable)
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("parallel")
 def test_affinity_by_a_list(mp: Context) -> None:
     first, *_, last = sorted(os.sched_getaffinity(0)) * 2
@@ -256,6 +265,7 @@ def test_affinity_by_a_list(mp: Context) -> None:
     assert [cpus for _, cpus in found] == [{last}, {first, last}, {last}]
 
 
+@pytest.mark.needs("owns")
 def test_affinity_leaves_the_program_alone(mp: Context) -> None:
     before = os.sched_getaffinity(0)
     with mp.Pool(2, affinity=[min(before)]) as pool:
@@ -268,6 +278,7 @@ def inner_cpus() -> tuple[set[int], int, int]:
         return inner.apply(os.sched_getaffinity, (0,)), inner._crew.size, allcores.cpu_count()
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("parallel")
 def test_a_pool_in_a_pinned_worker_stays_on_its_cores(mp: Context) -> None:
     core = min(os.sched_getaffinity(0))
@@ -275,6 +286,7 @@ def test_a_pool_in_a_pinned_worker_stays_on_its_cores(mp: Context) -> None:
         assert pool.apply(inner_cpus) == ({core}, 1, 1)
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("copies")
 def test_processes_have_the_affinity_of_who_starts_them(mp: Context) -> None:
     before = os.sched_getaffinity(0)

@@ -14,7 +14,7 @@ import pytest
 import allcores
 
 from . import jobs
-from .kit import PATIENCE, Context, Handle
+from .kit import PATIENCE, Context, Handle, Place
 
 Call = Callable[..., Any]
 
@@ -65,17 +65,19 @@ def test_an_item_runs_again(mp: Context, method: str) -> None:
 
 @pytest.mark.needs("kills")
 @pytest.mark.parametrize("method", METHODS)
-def test_but_no_more_often_than_asked_for(mp: Context, method: str) -> None:
+def test_but_no_more_often_than_asked_for(mp: Context, place: Place, method: str) -> None:
     begun, job = mortal(mp, deaths=100)
     with mp.Pool(2) as pool:
         with pytest.raises(allcores.WorkerDied, match="attempt 3") as caught:
             METHODS[method](pool, job, range(10), 2)
         assert caught.value.attempts == 3
-        assert begun.value == 3
+        # Of a chunk a cluster does not know which item it was, and finds that out.
+        assert begun.value in ((3, 4) if place.cluster else (3,))
         assert pool.map(jobs.square, range(10)) == [x * x for x in range(10)]
 
 
 @pytest.mark.needs("kills")
+@pytest.mark.lacks("cluster")  # there it runs again where nothing is said
 def test_not_at_all_unless_asked_for(mp: Context) -> None:
     begun, job = mortal(mp, deaths=1)
     with mp.Pool(2) as pool, pytest.raises(allcores.WorkerDied) as caught:
@@ -172,7 +174,7 @@ def test_a_number_that_cannot_be(mp: Context, bad: Any, kind: type[Exception]) -
                 method(pool, jobs.identity, range(3), bad)
 
 
-@pytest.mark.needs("kills")
+@pytest.mark.needs("kills", "owns")
 @pytest.mark.parametrize("chunksize", [None, 1, 5])
 def test_kills_at_any_moment_lose_nothing(mp: Context, chunksize: int | None) -> None:
     """While a worker takes a task, runs it, writes its result, or starts."""
@@ -189,7 +191,7 @@ def test_kills_at_any_moment_lose_nothing(mp: Context, chunksize: int | None) ->
         assert pool.map(jobs.square, range(50)) == [x * x for x in range(50)]
 
 
-@pytest.mark.needs("kills")
+@pytest.mark.needs("kills", "owns")
 def test_workers_killed_as_they_start_are_replaced(mp: Context) -> None:
     """Only those that die in an initializer tell that starting more is of no use."""
     pool: Any

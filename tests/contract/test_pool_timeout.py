@@ -146,7 +146,7 @@ def test_others_go_on_meanwhile(mp: Context, place: Place) -> None:
             slow.get(PATIENCE)
 
 
-@pytest.mark.needs("kills")
+@pytest.mark.needs("kills", "owns")  # a cluster's worker looks at the clock itself, in a thread
 def test_stuck_in_c(mp: Context) -> None:
     """Where no signal handler of Python would run, and with all signals held back."""
 

@@ -60,6 +60,7 @@ def test_join_first_with_100_megabytes_each(mp: Context, start: Start) -> None:
 @pytest.mark.needs("copies")
 @pytest.mark.parametrize("maker", ["Queue", "JoinableQueue"])
 @pytest.mark.parametrize("kind", ["array", "bytes"])
+@pytest.mark.lacks("cluster")  # it would be in the memory of five processes at a time
 def test_one_message_of_more_than_2_gb(mp: Context, start: Start, maker: str, kind: str) -> None:
     """No size on the way has 31 bits, nor 32 where it is read with a sign."""
     size = (1 << 31) + (1 << 20) + 7

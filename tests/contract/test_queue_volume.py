@@ -85,6 +85,7 @@ def test_buffers_count(make: Callable[..., Handle]) -> None:
     q.put_nowait(np.zeros(20_000))
 
 
+@pytest.mark.needs("shares")
 def test_shared_objects_count_as_their_handles(mp: Context, make: Callable[..., Handle]) -> None:
     q = make(max_bytes=2_000)
     for shared in (mp.Array("d", 100_000), mp.SharedArray(100_000), mp.SharedArray((100, 100))[::2, 3:]):

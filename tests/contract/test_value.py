@@ -182,6 +182,7 @@ def test_numpy_scalars_can_be_stored(mp: Context) -> None:
     assert (value.value, real.value) == (-4, 2.0)
 
 
+@pytest.mark.needs("shares")
 def test_get_obj_and_get_lock(mp: Context) -> None:
     value = mp.Value("i", 5)
     assert value.get_obj().value == 5
@@ -212,6 +213,7 @@ def test_with_a_lock_of_ones_own(mp: Context, kind: str) -> None:
     assert value.value == 400
 
 
+@pytest.mark.lacks("cluster")  # where the value is, it means nothing
 def test_a_lock_of_threads_guards_as_in_the_standard_library(mp: Context) -> None:
     lock = threading.RLock()
     value, array = mp.Value("i", 5, lock=lock), mp.Array("d", [1.0, 2.0], lock=lock)

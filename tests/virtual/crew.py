@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from allcores.pool.crew import LocalCrew, Mode, Outcome
-from allcores.pool.doing import PATIENCE_NS
+from allcores.pool.crew import PATIENCE_NS, LocalCrew, Mode, Outcome
 from allcores.pool.plan import Plan
 from allcores.pool.pool import Pool
 

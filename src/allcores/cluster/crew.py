@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from allcores import limits
 from allcores.cluster import parcel, remote, stored
-from allcores.cluster.seams import PACE, Job, Large, Setup
+from allcores.cluster.seams import Job, Large, Setup
 from allcores.deaths import Death
 from allcores.errors import NotSupported
 from allcores.pool.crew import Known, Mode, Outcome
@@ -44,6 +44,8 @@ RETRIES = 3
 _BROKEN, _ERROR = 1 << 62, 1 << 61
 # A function of so many bytes goes with each task; a larger one workers ask for.
 _SMALL = 4096
+# Seconds for workers to answer. One that keeps its GIL does not.
+_PATIENCE = 1.0
 # Functions that are kept packed for the next call of the same.
 _KEPT = 256
 
@@ -78,7 +80,7 @@ class ClusterCrew:
     local = False
     in_parts = False
     immediate = False
-    pace = PACE
+    pace = remote.PACE
 
     def __init__(self, plan: Plan, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -91,6 +93,7 @@ class ClusterCrew:
         self._shown: Shown | None = None
         self._ended = False
         self._lost: BaseException | None = None
+        self._engine: weakref.ref[Engine] | None = None
         self._sent = self._received = self._count = 0
         self._waited = 0.0
         self._setup = Setup(fleet.cluster, uuid.uuid4().hex)
@@ -103,7 +106,7 @@ class ClusterCrew:
         self._fleet.link.call(0, "keep", (self._setup.team, key, data))
 
     def begin(self, engine: weakref.ref[Engine]) -> None:
-        """Nothing to do: nobody looks after the workers here."""
+        self._engine = engine
 
     # Functions and tasks.
 
@@ -132,6 +135,7 @@ class ClusterCrew:
             if not known.kept and not known.uses:
                 self._functions.pop(known.call >> 8, None)
                 for key, _ in known.large:
+                    stored.drop_file(key or "")
                     self._team.let_go(key or "")
 
     def send(self, task: int, call: int, payload: Any, /) -> int | None:
@@ -141,9 +145,11 @@ class ClusterCrew:
         packed = parcel.pack(payload)
         buffers = [Large(stored.key_of(each, self._team), memoryview(each).cast("B")) for each in packed.buffers]
         known = self._functions[call >> 8]
-        job = Job(task, call, known.data if len(known.data) <= _SMALL else None, packed.data, len(known.large))
+        large, mapped = self._told_apart([*known.large, *buffers])
+        function = known.data if len(known.data) <= _SMALL else None
+        job = Job(task, call, function, packed.data, len(known.large), mapped)
         single = not call & Mode.CHUNK or len(payload[1] if call & Mode.ORDERS else payload) == 1
-        out = self._out[task] = _Out(job, [*known.large, *buffers], single)
+        out = self._out[task] = _Out(job, large, single)
         nbytes = packed.nbytes
         self._sent += nbytes
         try:
@@ -152,6 +158,13 @@ class ClusterCrew:
             self._out.pop(task, None)
             raise
         return nbytes if nbytes > 4096 else None
+
+    def _told_apart(self, buffers: list[Large]) -> tuple[list[Large], tuple[tuple[int, str, int, int, int], ...]]:
+        """The buffers that the engine has to carry, and those that workers map: see ``Job.mapped``."""
+        if not self._fleet.near:
+            return buffers, ()
+        mapped = ((i, each.key, *stored.file_of(each.key, each.view)) for i, each in enumerate(buffers) if each.key)
+        return [each for each in buffers if not each.key], tuple(mapped)
 
     def expect(self, task: int, timeout: float, /) -> None:
         """Nothing to do: the worker looks itself."""
@@ -168,15 +181,16 @@ class ClusterCrew:
             self._out.pop(task, None)
 
     def give_up(self, tasks: list[int], _interrupt: bool, into: list[int], /) -> None:
-        """What runs goes on to its end: nobody can interrupt it."""
+        """The item that runs goes on to its end: nobody can interrupt it."""
         self.drop(tasks, into)
+        if left := [task for task in tasks if task in self._out]:
+            self._team.ask_all(remote.give_up, self._setup.team, left, timeout=_PATIENCE)
 
     def condemn(self, tasks: list[int], into: list[int], /) -> None:
         """End the workers that run these, where they run nothing else."""
-        for task in tasks:
-            if task in self._out and self._team.end_worker_of(task):
-                into.append(task)
-                self._out.pop(task, None)
+        into.extend(self._team.end_workers_of([task for task in tasks if task in self._out]))
+        for task in into:
+            self._out.pop(task, None)
 
     def workers(self) -> list[Any]:
         """They are the engine's."""
@@ -208,6 +222,8 @@ class ClusterCrew:
             self._out.pop(task, None)
             item = 0 if out.single else ANSWERING
             self._put((task, Outcome.DIED | item << 8, tuple(Death(pid, exitcode))))
+            if exact:  # it may have to run again, and perhaps nobody waits for it
+                threading.Thread(target=self._look, name="allcores-look", daemon=True).start()
             return
         if began:
             out.job = out.job._replace(deaths=out.job.deaths + 1)
@@ -216,6 +232,11 @@ class ClusterCrew:
             self._team.send(out.job, out.buffers, True)
         except Exception as error:  # noqa: BLE001 - the cluster may be gone
             self.failed(task, error)
+
+    def _look(self) -> None:
+        engine = None if self._engine is None else self._engine()
+        if engine is not None:
+            engine.look()
 
     def failed(self, task: int, error: BaseException) -> None:
         """See Reports."""
@@ -269,7 +290,7 @@ class ClusterCrew:
         self._put((0, Outcome.WAKE, None))
 
     def records(self) -> list[Record]:
-        found = self._team.ask_all(remote.records, self._setup.team)
+        found = self._team.ask_all(remote.records, self._setup.team, timeout=_PATIENCE)
         return sorted(Record(*each) for of_process in found for each in of_process)
 
     def traffic(self) -> Traffic:

@@ -21,7 +21,7 @@ from allcores.cluster.link import Who
 from allcores.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 __all__ = ("Call", "Gone", "Hosted", "Hosts", "Waiting", "is_of")
 
@@ -62,12 +62,13 @@ def is_of(node: str, dead: str) -> bool:
 class Waiting:
     """A call that waits for its turn."""
 
-    __slots__ = ("call", "turn", "what", "where")
+    __slots__ = ("call", "over", "turn", "what", "where")
 
     def __init__(self, where: Hosted, call: Call, what: Any = None) -> None:
         self.where, self.call = where, call
         self.what = what  # the object's own note
         self.turn: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # the call goes on
 
     def give(self, value: Any = True) -> None:
         """It is this call's turn."""
@@ -102,7 +103,8 @@ class Hosted:
             await asyncio.wait([waiting.turn], timeout=call.timeout)
         finally:
             self.hosts.waiting.pop((call.who.node, call.ticket), None)
-            if not waiting.turn.done() and waiting in line:
+            waiting.over.set_result(None)
+            if waiting in line:
                 line.remove(waiting)
         return waiting.turn.result() if waiting.turn.done() else otherwise
 
@@ -154,7 +156,7 @@ class Hosts:
         oid, op, who, args, timeout, ticket = pickle.loads(request)
         try:
             call = Call(Who(*who), timeout, ticket)
-            if self._is_dead(call.who.node):
+            if self.is_dead(call.who.node):
                 raise Gone("this process was taken for dead by its cluster, since the connection was lost")
             value = await self._do(oid, op, call, args)
             return pickle.dumps((True, value), 5)
@@ -167,8 +169,6 @@ class Hosts:
             raise Gone("the object is gone: all that held it have ended")
         value = getattr(where, f"do_{op}")(call, *args)
         return await value if asyncio.iscoroutine(value) else value
-
-    # Operations of the table itself.
 
     def do_make(self, call: Call, kind: str, args: tuple[Any, ...]) -> int:
         """Make an object: its number. Whoever asks holds it."""
@@ -209,18 +209,27 @@ class Hosts:
             del holders[call.who.node]
         self._drop_unheld(oid)
 
+    def lose(self, handles: Iterable[tuple[int, str]]) -> None:
+        """These were on their way, and will not arrive."""
+        for oid, token in handles:
+            if oid in self._travels:
+                self._travels[oid].discard(token)
+                self._drop_unheld(oid)
+
     def _drop_unheld(self, oid: int) -> None:
         if not self._holders[oid] and not self._travels[oid]:
             del self._holders[oid], self._travels[oid]
             obj = self.objects.pop(oid, None)
             if obj is not None:
                 obj.dropped()
+                self.changed(oid)
 
-    def do_cancel(self, call: Call, ticket: int) -> None:
-        """A thread was broken off while it waited."""
+    async def do_cancel(self, call: Call, ticket: int) -> None:
+        """A thread was broken off while it waited. When this is done, that has had its effect."""
         waiting = self.waiting.get((call.who.node, ticket))
         if waiting is not None:
             waiting.fail(Gone("broken off"))
+            await waiting.over
 
     def do_begin(self, _call: Call, team: str, task: int, oldest: int) -> bool:
         """A task that must not run twice is about to run. False: it has run before.
@@ -241,8 +250,6 @@ class Hosts:
     def do_begun(self, _call: Call, team: str, task: int) -> bool:
         """Whether a task has begun, of which nothing came."""
         return task in self._begun.get(team, ())
-
-    # Waiting.
 
     def anybody(self, node: str) -> Who:
         """Some thread of a process."""
@@ -281,8 +288,11 @@ class Hosts:
                     return []
                 if waiting.turn.done():
                     waiting.turn.result()
+                if any(obj.oid not in self.objects for obj in objects):
+                    raise Gone("the object is gone: all that held it have ended")
         finally:
             self.waiting.pop((call.who.node, call.ticket), None)
+            waiting.over.set_result(None)
         return ready
 
     async def do_wait_any(self, call: Call, oids: list[int]) -> list[int]:
@@ -336,7 +346,7 @@ class Hosts:
         self.gone(node, why)
 
     def do_counts(self, call: Call) -> tuple[int, int]:
-        """How many objects there are, and how many calls wait."""
+        """How many objects there are, and calls that wait."""
         return len(self.objects), len(self.waiting)
 
     # Deaths.
@@ -376,12 +386,13 @@ class Hosts:
                 del holders[each]
             self._drop_unheld(oid)
 
-    def _is_dead(self, node: str) -> bool:
+    def is_dead(self, node: str) -> bool:
+        """Whether a process has ended."""
         return node in self._dead or any(node[:i] in self._dead for i, c in enumerate(node) if c == "/")
 
     def _lose_handles(self) -> None:
         def is_lost(token: str) -> bool:
-            return self._is_dead(token.rsplit(":", 2)[0])
+            return self.is_dead(token.rsplit(":", 2)[0])
 
         self._early = {token for token in self._early if not is_lost(token)}
         for tokens in self._travels.values():

@@ -273,22 +273,30 @@ class Condition(Hosted):
         self.lock = found
         self.lock.conditions.append(self)
         self.waiters = self.line()
+        self.broken_off: dict[tuple[str, int], int] = {}  # node and thread -> how often it is to have the lock again
 
     async def do_wait(self, call: Call) -> bool:
         """Let go of the lock, wait to be notified, acquire it again. False: not in time."""
-        lock = self.lock
+        lock, told = self.lock, None
         if not lock.is_mine(call.who):
             raise AssertionError("wait() without the lock: write `with condition:` around it")
         depth = lock.depth
         lock.hand_on()
-        told = bool(await self.wait(self.waiters, call))
         try:
+            told = bool(await self.wait(self.waiters, call))
             await lock.do_acquire(call._replace(timeout=None), depth)
-        except Gone:  # it died, or was broken off, after it was notified: another one goes on
-            if told:
+        except Gone:  # it died, or was broken off
+            if not self.hosts.is_dead(call.who.node):
+                self.broken_off[call.who.node, call.who.thread] = depth if told is None else 0
+            if told:  # another one goes on
                 self._notify(1)
             raise
         return told
+
+    async def do_take_back(self, call: Call) -> None:
+        """A wait was broken off: who had not been woken yet acquires the lock again."""
+        if depth := self.broken_off.pop((call.who.node, call.who.thread), 0):
+            await self.lock.do_acquire(call, depth)
 
     def do_notify(self, call: Call, n: int) -> None:
         """Wake those that have waited longest."""

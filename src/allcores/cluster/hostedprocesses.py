@@ -25,9 +25,10 @@ class Ending(Hosted):
                   ◀── wait ── ...  ◀── end ──
     """
 
-    def __init__(self, hosts: Hosts, oid: int, owner: str) -> None:
+    def __init__(self, hosts: Hosts, oid: int, owner: str, handles: tuple[tuple[int, str], ...]) -> None:
         super().__init__(hosts, oid)
         self.owner = owner  # the process that starts it: with that it ends
+        self.handles = handles  # of objects that it is given
         self.node = ""  # the worker that runs it
         self.outcome: Outcome | None = None
         self.orders: deque[int] = deque()
@@ -60,6 +61,7 @@ class Ending(Hosted):
     def _end(self, outcome: Outcome) -> None:
         if self.outcome is None:
             self.outcome = outcome
+            self.hosts.lose(self.handles)
             while self.waiters:
                 self.waiters.popleft().give(outcome)
             self._send_away()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import queue
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from allcores.cluster.hosted import Call, Gone, Hosted, Hosts, Waiting
 from allcores.errors import ConsumerDied
@@ -17,42 +18,55 @@ if TYPE_CHECKING:
 __all__ = ("Queue", "ReceivingEnd", "SendingEnd")
 
 
+# Objects that are on their way in a message, and by what name each.
+Handles = tuple[tuple[int, str], ...]
+
+
+class Item(NamedTuple):
+    """What waits in a queue."""
+
+    data: bytes
+    nbytes: int  # what it counts as
+    handles: Handles = ()
+
+
 class Queue(Hosted):
     """First in, first out; joinable, bounded by items and by bytes, as it is asked for."""
 
     def __init__(self, hosts: Hosts, oid: int, bound: int, max_bytes: int, joinable: bool) -> None:
         super().__init__(hosts, oid)
         self.bound, self.max_bytes, self.joinable = bound, max_bytes, joinable
-        self.items: deque[bytes] = deque()
+        self.items: deque[Item] = deque()
         self.nbytes = 0
         self.getters, self.putters, self.joiners = self.line(), self.line(), self.line()
         self.unfinished = self.early = 0
         self.hands: Counter[tuple[str, int, str]] = Counter()  # node, pid, name -> taken and not done
         self.lost: Counter[tuple[str, int, str]] = Counter()  # likewise, of those that have ended
 
-    def _fits(self, data: bytes) -> bool:
+    def _fits(self, nbytes: int) -> bool:
         if self.bound and len(self.items) >= self.bound:
             return False
-        return not self.max_bytes or not self.items or self.nbytes + max(len(data), 1) <= self.max_bytes
+        return not self.max_bytes or not self.items or self.nbytes + nbytes <= self.max_bytes
 
-    async def do_put(self, call: Call, data: bytes) -> None:
-        """Put an item. queue.Full if there is no room in time."""
-        if not self._fits(data):
-            if not call.is_patient or not await self.wait(self.putters, call, data):
+    async def do_put(self, call: Call, *item: Any) -> None:
+        """Put an ``Item``. queue.Full if there is no room in time."""
+        made = Item(*item)
+        if not self._fits(made.nbytes):
+            if not call.is_patient or not await self.wait(self.putters, call, made):
                 raise queue.Full
             return
-        self._add(data)
+        self._add(made)
 
-    def _add(self, data: bytes) -> None:
+    def _add(self, item: Item) -> None:
         self.unfinished += 1
         while self.getters:
             waiting = self.getters.popleft()
             if not waiting.turn.done():
                 self._take(waiting.call.who)
-                waiting.give(data)
+                waiting.give(item.data)
                 return
-        self.items.append(data)
-        self.nbytes += max(len(data), 1)
+        self.items.append(item)
+        self.nbytes += item.nbytes
         self.hosts.changed(self.oid)
 
     def _take(self, who: Who) -> None:
@@ -64,8 +78,7 @@ class Queue(Hosted):
     async def do_get(self, call: Call) -> bytes:
         """Take the oldest item. queue.Empty if there is none in time."""
         if self.items:
-            data = self.items.popleft()
-            self.nbytes -= max(len(data), 1)
+            data = self._pop()
             self._take(call.who)
             self._let_in()
             return data
@@ -74,9 +87,18 @@ class Queue(Hosted):
             raise queue.Empty
         return bytes(found)
 
+    def _pop(self) -> bytes:
+        item = self.items.popleft()
+        self.nbytes -= item.nbytes
+        return item.data
+
+    def dropped(self) -> None:
+        for item in self.items:
+            self.hosts.lose(item.handles)
+
     def _let_in(self) -> None:
         for waiting in list(self.putters):
-            if self._fits(waiting.what):
+            if self._fits(waiting.what.nbytes):
                 self.putters.remove(waiting)
                 if not waiting.turn.done():
                     self._add(waiting.what)
@@ -87,14 +109,14 @@ class Queue(Hosted):
             self.unfinished -= 1
             if self.joinable:
                 self._done(call.who.node)
-            self.items.appendleft(value)
-            self.nbytes += max(len(value), 1)
+            self.items.appendleft(Item(value, len(value)))
+            self.nbytes += len(value)
             self.unfinished += 1
             while self.getters and self.items:
                 waiting: Waiting = self.getters.popleft()
                 if not waiting.turn.done():
                     self._take(waiting.call.who)
-                    waiting.give(self.items.popleft())
+                    waiting.give(self._pop())
 
     def do_counts(self, _call: Call) -> tuple[int, int, int, int, int]:
         """Items, bytes, unfinished, in hands, lost."""
@@ -155,13 +177,21 @@ class Queue(Hosted):
                 self.joiners.popleft().fail(self._died())
 
 
+class Message(NamedTuple):
+    """What is on its way in a pipe."""
+
+    is_bytes: bool  # not a pickle
+    data: bytes
+    handles: Handles = ()
+
+
 class ReceivingEnd(Hosted):
     """The side of a direction that receives: it has what is on its way. There are others with it in several processes,
     and all are this one object; it is dropped when nobody has it any more."""
 
     def __init__(self, hosts: Hosts, oid: int) -> None:
         super().__init__(hosts, oid)
-        self.items: deque[tuple[bool, bytes]] = deque()
+        self.items: deque[Message] = deque()
         self.receivers = self.line()
         self.has_senders = True
         self.closed = False
@@ -169,11 +199,11 @@ class ReceivingEnd(Hosted):
     async def do_recv(self, call: Call) -> tuple[bool, bytes]:
         """The oldest message: whether it is mere bytes, and it. EOFError: nobody is left who could send."""
         if self.items:
-            return self.items.popleft()
+            return self.items.popleft()[:2]
         if not self.has_senders:
             raise EOFError("the other end of this connection is closed, and nothing is left to receive")
-        found: tuple[bool, bytes] = await self.wait(self.receivers, call)
-        return found
+        found: Message = await self.wait(self.receivers, call)
+        return found[:2]
 
     async def do_poll(self, call: Call) -> bool:
         """Wait until something is there, or the end."""
@@ -183,7 +213,7 @@ class ReceivingEnd(Hosted):
         """Whether something is there, or the end."""
         return bool(self.items) or not self.has_senders
 
-    def add(self, message: tuple[bool, bytes]) -> None:
+    def add(self, message: Message) -> None:
         """A message has come."""
         while self.receivers:
             waiting = self.receivers.popleft()
@@ -204,12 +234,13 @@ class ReceivingEnd(Hosted):
 
     def do_undo(self, _call: Call, op: str, value: Any) -> None:
         if op == "recv":
-            self.items.appendleft(value)
+            self.items.appendleft(Message(*value))
             self.hosts.changed(self.oid)
 
     def dropped(self) -> None:
         self.closed = True
-        self.items.clear()
+        while self.items:
+            self.hosts.lose(self.items.popleft().handles)
 
 
 class SendingEnd(Hosted):
@@ -222,11 +253,13 @@ class SendingEnd(Hosted):
             raise Gone("the other end is gone")
         self.other = found
 
-    def do_send(self, _call: Call, is_bytes: bool, data: bytes) -> None:
-        """Send a message; never waits. BrokenPipeError: nobody is left who could receive."""
+    def do_send(self, _call: Call, *message: Any) -> None:
+        """Send a ``Message``; never waits. BrokenPipeError: nobody is left who could receive."""
+        made = Message(*message)
         if self.other.closed:
-            raise BrokenPipeError("the other end of this connection is closed")
-        self.other.add((is_bytes, data))
+            self.hosts.lose(made.handles)
+            raise BrokenPipeError(errno.EPIPE, "the other end of this connection is closed")
+        self.other.add(made)
 
     def dropped(self) -> None:
         self.other.end()

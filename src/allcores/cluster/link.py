@@ -69,7 +69,7 @@ class Link:
             held = self._threads.held = _Held(self)
         held.locks += more
 
-    def call(self, oid: int, op: str, args: tuple[Any, ...] = (), timeout: float | None = None) -> Any:
+    def call(self, oid: int, op: str, args: tuple[Any, ...] = (), timeout: float | None = None, ticket: int = 0) -> Any:
         """Have an object do something, and wait for what it gives. Broken off by Ctrl-C it has not happened.
 
         Args:
@@ -77,19 +77,22 @@ class Link:
             op: what to do.
             args: plain built-ins.
             timeout: for operations that wait: seconds, None for ever. What comes of it the operation says.
+            ticket: one of ``ticket()``, where another thread is to be able to cancel it.
 
         Raises:
             ClusterDied: the process that has the objects is gone.
             BaseException: what the operation raises.
         """
-        ticket = self.ticket()
-        reply = self._ask(self.request(oid, op, args, timeout, ticket))
+        ticket = ticket or self.ticket()
+        reply: Future[bytes] | None = None
         try:
+            reply = self._ask(self.request(oid, op, args, timeout, ticket))
             ok, value = pickle.loads(reply.result())
         except BaseException as error:
             if not isinstance(error, Exception):  # Ctrl-C
                 self.post(0, "cancel", (ticket,))
-                reply.add_done_callback(lambda late: self._undo(oid, op, late))
+                if reply is not None:
+                    reply.add_done_callback(lambda late: self._undo(oid, op, late))
             raise
         if ok:
             return value

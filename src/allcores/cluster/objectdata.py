@@ -176,7 +176,7 @@ def _refuse_composed(kind: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
 
 
 def _told(key: Any) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from allcores import counting
 from allcores.cluster import parcel
-from allcores.cluster.objects import HostedObject, seconds
+from allcores.cluster.hosted import Gone
+from allcores.cluster.objects import HostedObject, pack_noted, seconds
 from allcores.errors import NotSupported
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ class Queue(HostedObject):
     def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
         """Put an item. ``queue.Full`` if there is no room, in time; ``UnpicklableError`` if it cannot travel."""
         self._check_open("put")
-        self._call("put", parcel.pack_small(obj), timeout=seconds(block, timeout))
+        data, handles = pack_noted(obj)
+        nbytes = counting.estimate_bytes(obj) if isinstance(obj, bytes | bytearray | str) else len(data)
+        self._call("put", data, nbytes, handles, timeout=seconds(block, timeout))
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Take the oldest item. ``queue.Empty`` if there is none, in time."""
@@ -159,7 +162,7 @@ class End(HostedObject):
 
     def __init__(self, origin: Origin, sends: bool, other: int | None = None) -> None:
         self._kind = "SendingEnd" if sends else "ReceivingEnd"
-        self._sends = sends
+        self._sends, self._waits = sends, set[int]()
         self._make(origin, *(() if other is None else (other,)))
 
     def _extras(self) -> tuple[Any, ...]:
@@ -168,6 +171,7 @@ class End(HostedObject):
 
     def _set_extras(self, *extras: Any) -> None:
         (self._sends,) = extras
+        self._waits = set()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -175,26 +179,26 @@ class End(HostedObject):
 
     def send(self, obj: Any, /) -> None:
         """Send an object."""
-        self._send(False, parcel.pack_small(obj))
+        self._send(False, *pack_noted(obj))
 
     def send_bytes(self, buffer: Any) -> None:
         """Send bytes."""
         self._send(True, bytes(buffer))
 
-    def _send(self, is_bytes: bool, data: bytes) -> None:
+    def _send(self, is_bytes: bool, data: bytes, handles: tuple[tuple[int, str], ...] = ()) -> None:
         self._check_open()
-        self._call("send", is_bytes, data)
+        self._call("send", is_bytes, data, handles)
 
     def recv(self) -> Any:
         """Wait for an object."""
         self._check_open()
-        is_bytes, data = self._call("recv")
+        is_bytes, data = self._wait("recv")
         return pickle.loads(data) if is_bytes else parcel.unpack(data)
 
     def recv_bytes(self) -> bytes:
         """Wait for bytes."""
         self._check_open()
-        return bytes(self._call("recv")[1])
+        return bytes(self._wait("recv")[1])
 
     def recv_bytes_into(self, buffer: Any, offset: int) -> int | bytes:
         """Wait for bytes; those themselves where they do not fit."""
@@ -208,7 +212,23 @@ class End(HostedObject):
     def poll(self, timeout: float | None = None) -> bool:
         """Wait until something is there, or the end."""
         self._check_open()
-        return bool(self._call("poll", timeout=seconds(True, timeout)))
+        return bool(self._wait("poll", seconds(True, timeout)))
+
+    def _wait(self, op: str, timeout: float | None = None) -> Any:
+        """A call that another thread ends by closing this."""
+        ticket = self._link.ticket()
+        self._waits.add(ticket)
+        try:
+            return self._link.call(self._oid, op, (), timeout, ticket)
+        except Gone:
+            self._check_open()
+            raise
+        finally:
+            self._waits.discard(ticket)
+
+    def lend(self) -> Self:
+        """Another of this side, for a thread."""
+        return cast("Self", self._again())
 
     def fileno(self) -> int:
         """Not possible: what comes, comes over the engine's connections."""
@@ -218,6 +238,8 @@ class End(HostedObject):
     def close(self) -> None:
         """Let go of the side; it is gone when its last end is."""
         self._closed = True
+        for ticket in list(self._waits):
+            self._link.post(0, "cancel", (ticket,))
         self._end()
 
 

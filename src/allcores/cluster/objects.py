@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from allcores import codec
 from allcores.cluster import link as links
+from allcores.cluster import parcel
 from allcores.sync import _number
 
 if TYPE_CHECKING:
@@ -22,9 +23,38 @@ if TYPE_CHECKING:
 
     from allcores.cluster.link import Link, Origin
 
-__all__ = ("Barrier", "BoundedSemaphore", "Condition", "Event", "HostedObject", "Lock", "RLock", "Semaphore", "seconds")
+__all__ = (
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
+    "HostedObject",
+    "Lock",
+    "RLock",
+    "Semaphore",
+    "pack_noted",
+    "seconds",
+)
 
 _tokens = itertools.count(1)
+
+
+class _Leaving(threading.local):
+    """Of each thread: the handles in what it packs, where somebody wants to know."""
+
+    noted: list[tuple[int, str]] | None = None
+
+
+_leaving = _Leaving()
+
+
+def pack_noted(obj: Any) -> tuple[bytes, tuple[tuple[int, str], ...]]:
+    """An object, packed, and the handles in it: who gives it up unread says so of them."""
+    before, _leaving.noted = _leaving.noted, []
+    try:
+        return parcel.pack_small(obj), tuple(_leaving.noted)
+    finally:
+        _leaving.noted = before
 
 
 class HostedObject:
@@ -56,6 +86,8 @@ class HostedObject:
     def _leave(self) -> str:
         token = f"{self._link.node}:{threading.get_native_id()}:{next(_tokens)}"
         self._link.post(0, "leave", (self._oid, token))
+        if _leaving.noted is not None:
+            _leaving.noted.append((self._oid, token))
         return token
 
     def _call(self, op: str, *args: Any, timeout: float | None = None) -> Any:
@@ -66,6 +98,11 @@ class HostedObject:
         return ()
 
     def _set_extras(self, *_extras: Any) -> None: ...
+
+    def _again(self) -> Any:
+        """Another handle of it here."""
+        how, args = self.__reduce__()
+        return how(*args)
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         return _arrived, (type(self), self._origin, self._oid, self._leave(), self._extras())
@@ -265,8 +302,10 @@ class Condition(HostedObject):
         try:
             return bool(self._call("wait", timeout=seconds(True, timeout)))
         except BaseException as error:
-            if not isinstance(error, Exception):  # broken off by Ctrl-C: its caller's `with` releases the lock
-                self._lock.acquire()
+            if not isinstance(
+                error, Exception
+            ):  # broken off by Ctrl-C: its caller's `with` releases the lock, if need be
+                self._call("take_back")
             raise
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from allcores import codec
 from allcores.base import BaseProcess, state_of
 from allcores.cluster import parcel
-from allcores.cluster.objects import HostedObject, seconds
+from allcores.cluster.objects import HostedObject, pack_noted, seconds
 from allcores.deaths import Death
 from allcores.errors import ClusterDied
 
@@ -34,8 +34,8 @@ class Ending(HostedObject):
 
     _kind = "Ending"
 
-    def __init__(self, origin: Origin, owner: str) -> None:
-        self._make(origin, owner)
+    def __init__(self, origin: Origin, owner: str, handles: tuple[tuple[int, str], ...]) -> None:
+        self._make(origin, owner, handles)
 
 
 class ClusterProcess(BaseProcess):
@@ -72,9 +72,9 @@ class ClusterProcess(BaseProcess):
         if self._parent_pid != os.getpid():
             raise AssertionError("a process is started by the process that made it")
         context: ClusterContext = self._context
-        made = parcel.pack_small(_Job(self))
+        made, handles = pack_noted(_Job(self))
         fleet, origin = context._fleet(), context._origin()
-        self._ending = Ending(origin, fleet.link.node)
+        self._ending = Ending(origin, fleet.link.node, handles)
         self._pid = fleet.launch(origin, self._ending._oid, self._name, list(sys.path), made)
         _children.add(self)
         del self._target, self._args, self._kwargs

@@ -13,14 +13,13 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from allcores import codec, cores, limits
 from allcores.cluster import link as links
-from allcores.cluster import parcel
-from allcores.cluster.seams import PACE
-from allcores.cluster.stored import READ_ONLY
+from allcores.cluster import parcel, stored
 from allcores.pool import state
+from allcores.pool.chunking import Pace
 from allcores.pool.crew import Mode, Outcome, run_task
 from allcores.pool.doing import Doing, Here
 from allcores.pool.statistics import LocalRecord, private_bytes
@@ -30,11 +29,12 @@ if TYPE_CHECKING:
 
     from allcores.cluster.seams import Job, Setup
 
-__all__ = ("Answer", "Preparation", "forget", "prepare", "records", "stacks", "step_aside", "work")
+__all__ = ("PACE", "Answer", "Preparation", "forget", "give_up", "prepare", "records", "stacks", "step_aside", "work")
 
-T = TypeVar("T", bound=Here)
 # The key of a large buffer, and the buffer.
 Arrived = tuple[str | None, Any]
+# A task costs milliseconds on the way, most of them in the engine's scheduler.
+PACE = Pace(aim=50_000_000, growth=32, least=5_000_000)
 # Functions a worker remembers of one pool.
 _REMEMBERED = 256
 
@@ -70,6 +70,7 @@ class _Team:
         self._cores = 1
         self.failed: BaseException | None = None
         self.records: dict[int, LocalRecord] = {}  # by thread
+        self.doing: dict[int, Here] = {}  # by task
 
     def enter(self) -> None:
         """Be this pool's worker in this thread. The first makes all ready; ``failed`` says that it went wrong."""
@@ -106,7 +107,7 @@ class _Team:
             found = self.records[thread] = LocalRecord(f"PoolWorker-{place + 1}")
         return found
 
-    def function(self, job: Job, buffers: list[Arrived]) -> Callable[..., Any]:
+    def function(self, job: Job, buffers: list[Any]) -> Callable[..., Any]:
         """The function of a job."""
         number = job.call >> 8
         with self._lock:
@@ -116,7 +117,7 @@ class _Team:
                 if data is None:
                     link = links.find((self.setup.cluster, "", {}))
                     data = link.call(0, "fetch", (self.setup.team, str(number)))
-                func = self._functions[number] = parcel.unpack(data, [_own(*each) for each in buffers])
+                func = self._functions[number] = parcel.unpack(data, buffers)
                 while len(self._functions) > _REMEMBERED:
                     self._functions.popitem(last=False)
         return func
@@ -195,25 +196,34 @@ def work(setup: Setup, job: Job, buffers: list[Arrived], leave: Callable[[], obj
 
 def _run(team: _Team, job: Job, buffers: list[Arrived]) -> tuple[int, Any, str]:
     try:
-        func = team.function(job, buffers[: job.of_function])
-        payload = parcel.unpack(job.payload, [_own(*each) for each in buffers[job.of_function :]])
+        found = _arrived(job, buffers)
+        func = team.function(job, found[: job.of_function])
+        payload = parcel.unpack(job.payload, found[job.of_function :])
     except BaseException as error:  # noqa: BLE001 - it cannot be loaded here: that fails this task only
         return int(Outcome.ERROR), error, ""
     mode = job.call & 0xFF
-    if mode & Mode.ORDERS and payload[0][1] is not None:
-        return _run_watched(team, func, mode, payload)
-    return *run_task(func, mode, payload, _begin(Here())), ""
+    timed = mode & Mode.ORDERS and payload[0][1] is not None
+    doing = team.doing[job.task] = Doing() if timed else Here()
+    doing.patience = 3 * PACE.aim
+    try:
+        if isinstance(doing, Doing):
+            return _run_watched(team, func, mode, payload, doing)
+        return *run_task(func, mode, payload, doing), ""
+    finally:
+        del team.doing[job.task]
 
 
-def _begin(here: T) -> T:
-    """A chunk takes longer here than on a machine's own workers, before its rest goes back."""
-    here.patience_ns = 3 * PACE.aim_ns
-    return here
+def give_up(name: str, tasks: list[int]) -> None:
+    """Nobody waits for these tasks any more: those that run here begin no other item."""
+    team = _teams.get(name)
+    if team is not None:
+        for task in tasks:
+            if (doing := team.doing.get(task)) is not None:
+                doing.told.append(True)
 
 
-def _run_watched(team: _Team, func: Callable[..., Any], mode: int, payload: Any) -> tuple[int, Any, str]:
+def _run_watched(team: _Team, func: Callable[..., Any], mode: int, payload: Any, doing: Doing) -> tuple[int, Any, str]:
     """Run a task whose items have a time limit, in a thread of its own: one that takes longer is left alone there."""
-    doing = _begin(Doing())
     done: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
 
     def run() -> None:
@@ -258,11 +268,19 @@ def _records(name: str) -> list[LocalRecord]:
     return [each for each in list(team.records.values()) if each.runs_in in alive]
 
 
+def _arrived(job: Job, buffers: list[Arrived]) -> list[Any]:
+    """All large buffers of a job, for it to have."""
+    found = [_own(*each) for each in buffers]
+    for position, key, pid, fd, nbytes in job.mapped:
+        found.insert(position, stored.mapped(key, pid, fd, nbytes))
+    return found
+
+
 def _own(key: str | None, view: Any) -> Any:
     """A large buffer that has arrived, for a task: of what several tasks have a copy, or read-only."""
     if key is None:
         return view
-    return memoryview(view).toreadonly() if key.startswith(READ_ONLY) else bytearray(view)
+    return memoryview(view).toreadonly() if key.startswith(stored.READ_ONLY) else bytearray(view)
 
 
 class _Working:

@@ -10,18 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from allcores.pool.crew import Pace
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from allcores.cluster.link import Link, Origin
 
-__all__ = ("PACE", "Fleet", "Job", "Large", "Reports", "Setup", "Team")
-
-# A task costs an engine a millisecond or so. Of a chunk that turns out to take far longer a worker gives back the rest:
-# so it costs little to begin with many items, where these are light.
-PACE = Pace(aim_ns=20_000_000, least_ns=1_000_000, first=64, growth=64)
+__all__ = ("Fleet", "Job", "Large", "Reports", "Setup", "Team")
 
 
 class Setup(NamedTuple):
@@ -39,6 +33,7 @@ class Job(NamedTuple):
     function: bytes | None  # packed, where it is small; a worker remembers it by team and number, else asks the hosts
     payload: bytes  # packed, without its large buffers
     of_function: int = 0  # so many of the large buffers, the first, are the function's
+    mapped: tuple[tuple[int, str, int, int, int], ...] = ()  # place among the buffers, and arguments of stored.mapped
     deaths: int = 0  # so many workers have died in it
 
     @property
@@ -107,8 +102,8 @@ class Team(Protocol):
         """Whether a worker may be at it."""
         ...
 
-    def ask_all(self, what: Callable[[str], Any], name: str, timeout: float | None = None) -> list[Any]:
-        """Call ``what(name)`` in each process that has workers, beside the tasks that they run: what they give.
+    def ask_all(self, what: Callable[..., Any], *args: Any, timeout: float | None = None) -> list[Any]:
+        """Call ``what(*args)`` in each process that has workers, beside the tasks that they run: what they give.
 
         Of those that have ended, or do not answer in time, nothing; and nothing at all if the cluster is gone.
         """
@@ -118,10 +113,10 @@ class Team(Protocol):
         """End that worker, if it is at nothing else: it has an item that was given up. Never blocks."""
         ...
 
-    def end_worker_of(self, task: int) -> bool:
-        """End the worker that is at the task, at once, if it is at nothing else; another takes its place.
+    def end_workers_of(self, tasks: list[int]) -> list[int]:
+        """End the workers that are at these tasks, at once, where they are at nothing else; others take their places.
 
-        False: not possible, here or now. Of a task that was ended so nothing more is reported.
+        The tasks for which that was done, or that were begun by no worker: nothing more is reported of them.
         """
         ...
 
@@ -134,6 +129,7 @@ class Fleet(Protocol):
     """A cluster that this process works with."""
 
     cluster: str  # names the cluster: the same in all its processes
+    near: bool  # all its workers are on this very machine
     link: Link
     options: dict[str, Any]  # of ``get_context`` elsewhere, to come to this very cluster: with its address
 

@@ -7,6 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from allcores import several
+from allcores.cluster.hosted import Gone
+from allcores.cluster.objectqueues import End
 from allcores.cluster.objects import HostedObject
 from allcores.cluster.process import ClusterProcess
 from allcores.connection import Connection
@@ -27,18 +29,28 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     deadline = None if timeout is None or timeout > 1e6 else time.monotonic() + max(timeout, 0)
     link = next(iter(hosted.values()))._link
     oids = [each._oid for each in hosted.values()]
-    ready = set(link.call(0, "wait_any", (oids,), 0))
+    ready = _ask(link, oids, hosted, 0)
     there = several.wait(others, 0) if others else []
     if not ready and not there and (timeout is None or timeout > 0):
         if others:
             _wait_beside(link, oids, others, deadline)
             there = several.wait(others, 0)
-            ready = set(link.call(0, "wait_any", (oids,), 0))
+            ready = _ask(link, oids, hosted, 0)
         else:
             left = None if deadline is None else max(deadline - time.monotonic(), 0)
-            ready = set(link.call(0, "wait_any", (oids,), left))
+            ready = _ask(link, oids, hosted, left)
     chosen = {id(obj) for obj in there}
     return [obj for i, obj in enumerate(objects) if (i in hosted and hosted[i]._oid in ready) or id(obj) in chosen]
+
+
+def _ask(link: Any, oids: list[int], hosted: dict[int, Any], timeout: float | None) -> set[int]:
+    try:
+        return set(link.call(0, "wait_any", (oids,), timeout))
+    except Gone:
+        for each in hosted.values():
+            if isinstance(each, End):
+                each._check_open()  # another thread has closed it
+        raise
 
 
 def _wait_beside(link: Any, oids: list[int], others: list[Any], deadline: float | None) -> None:

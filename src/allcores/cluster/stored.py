@@ -1,14 +1,18 @@
 """Buffers that the engine keeps in its object store: known by where they are, as long as nobody changes them.
 
     SharedArray, an array in several items of a map ── keep ──▶ key of its memory ──▶ Team.send: once per worker
+                                                                       └─ file_of ──▶ mapped: of workers of this machine
 
-A pickle of the array has its buffer beside it; whoever sends the pickle asks for the key of that.
+A pickle of the array has its buffer beside it; whoever sends the pickle asks for the key of that. Workers of this very
+machine need no copy of their own: they map the pages of a memory file, and those that they write to are private.
 """
 
 from __future__ import annotations
 
 import itertools
+import mmap
 import os
+import threading
 import weakref
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -18,7 +22,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("READ_ONLY", "Repeated", "keep", "key_for", "key_of", "repeated_in")
+__all__ = ("READ_ONLY", "Repeated", "drop_file", "file_of", "keep", "key_for", "key_of", "mapped", "repeated_in")
 
 # How the key of a buffer begins that arrives read-only; any other is the receiver's own, to write to.
 READ_ONLY = "r"
@@ -28,6 +32,8 @@ _numbers = itertools.count(1)
 # By address and size: key, and who is to be told when it is kept no longer.
 _kept: dict[tuple[int, int], str] = {}
 _told: weakref.WeakSet[Any] = weakref.WeakSet()  # teams
+_files: dict[str, int] = {}  # by key: a descriptor
+_lock = threading.RLock()
 
 
 def _place(buffer: Any) -> tuple[int, int]:
@@ -45,8 +51,40 @@ def keep(array: Any, kind: str) -> Callable[[], None]:
 def _let_go(place: tuple[int, int], key: str) -> None:
     if _kept.get(place) == key:
         del _kept[place]
+    drop_file(key)
     for team in list(_told):
         team.let_go(key)
+
+
+def file_of(key: str, view: memoryview) -> tuple[int, int, int]:
+    """A memory file with these bytes, as ``mapped`` takes it: process, descriptor there, size."""
+    with _lock:
+        fd = _files.get(key)
+        if fd is None:
+            fd = _files[key] = os.memfd_create("allcores-kept", os.MFD_CLOEXEC)
+            done = 0
+            while done < view.nbytes:
+                done += os.write(fd, view[done:])
+    return os.getpid(), fd, view.nbytes
+
+
+def drop_file(key: str) -> None:
+    """Nobody is to map it any more; who has, has its pages."""
+    with _lock:
+        fd = _files.pop(key, None)
+        if fd is not None:
+            os.close(fd)
+
+
+def mapped(key: str, pid: int, fd: int, nbytes: int) -> mmap.mmap:
+    """Its bytes: to be written to as one's own, or read-only, as the key says."""
+    file = os.open(f"/proc/{pid}/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if key.startswith(READ_ONLY):
+            return mmap.mmap(file, nbytes, mmap.MAP_SHARED, mmap.PROT_READ)
+        return mmap.mmap(file, nbytes, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+    finally:
+        os.close(file)
 
 
 def key_for(buffer: Any) -> str:

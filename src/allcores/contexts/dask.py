@@ -81,7 +81,7 @@ class DaskFleet:
     """A cluster, as its clients see it."""
 
     def __init__(self, address: str, security: Any = None, head: Head | None = None) -> None:
-        self.head = head
+        self.head, self.near = head, head is not None
         self.options: dict[str, Any] = {"address": address}
         with _cluster_died():
             self.client = distributed.Client(
@@ -220,6 +220,18 @@ def _cluster_died() -> Iterator[None]:
         raise ClusterDied(f"the scheduler of the dask cluster cannot be reached any more: {error}") from error
 
 
+def _as_clients(security: Any) -> Any:
+    """A worker's security, for a client in it: that shows the worker's certificate if it has no other."""
+    if security.tls_client_key is not None or security.tls_worker_key is None:
+        return security
+    return distributed.Security(
+        require_encryption=security.require_encryption,
+        tls_ca_file=security.tls_ca_file,
+        tls_client_cert=security.tls_worker_cert,
+        tls_client_key=security.tls_worker_key,
+    )
+
+
 def _end_now() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -234,5 +246,5 @@ class _Resident(WorkerPlugin):  # type: ignore[misc] # likewise
 
     def setup(self, worker: Any) -> None:
         link = DaskLink(self.cluster, worker)
-        links.register(link, DaskContext.name, self.options, {"security": worker.security})
+        links.register(link, DaskContext.name, self.options, {"security": _as_clients(worker.security)})
         worker.handlers["allcores_end"] = _end_now

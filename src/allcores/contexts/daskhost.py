@@ -5,6 +5,7 @@ DaskLink ── rpc ──▶ answer ── Hosts            DaskTeam ── rec
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from typing import TYPE_CHECKING, Any
@@ -50,9 +51,11 @@ class Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
         scheduler.handlers["allcores_answer"] = self.pass_on
         scheduler.handlers["allcores_take_back"] = self.take_back
         scheduler.handlers["allcores_end"] = self.end_worker
+        scheduler.handlers["allcores_end_tasks"] = self.end_tasks
         scheduler.handlers["allcores_death"] = self.tell_of_death
         scheduler.handlers["allcores_recruit"] = self.recruit
         scheduler.handlers["allcores_dismiss"] = self.dismiss
+        scheduler.handlers["allcores_workers"] = self.workers_of
 
     async def answer(self, request: bytes) -> bytes:
         return await self.hosts.answer(request)
@@ -68,28 +71,48 @@ class Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
         if comm is not None:
             comm.send({"op": "allcores-answer", **answer})
 
-    def take_back(self, keys: list[str], client: str) -> list[str]:
+    def take_back(self, keys: list[str], team: str, client: str) -> list[str]:
         """Forget those tasks that were sent to no worker yet: they will not run."""
-        there = [self.scheduler.tasks.get(key) for key in keys]
-        taken = [ts.key for ts in there if ts is not None and ts.state in ("queued", "no-worker", "waiting")]
-        self.scheduler.client_releases_keys(taken, client, f"allcores-take-back-{time.time()}")
+        taken = [key for key in keys if self._state_of(key) in ("queued", "no-worker", "waiting")]
+        self._forget(taken, client)
         return taken
 
-    async def end_worker(self, worker: str, team: str, key: str) -> bool:
-        """End a worker, or the one that has a task, if it has tasks of that pool only: they are sent again."""
+    def _state_of(self, key: str) -> str:
         ts = self.scheduler.tasks.get(key)
-        ws = self.scheduler.workers.get(worker) if ts is None else ts.processing_on
-        if ws is None or not (ws.nanny or str(ws.name).startswith(daskhead.NAME)):  # nobody would start it again
+        return "forgotten" if ts is None else str(ts.state)
+
+    def _forget(self, keys: list[str], client: str) -> None:
+        self.scheduler.client_releases_keys(keys, client, f"allcores-{time.time()}")
+
+    async def end_tasks(self, keys: list[str], team: str, client: str) -> list[str]:
+        """Likewise all, and end the workers that have them; not where a worker has other tasks than that pool's."""
+        asked = set(keys)
+        workers = {self.scheduler.tasks[key].processing_on for key in keys if self._state_of(key) == "processing"}
+        ending = [ws for ws in workers if self._may_end(ws, team, asked)]
+        ended = {str(ts.key) for ws in ending for ts in ws.processing} & asked
+        ended.update(key for key in keys if self._state_of(key) not in ("processing", "memory"))
+        self._forget(list(ended), client)
+        await asyncio.gather(*map(self._end, ending))
+        return list(ended)
+
+    async def end_worker(self, worker: str, team: str) -> None:
+        """End a worker, if it has tasks of that pool only: they are sent again."""
+        ws = self.scheduler.workers.get(worker)
+        if ws is not None and self._may_end(ws, team, set()):
+            await self._end(ws)
+
+    def _may_end(self, ws: Any, team: str, asked: set[str]) -> bool:
+        if not (ws.nanny or str(ws.name).startswith(daskhead.NAME)):  # nobody would start it again
             return False
-        others = [each for each in ws.processing if each is not ts]
-        ours = all(str(each.key).startswith(f"{_NAME}-{team}-") for each in others)
-        if others and not (ours and ws.nthreads == 1):
+        others = [str(ts.key) for ts in ws.processing if ts.key not in asked]
+        if others and not (ws.nthreads == 1 and all(key.startswith(f"{_NAME}-{team}-") for key in others)):
             return False
-        if ws.nthreads == 1:
-            self.unbegun.update(str(each.key) for each in others)
+        self.unbegun.update(others)  # it has one thread, and that is at another task
+        return True
+
+    async def _end(self, ws: Any) -> None:
         with contextlib.suppress(OSError):  # it has no time to say so
             await self.scheduler.rpc(ws.address).allcores_end()
-        return True
 
     async def tell_of_death(self, key: str, pid: int) -> tuple[bool, int | None]:
         """Of a task whose worker has died: whether it had certainly not begun; and the exit code of that."""
@@ -116,6 +139,11 @@ class Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
                 return
             crew.workers.add(address)
             room -= self.scheduler.workers[address].nthreads
+
+    def workers_of(self, team: str) -> list[str]:
+        """A pool's workers, as they are now."""
+        crew = self.crews.get(team)
+        return list(self.scheduler.workers if crew is None else crew.workers)
 
     def dismiss(self, team: str) -> None:
         """That pool has ended."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ("DaskTeam",)
 
 
+# Workers that may die in succession with an array that is being sent to them.
+_ATTEMPTS = 20
 # Bytes of an answer that goes by way of the scheduler.
 _SMALL = 256 << 10
 
@@ -50,6 +52,8 @@ class DaskTeam:
         self._futures: dict[int, Any] = {}  # by task
         self._stored: dict[str, Any] = {}  # by key
         self._waiting: deque[tuple[Job, list[Large], bool]] = deque()
+        self._ending: set[int] = set()  # the scheduler is asked to forget these
+        self._late: dict[int, Any] = {}  # those of them that something else has become of meanwhile
         self._ended = False
         fleet.teams[setup.team] = self
         workers = list(threads)
@@ -82,18 +86,30 @@ class DaskTeam:
         # 0: it may run again. Else what is below will not, since its answer is there.
         oldest = min(self._futures) << 4 if exact else 0
         future = self._submit(_work, self._to, tuple(self._setup), tuple(job), keys, there, oldest)
-        self._futures[job.task] = future
+        with self._lock:
+            if job.task not in self._futures:
+                return  # its answer was faster
+            self._futures[job.task] = future
         self._watch(job, future, buffers, exact)
 
     def _store(self, buffer: Large) -> Any:
         """A future that has the buffer: from here straight to a worker, and from there to others."""
         found = self._stored.get(buffer.key) if buffer.key else None
         if found is None or found.status != "finished":
-            # As an array, which dask carries without a copy.
-            found = self._client.scatter(np.frombuffer(buffer.view, np.uint8), hash=False)
+            found = self._scatter(
+                np.frombuffer(buffer.view, np.uint8)
+            )  # as an array, which dask carries without a copy
             if buffer.key:
                 self._stored[buffer.key] = found
         return found
+
+    def _scatter(self, array: Any) -> Any:
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._client.scatter(array, hash=False)
+            except OSError as error:  # the worker that was to have it has died
+                last = error
+        raise ClusterDied(f"no worker of the dask cluster takes an array: {last}") from last
 
     def let_go(self, key: str) -> None:
         self._stored.pop(key, None)
@@ -105,8 +121,12 @@ class DaskTeam:
 
     async def _follow(self, job: Job, future: Any, buffers: list[Large], exact: bool) -> None:
         await future._state.wait()
-        if job.task and self._futures.get(job.task) is not future:
-            return
+        with self._lock:
+            if job.task and self._futures.get(job.task) is not future:
+                return
+            if job.task in self._ending:
+                self._late[job.task] = job, future, buffers, exact
+                return
         if future.status == "finished":
             if job.task:  # else it has arrived
                 await self._gather(job, future, buffers, exact)
@@ -117,20 +137,18 @@ class DaskTeam:
             self._leave(job.task)
             self._reports.lost(ClusterDied(f"the connection to the dask cluster was lost: {error}"))
         elif isinstance(error, _RanBeforeError):
-            self._leave(job.task)
-            self._client.loop.run_in_executor(None, self._reports.died, job.task, 0, None, True)
+            self._report_death(job.task, 0, None, True)
         elif isinstance(error, KilledWorker):
             await self._died(job, future.key, error.last_worker, exact)
         elif future.status in ("cancelled", "lost"):  # the only worker that had one of its buffers has died
-            self._leave(job.task)
-            self._client.loop.run_in_executor(None, self._reports.died, job.task, 0, None, False)
+            self._report_death(job.task, 0, None, False)
         else:
             self._leave(job.task)
             self._reports.failed(job.task, error or RuntimeError(f"dask says that the task is {future.status}"))
 
     def arrived(self, task: int, answer: Any) -> None:
         """A small answer. It comes before its future is told to be finished, and may come twice."""
-        if task == 0 or self._futures.get(task) is not None:
+        if task == 0 or task in self._futures:
             self._leave(task)
             info, data, pid, node = answer
             self._reports.answered(task, remote.Answer(info, data, [], pid, node))
@@ -158,8 +176,12 @@ class DaskTeam:
             began = not unbegun
             if exact:
                 began = await self._fleet.link.ask_later(0, "begun", (self._setup.team, job.run))
-        self._leave(job.task)
-        self._client.loop.run_in_executor(None, self._reports.died, job.task, pid, code, began)
+        self._report_death(job.task, pid, code, began)
+
+    def _report_death(self, task: int, pid: int, code: int | None, began: bool) -> None:
+        self._leave(task)
+        with contextlib.suppress(RuntimeError):  # the program ends
+            self._client.loop.run_in_executor(None, self._reports.died, task, pid, code, began)
 
     def _leave(self, task: int) -> None:
         """The task is out no more: another may be."""
@@ -186,44 +208,55 @@ class DaskTeam:
             found = [each for each in self._waiting if each[0].task in wanted]
             for each in found:
                 self._waiting.remove(each)
-        out = {task: future for task in tasks if (future := self._futures.get(task)) is not None}
+        return [each[0].task for each in found] + self._end(tasks, self._client.scheduler.allcores_take_back)
+
+    def _end(self, tasks: list[int], how: Any) -> list[int]:
+        """Have the scheduler forget tasks; those that it has."""
+        out = {future.key: task for task in tasks if (future := self._futures.get(task)) is not None}
         if not out:
-            return [each[0].task for each in found]
-        keys = {future.key: task for task, future in out.items()}
-        taken = self._client.sync(self._client.scheduler.allcores_take_back, keys=list(keys), client=self._client.id)
-        for key in taken:
-            self._leave(keys[key])
-        return [each[0].task for each in found] + [keys[key] for key in taken]
+            return []
+        with self._lock:
+            self._ending.update(out.values())
+        try:
+            to = {"keys": list(out), "team": self._setup.team, "client": self._client.id}
+            forgotten = [out[key] for key in self._client.sync(how, **to)]
+        finally:
+            with self._lock:
+                self._ending.difference_update(out.values())
+                late = [self._late.pop(task) for task in out.values() if task in self._late]
+        for task in forgotten:
+            future = self._futures.get(task)
+            self._leave(task)
+            if future is not None:
+                self._client.loop.add_callback(future._state.cancel)  # who follows it has come to the end
+        for each in late:
+            if each[0].task not in forgotten:
+                self._watch(*each)
+        return forgotten
 
     def is_running(self, task: int) -> bool:
         return self._futures.get(task) is not None
 
-    def ask_all(self, what: Callable[[str], Any], name: str, timeout: float | None = None) -> list[Any]:
-        async def ask() -> dict[str, Any]:
-            asked = self._client._run(what, name, on_error="ignore")
-            answers: dict[str, Any] = await asyncio.wait_for(asked, timeout)
-            return answers
+    def ask_all(self, what: Callable[..., Any], *args: Any, timeout: float | None = None) -> list[Any]:
+        async def ask(worker: str) -> Any:
+            asked = self._client._run(what, *args, workers=[worker], on_error="ignore")
+            return (await asyncio.wait_for(asked, timeout)).get(worker)
+
+        async def ask_each() -> list[Any]:
+            workers = await self._client.scheduler.allcores_workers(team=self._setup.team)
+            return await asyncio.gather(*map(ask, workers), return_exceptions=True)
 
         try:
-            return list(self._client.sync(ask).values()) if self._client.status == "running" else []
-        except (OSError, TimeoutError, RuntimeError):
-            return []
+            found = self._client.sync(ask_each) if self._client.status == "running" else []
+        except (OSError, RuntimeError):
+            found = []
+        return [each for each in found if each is not None and not isinstance(each, BaseException)]
 
     def end_worker(self, node: str) -> None:
-        self._later(self._client.scheduler.allcores_end, worker=node, team=self._setup.team, key="")
+        self._later(self._client.scheduler.allcores_end, worker=node, team=self._setup.team)
 
-    def end_worker_of(self, task: int) -> bool:
-        future = self._futures.pop(task, None)
-        if future is None:
-            return False
-        ended = self._client.sync(self._client.scheduler.allcores_end, worker="", team=self._setup.team, key=future.key)
-        if ended:
-            self._leave(task)
-            return True
-        self._futures[task] = future
-        if future.done():  # what came meanwhile was not heard
-            self._watch(Job(task, 0, None, b""), future, [], False)
-        return False
+    def end_workers_of(self, tasks: list[int]) -> list[int]:
+        return self._end(tasks, self._client.scheduler.allcores_end_tasks)
 
     def end(self, wait: bool) -> None:
         self._ended = True

@@ -12,7 +12,8 @@ from allcores import _native, limits, preload, process, stacks, start
 from allcores.contexts.stored import StoredFunctions
 from allcores.deaths import Death
 from allcores.pool import worker
-from allcores.pool.crew import Outcome, Pace
+from allcores.pool.chunking import PACE
+from allcores.pool.crew import Outcome
 from allcores.pool.expected import Expected
 from allcores.pool.output import Output
 from allcores.pool.places import places_of
@@ -35,9 +36,9 @@ class ProcessCrew:
 
     local = False
     alone = True
-    pace = Pace()
     immediate = False
     repeats_in = staticmethod(repeats_in)
+    pace = PACE
 
     def __init__(self, plan: Plan, kind: type[process.Process]) -> None:
         self._kind = kind

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from allcores.cluster import parcel
 from allcores.cluster.objectqueues import Queue
+from allcores.cluster.objects import pack_noted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from allcores.cluster.link import Origin
 
 __all__ = ("Box", "Question")
+
+
+def _post(to: Queue, obj: Any) -> None:
+    """``put`` that does not wait."""
+    data, handles = pack_noted(obj)
+    to._link.post(to._oid, "put", (data, len(data), handles))
 
 
 class Box(Queue):
@@ -36,32 +43,32 @@ class Box(Queue):
             return  # the cluster is gone
         well, data = pickle.loads(asked.result())
         if well:
-            question, node, what, name = parcel.unpack(data)
-            question.tell(node, what(name))
+            question, node, what, args = parcel.unpack(data)
+            question.tell(node, (what(*args),))
             self.listen()
 
 
 class Question:
     """To several workers at a time."""
 
-    def __init__(self, origin: Origin, what: Callable[[str], Any], name: str) -> None:
+    def __init__(self, origin: Origin, what: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._answers = Queue(origin)
-        self._what, self._name = what, name
+        self._what, self._args = what, args
         self._asked: set[str] = set()
 
     def ask(self, node: str, box: Box) -> None:
         """Ask the worker that is that process of the cluster."""
         self._asked.add(node)
-        box._link.post(box._oid, "put", (parcel.pack_small((self, node, self._what, self._name)),))
+        _post(box, (self, node, self._what, self._args))
 
-    def tell(self, node: str, answer: Any) -> None:
+    def tell(self, node: str, answer: tuple[Any] | None) -> None:
         """What comes of it; None of one that has ended. Never blocks."""
-        self._answers._link.post(self._answers._oid, "put", (parcel.pack_small((node, answer)),))
+        _post(self._answers, (node, answer))
 
     def answers(self, timeout: float | None) -> list[Any]:
         """Those that come in time."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        found = []
+        found: list[Any] = []
         while self._asked:
             try:
                 left = None if deadline is None else max(deadline - time.monotonic(), 0)
@@ -69,6 +76,5 @@ class Question:
             except queue.Empty:
                 break
             self._asked.discard(node)
-            if answer is not None:
-                found.append(answer)
+            found += answer or ()
         return found

@@ -91,6 +91,8 @@ class Resident:
 class RayFleet:
     """See ``seams.Fleet``."""
 
+    near = False  # or the same: workers of a machine map what lies in Ray's store
+
     def __init__(self, head: Any, connected: bool) -> None:
         self.head, self._connected = head, connected
         context = ray.get_runtime_context()

@@ -244,9 +244,9 @@ class RayTeam:
     def is_running(self, task: int) -> bool:
         return task in self._out
 
-    def ask_all(self, what: Callable[[str], Any], name: str, timeout: float | None = None) -> list[Any]:
+    def ask_all(self, what: Callable[..., Any], *args: Any, timeout: float | None = None) -> list[Any]:
         try:
-            question = Question(self._fleet.origin, what, name)
+            question = Question(self._fleet.origin, what, args)
             with self._lock:
                 self._questions.add(question)
                 for worker in self._workers:
@@ -258,15 +258,18 @@ class RayTeam:
         self._questions.discard(question)
         return found
 
-    def end_worker_of(self, task: int) -> bool:
-        with self._lock:
-            worker = self._out.get(task)
-            if worker is None or not self._end_worker(worker):
-                return False
-            item, worker.item = worker.item, None
-        assert item is not None
-        self._leave(item)
-        return True
+    def end_workers_of(self, tasks: list[int]) -> list[int]:
+        ended = self.take_back(tasks)
+        for task in tasks:
+            with self._lock:
+                worker = self._out.get(task)
+                if worker is None or not self._end_worker(worker):
+                    continue
+                item, worker.item = worker.item, None
+            assert item is not None
+            self._leave(item)
+            ended.append(task)
+        return ended
 
     def end_worker(self, node: str) -> None:
         """Was done when its answer came: nothing else is given to such a worker."""

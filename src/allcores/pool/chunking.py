@@ -1,12 +1,11 @@
-"""How many items go into one task: as many as take a millisecond or so, by the time they have taken so far."""
+"""How many items go into one task: as many as take about a millisecond, by the time they have taken so far."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sized
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from allcores.pool.crew import Pace
 from allcores.pool.options import NO_OPTIONS
 from allcores.pool.waiting import is_ctrl_c
 from allcores.pool.weight import weight_of
@@ -16,11 +15,21 @@ if TYPE_CHECKING:
 
     from allcores.pool.options import Options
 
-__all__ = ("Chunker",)
+__all__ = ("PACE", "Chunker", "Pace")
 
+
+class Pace(NamedTuple):
+    """What chunks are to be like in a context. Times in nanoseconds."""
+
+    aim: int  # what a chunk is to take
+    growth: int  # one fast item says little about the next: sizes grow by such steps
+    least: int  # also the last chunks of an input are to take as long as this: to send smaller ones would take longer
+
+
+# A task costs some 10 us on the way. Ten times the aim saves nothing more; a tenth makes that a tenth of the work.
+PACE = Pace(aim=1_000_000, growth=8, least=0)
 # Without a limit of bytes: what a core copies in about the time that a chunk is to take, a few times over.
 _MOST_BYTES = 8 << 20
-_PACE = Pace()
 
 
 class Chunker:
@@ -33,7 +42,7 @@ class Chunker:
         size: a fixed chunk size instead of the measured one.
         most: no chunk is larger.
         options: of the call; ``max_bytes`` and ``buffersize`` make chunks smaller.
-        pace: of the crew.
+        pace: that of the context.
     """
 
     def __init__(
@@ -43,7 +52,7 @@ class Chunker:
         size: int | None,
         most: int,
         options: Options = NO_OPTIONS,
-        pace: Pace = _PACE,
+        pace: Pace = PACE,
     ) -> None:
         self.sequence = items if isinstance(items, list | tuple | range) else None
         self._items = iter(items)
@@ -53,13 +62,13 @@ class Chunker:
         self._workers = workers
         self.fixed = size
         self._most = most
-        self._pace = pace
         # Where bytes or items on the way are limited, each worker is to have some of them.
         self._weighs = options.max_bytes is not None
         self._most_bytes = _MOST_BYTES if options.max_bytes is None else options.max_bytes // (workers + 1)
         self._item_bytes = 0.0
         self._buffered = options.buffersize
         self._held: list[Any] = []  # drawn, and too heavy for the chunk that was cut then
+        self._pace = pace
         self._size = self._least = 1
         self._ns = self._items_of_ns = 0.0
         self.position = 0  # index of the item that comes next
@@ -116,9 +125,8 @@ class Chunker:
         self._ns = self._ns / 2 + ns
         self._items_of_ns = self._items_of_ns / 2 + items
         per_item = max(ns / items, self._ns / self._items_of_ns, 1)
-        pace = self._pace
-        self._size = max(1, min(int(pace.aim_ns / per_item), self._size * pace.growth, self._most))
-        self._least = max(1, int(pace.least_ns / per_item))
+        self._size = max(1, min(int(self._pace.aim / per_item), self._size * self._pace.growth, self._most))
+        self._least = max(1, int(self._pace.least / per_item))
 
     def next_bytes(self) -> float:
         """About what the next chunk comes to: the part of a worker, or a single item that is more than that."""
@@ -137,8 +145,6 @@ class Chunker:
         if self.fixed is not None:
             return self.fixed
         size = self._size
-        if not self._items_of_ns and self.sequence is not None and self.position:
-            size = self._pace.first  # the first item is out, and what it weighs is known
         if self._item_bytes * size > self._most_bytes:
             size = max(1, int(self._most_bytes / self._item_bytes))
         if self._buffered is not None:

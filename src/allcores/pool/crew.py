@@ -17,18 +17,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from allcores import _native, limits, seeds
 from allcores.errors import NotSupported
-from allcores.pool.doing import PATIENCE_NS
+from allcores.pool.chunking import PACE
 from allcores.pool.statistics import LocalRecord, Record, Traffic
 
 if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable
 
+    from allcores.pool.chunking import Pace
     from allcores.pool.doing import Here
     from allcores.pool.engine import Engine
     from allcores.pool.plan import Plan
 
-__all__ = ("Crew", "Known", "LocalCrew", "Mode", "Orders", "Outcome", "Pace", "run_task")
+__all__ = ("PATIENCE_NS", "Crew", "Known", "LocalCrew", "Mode", "Orders", "Outcome", "run_task")
+
+# A chunk is to take a millisecond. Where its items turn out to be slower than those before, what is left after this
+# time is worth another message. Less, and a worker that the system keeps from its core gives back what it need not.
+PATIENCE_NS = 3_000_000
 
 
 class Mode:
@@ -41,7 +46,7 @@ class Mode:
     ORDERS = 8  # payload is (orders, payload): see Orders
     ONCE = 16  # the function will not be named again by another call of the pool: not to be remembered
     STOP = 32  # with CHUNK: the first error ends it; the answer then has no results beyond that item
-    PART = 64  # with CHUNK: when it has taken a few times what it was to take it ends after the item it is at, likewise
+    PART = 64  # with CHUNK: when it has taken PATIENCE_NS it ends after the item it is at, likewise
     EXACT = 128  # the caller has said how often it may be sent again after a death: a crew that would do so, does not
 
 
@@ -86,20 +91,10 @@ class Known:
         self.uses = 0  # results that are still to come
 
 
-class Pace(NamedTuple):
-    """How large chunks are to be, by what a task costs on its way: here some 10 us."""
-
-    aim_ns: int = 1_000_000  # what a chunk is to take: ten times that saves nothing more, a tenth is a tenth too slow
-    least_ns: int = 0  # what each takes at least, also when workers have nothing else to do
-    first: int = 1  # items of each but the first, as long as no time was measured
-    growth: int = 8  # one fast item says little about the next: sizes grow by so much, at most, in a step
-
-
 class Crew(Protocol):
     """The workers of one pool, in one context."""
 
     size: int
-    pace: Pace
     # Whether the crew calls functions in this very process: errors then need no packing.
     local: bool
     # So many workers in succession may die before one has begun; the next means that it is no accident.
@@ -111,6 +106,8 @@ class Crew(Protocol):
     alone: bool
     # Whether a task is done when it has been sent.
     immediate: bool
+    # What chunks are to be like.
+    pace: Pace
 
     def repeats_in(self, items: Any, /) -> Any:
         """What several items of one map have in common and is large, so that it travels once: an object as
@@ -218,10 +215,10 @@ class LocalCrew:
 
     local = True
     patience = 0
-    pace = Pace()
     in_parts = False
     alone = True
     immediate = False
+    pace = PACE
 
     def __init__(self, plan: Plan) -> None:
         if plan.devices is not None:
@@ -340,7 +337,7 @@ def _run_chunk(
 ) -> tuple[int, tuple[Any, ...]]:
     told = None if here is None else here.told
     star, stop = bool(mode & Mode.STAR), bool(mode & Mode.STOP)
-    patience = 0 if not mode & Mode.PART else PATIENCE_NS if here is None else here.patience_ns
+    patience = 0 if not mode & Mode.PART else PATIENCE_NS if here is None else here.patience or PATIENCE_NS
     results, errors, spent = _native.run_chunk(func, items, star, told is None, stop, patience, limit, told)
     return Outcome.CHUNK | spent << 8, (results, errors)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from allcores.errors import TaskTimeout
 
-__all__ = ("PATIENCE_NS", "Doing", "Here", "Overdue", "TookTooLong")
+__all__ = ("Doing", "Here", "Overdue", "TookTooLong")
 
 
 class Overdue(NamedTuple):
@@ -37,15 +37,10 @@ class TookTooLong(Exception):
         super().__init__()
 
 
-# A chunk is to take a millisecond. Where its items turn out to be slower than those before, what is left after this
-# time is worth another message. Less, and a worker that the system keeps from its core gives back what it need not.
-PATIENCE_NS = 3_000_000
-
-
 class Here:
     """A task that runs in this process: what it is told from outside."""
 
-    patience_ns = PATIENCE_NS
+    patience: int | None = None  # nanoseconds after which a chunk that may be cut ends early, where it is not as usual
 
     def __init__(self) -> None:
         self.told: list[bool] = []  # anything in it: begin no other item
