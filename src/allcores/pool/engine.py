@@ -153,7 +153,7 @@ class Engine(Driven, TakesErrors, TakesBack):
         """Take in what has come, for who neither waits nor runs anything of the user's: of that, a driver does."""
         self.take_in(patience)
         if self._later or self._told != self._shown:
-            with contextlib.suppress(RuntimeError):  # no thread is to be had, as at the program's end: who waits does it
+            with contextlib.suppress(RuntimeError):  # no thread is to be had: the program ends. Who waits does it
                 self.drive(Later(self))
 
     # Waiting.
