@@ -15,10 +15,12 @@ PATIENCE = 45
 RUN = ("-m", "allcores", "run")
 
 
-def python(*args: str | Path, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+def python(*args: str | Path, cwd: Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *map(str, args)]
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | environ
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, cwd=cwd, env=environment)
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE, cwd=cwd, env=environment, input=stdin
+    )
 
 
 WHO = """
@@ -73,6 +75,26 @@ def test_a_module_is_as_under_python(name: str, tmp_path: Path) -> None:
         assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, plain.stderr, plain.returncode)
 
 
+HERE = """
+import sys
+import beside
+print(sys.argv, repr(sys.path[0]), __name__, globals().get("__file__"), __package__, __spec__, __loader__)
+print(sys.modules["__main__"].__dict__ is globals(), sorted(name for name in globals() if name.startswith("__")))
+print(repr(sys.stdin.read()), flush=True)
+"""
+
+
+@pytest.mark.parametrize("way", ["-c", "-"])
+@pytest.mark.parametrize("name", ["here", "raises", "syntax", "interrupted", "exits", "at exit", "a thread"])
+def test_a_program_without_a_file_is_as_under_python(way: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("")
+    program = {"here": HERE, **PROGRAMS}[name]
+    args = [way, program, "-m", "x y"] if way == "-c" else [way, "-m", "x y"]
+    stdin = "its input" if way == "-c" else program
+    plain, ours = python(*args, cwd=tmp_path, stdin=stdin), python(*RUN, *args, cwd=tmp_path, stdin=stdin)
+    assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, plain.stderr, plain.returncode)
+
+
 def test_no_such_module_is_as_under_python(tmp_path: Path) -> None:
     for module in ("no_such_module", "no_such.module"):
         plain, ours = python("-m", module, cwd=tmp_path), python(*RUN, "-m", module, cwd=tmp_path)
@@ -111,6 +133,7 @@ def test_a_link_is_followed_for_imports(tmp_path: Path) -> None:
         (("--context", "nowhere", "script.py"), "no context 'nowhere'"),
         (("--fast", "script.py"), "no option '--fast'"),
         (("-m",), "-m needs the name"),
+        (("-c",), "-c needs a program"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(args: tuple[str, ...], words: str, tmp_path: Path) -> None:
@@ -201,6 +224,13 @@ def test_a_program_without_a_guard(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(UNGUARDED)
     done = python(*RUN, "script.py", cwd=tmp_path)
     assert (done.stdout, done.stderr, done.returncode) == (ANSWERED.lstrip(), "", 0)
+
+
+def test_a_program_on_the_command_line(tmp_path: Path) -> None:
+    program = "import multiprocessing\ndef f(x): return x * k\nk = 3\nprint(multiprocessing.Pool(2).map(f, [1, 2]))"
+    for args, stdin in ((("-c", program), None), (("-",), program)):
+        done = python(*RUN, *args, cwd=tmp_path, stdin=stdin)
+        assert (done.stdout, done.stderr, done.returncode) == ("[3, 6]\n", "", 0)
 
 
 @pytest.mark.parametrize("context", ["thread", "serial"])

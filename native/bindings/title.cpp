@@ -1,6 +1,7 @@
 // The name of this process in ps, top and their kin.
 #include <sys/prctl.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -31,10 +32,14 @@ Arguments find_arguments() {
     return {reinterpret_cast<char*>(begin), end - begin};
 }
 
-// The interpreter has copies of its arguments. What is longer than they are is cut.
+// The interpreter has copies of its arguments. What is longer than they are is cut. The short name has no blanks: Python
+// from 3.12 on counts those in /proc/self/stat to find the number of threads, and would warn of a fork that has but one.
 void set_title(const char* title) {
     static const Arguments arguments = find_arguments();
-    prctl(PR_SET_NAME, title);
+    char name[16] = {};
+    std::strncpy(name, title, sizeof(name) - 1);
+    std::replace(name, name + sizeof(name), ' ', '_');
+    prctl(PR_SET_NAME, name);
     if (arguments.bytes == 0) return;
     std::memset(arguments.begin, 0, arguments.bytes);
     std::strncpy(arguments.begin, title, arguments.bytes - 1);

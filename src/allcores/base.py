@@ -280,7 +280,7 @@ def state_of(exitcode: int | None) -> str:
 
 
 def titled(name: str) -> str:
-    """What ``ps`` is to show for a process of this name: whose it is, too. ``top`` shows the first 15 letters."""
+    """What ``ps`` is to show for a process of this name: whose it is, too. ``top`` shows 15 letters, _ for a blank."""
     script = os.path.basename(sys.argv[0]) if sys.argv else ""
     return f"{name} of {script}" if script not in ("", "-c") else f"{name} of python"
 

@@ -52,6 +52,7 @@ class Child:
     """A process that the template forked."""
 
     outlives = False  # its parent: it has asked to see that end, and to act on it
+    ended = False  # its death is being settled
 
     def __init__(self, pid: int, parent: int, job: Job, control: socket.socket, words: int | None) -> None:
         self.pid = pid

@@ -22,6 +22,8 @@ __all__ = ("USAGE", "run_command")
 USAGE = """\
 usage: allcores run [--context NAME] [--report] script.py [args ...]
        allcores run [--context NAME] [--report] -m module [args ...]
+       allcores run [--context NAME] [--report] -c code [args ...]
+       allcores run [--context NAME] [--report] - [args ...]
 
 Run a program as python would, with multiprocessing and concurrent.futures.ProcessPoolExecutor
 answered by allcores, in all packages that it uses and in all processes that it starts.
@@ -29,7 +31,7 @@ answered by allcores, in all packages that it uses and in all processes that it 
 options:
   --context NAME  where the work runs: fork, forkserver, spawn, thread or serial
   --report        say afterwards, on stderr, what was used and how fast it was
-  -m              the program is a module or package, as with python -m
+  -m, -c, -       the program is a module or package, is given here, or comes from stdin, as with python
   -h, --help      print this and leave
 """
 
@@ -39,7 +41,7 @@ class Order(NamedTuple):
 
     context: str | None
     report: bool
-    is_module: bool
+    kind: str  # "" or "-m", "-c", "-"
     program: str
     args: list[str]
 
@@ -55,7 +57,7 @@ def run_command(argv: Sequence[str]) -> int:
         if order is None:
             sys.stdout.write(USAGE)
             return 0
-        begin = _prepare_module(order) if order.is_module else _prepare_script(order)
+        begin = _PREPARE[order.kind](order)
         _set_up(order)
     except UsageError as error:
         print(f"allcores: {error}", file=sys.stderr)
@@ -78,15 +80,23 @@ def _read(argv: Sequence[str]) -> Order | None:
             context = value if given else words.pop(0)
         elif word == "--report":
             report = True
-        elif word == "-m":
+        elif word in _NEEDS:
             if not words:
-                raise UsageError("-m needs the name of a module: allcores run -m package.module")
-            return Order(context, report, True, words[0], words[1:])
+                raise UsageError(f"{word} needs {_NEEDS[word]}")
+            return Order(context, report, word, words[0], words[1:])
+        elif word == "-":
+            return Order(context, report, word, word, words)
         elif word.startswith("-") and word != "--":
             raise UsageError(f"no option {word!r}: options of the program come after its name; see allcores run --help")
         elif word != "--":
-            return Order(context, report, False, word, words)
+            return Order(context, report, "", word, words)
     raise UsageError("no program to run: allcores run script.py, or allcores run -m module")
+
+
+_NEEDS = {
+    "-m": "the name of a module: allcores run -m package.module",
+    "-c": "a program: allcores run -c 'print(1)'",
+}
 
 
 def _set_up(order: Order) -> None:
@@ -134,6 +144,34 @@ def _prepare_module(order: Order) -> Callable[[], object]:
     _go_to(os.getcwd())
     _become_main()
     return lambda: _run_as_main(order.program, True)
+
+
+def _prepare_code(order: Order) -> Callable[[], object]:
+    if sys.version_info >= (3, 13):  # whose tracebacks show its lines
+        import linecache
+
+        linecache.cache["<string>"] = len(order.program), None, order.program.splitlines(True), "<string>"
+    return _prepare_text(order, order.program, "<string>")
+
+
+def _prepare_input(order: Order) -> Callable[[], object]:
+    """All of stdin, as where it is no terminal."""
+    begin = _prepare_text(order, sys.stdin.buffer.read() if sys.stdin is not None else b"", "<stdin>")
+    sys.modules["__main__"].__dict__.update(__file__="<stdin>", __cached__=None)
+    return begin
+
+
+def _prepare_text(order: Order, source: str | bytes, name: str) -> Callable[[], object]:
+    from importlib.machinery import BuiltinImporter
+
+    sys.argv[:] = [order.kind, *order.args]
+    _go_to("")
+    main = _become_main()
+    main.__loader__ = BuiltinImporter  # the class itself: so says python
+    return lambda: exec(compile(source, name, "exec", dont_inherit=True), main.__dict__)
+
+
+_PREPARE = {"": _prepare_script, "-m": _prepare_module, "-c": _prepare_code, "-": _prepare_input}
 
 
 def _run_as_main(name: str, alter_argv: bool) -> None:

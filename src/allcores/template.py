@@ -142,6 +142,8 @@ class _Template:
             _reply(sock, asked, client)
 
     def serve_start(self, sock: socket.socket, client: int, job: Job) -> None:
+        if client in self.children and self.children[client].ended:
+            return  # whoever has asked for it would end it
         while True:
             try:
                 if not job.is_whole():
@@ -238,6 +240,7 @@ class _Template:
     def settle(self, child: Child) -> None:
         """A child has died: repair what it left in the segment, end its own children, then say so."""
         child.wait()
+        child.ended = True
         self.hear_out(child)
         exitcode, peak_memory = child.outcome()
         words = child.last_words(self.words)

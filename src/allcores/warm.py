@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import _imp
 import _signal  # type: ignore[import-not-found] # signal's own words cost ten times as much
+import atexit
 import gc
 import os
 import sys
 import threading
+import weakref
 from typing import Any
 
 from allcores import _native, base, lastwords, logs, process, start
@@ -65,8 +67,20 @@ def _traits() -> tuple[Any, ...]:
         (sys.gettrace(), sys.getprofile(), sys.getrecursionlimit(), sys.getswitchinterval()),
         (gc.isenabled(), gc.get_threshold()),
         logs.handlers(),
+        _exit_functions(),
         _limits(),
     )
+
+
+def _exit_functions() -> tuple[int, int]:
+    """How many functions are to run at the end of this process: they are to run at the end of their pool.
+
+    Without two of the standard library's: that of logging, whose handlers are looked at, and that of the finalizers,
+    which are counted themselves.
+    """
+    finalize: Any = weakref.finalize
+    its_own = ("logging" in sys.modules) + finalize._registered_with_atexit
+    return atexit._ncallbacks() - its_own, len(finalize._registry)
 
 
 def _limits() -> list[tuple[int, int]]:

@@ -130,23 +130,32 @@ def test_a_death_is_settled_before_it_is_told() -> None:
 
 
 def test_somebody_else_waits_for_any_child() -> None:
-    """`os.wait()` in the program takes the exit status away: what the child has left still says it."""
+    """`os.wait()` in the program takes the exit status away: the template has seen it before, and says it."""
     process = fork.Process(target=os._exit, args=(7,))
     process.start()
+    assert wait([process.sentinel], PATIENCE) == [process.sentinel]
     pid, status = os.wait()
     assert (pid, os.waitstatus_to_exitcode(status)) == (process.pid, 7)
-    process.join(PATIENCE)
-    assert process.exitcode in (7, 255)
+    assert process.exitcode == 7
 
 
-def test_somebody_else_was_faster_than_the_template() -> None:
+@pytest.mark.parametrize("watched", [False, True], ids=["not told of it", "already watching"])
+def test_somebody_else_was_faster_than_the_template(watched: bool) -> None:
     """Which then finds no such process, and nothing is wrong with its own descriptors."""
     template = start.template_pid()
     assert template is not None
-    process = fork.Process(target=os._exit, args=(7,))
+    gate = allcores.Event()
+    process = fork.Process(target=lambda: gate.wait(PATIENCE) and os._exit(7))
+    if watched:
+        process.start()
+        later = allcores.get_context("forkserver").Process(target=int)
+        later.start()  # it is asked for after that, and serves one after the other
+        assert later.result(PATIENCE) == 0
     os.kill(template, signal.SIGSTOP)
     try:
-        process.start()
+        if not watched:
+            process.start()
+        gate.set()
         os.waitpid(process.pid, 0)
     finally:
         os.kill(template, signal.SIGCONT)

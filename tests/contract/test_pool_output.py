@@ -393,3 +393,32 @@ with allcores.Pool(1) as pool:
 def test_a_program_that_does_not_log_and_a_worker_that_does() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=PATIENCE)
     assert (done.stdout, done.stderr) == ("\\u2603\n", "item 1\n")
+
+
+LAST = """
+import atexit
+import sys
+import allcores
+
+pool = allcores.get_context(sys.argv[1]).Pool(1)
+done = allcores.Event()
+
+def say():
+    print("said")
+    done.set()
+
+@atexit.register
+def last():
+    pool.apply_async(say)
+    done.wait()
+"""
+
+
+@pytest.mark.needs("copies")
+def test_what_is_said_when_the_program_ends(mp: Context) -> None:
+    """When Python starts no threads any more: the pool's own is told of it, and goes on."""
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", LAST, mp.get_context().name], capture_output=True, text=True, timeout=PATIENCE
+        )
+        assert (done.stdout, done.stderr, done.returncode) == ("said\n", "", 0)

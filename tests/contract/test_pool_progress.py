@@ -1,6 +1,7 @@
 """Pool: progress=, a bar that counts what is done and is closed whatever happens."""
 
 import io
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import tqdm.auto
 import allcores
 
 from . import jobs
-from .kit import PATIENCE, Context
+from .kit import PATIENCE, Context, Handle
 
 Call = Callable[..., Any]
 N = 60
@@ -51,6 +52,17 @@ class Seen(tqdm.tqdm):  # type: ignore[misc] # it has no types
     def last(self) -> str:
         """The line that stays."""
         return self.out.getvalue().rpartition("\r")[2]
+
+
+def last_when(drawn: Handle) -> Call:
+    """A job whose last item is not done before the bar has been drawn: else it might be closed before it ever was."""
+
+    def job(x: int) -> int:
+        if x == N - 1:
+            drawn.wait(PATIENCE)
+        return x
+
+    return job
 
 
 @pytest.fixture(autouse=True)
@@ -202,33 +214,44 @@ def test_a_map_that_is_not_waited_for_is_shown_as_it_goes(mp: Context, bars: lis
 def test_a_bar_that_cannot_be_shown_costs_no_result(
     mp: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    drawn = mp.Event()
+
     class Broken(Seen):
         def update(self, n: float | None = 1) -> bool | None:
+            drawn.set()
             raise OSError("no space left")
 
     monkeypatch.setattr(tqdm.auto, "tqdm", Broken)
     with mp.Pool(2) as pool:
-        assert pool.map(jobs.square, range(N), progress=True) == [x * x for x in range(N)]
+        assert pool.map(last_when(drawn), range(N), 1, progress=True) == list(range(N))
     assert "progress bar" in caplog.text
     Seen.all.clear()  # it cannot be closed either
 
 
 def test_ctrl_c_closes_it(mp: Context, bars: list[Seen], monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = mp.Event()
+
     class Interrupted(Seen):
         def update(self, n: float | None = 1) -> bool | None:
-            raise KeyboardInterrupt
+            if not drawn.is_set():
+                drawn.set()
+                main = threading.main_thread().ident
+                assert main is not None
+                signal.pthread_kill(main, signal.SIGINT)  # this may be another thread
+            super().update(n)
+            return None
 
     monkeypatch.setattr(tqdm.auto, "tqdm", Interrupted)
     with mp.Pool(2) as pool:
         with pytest.raises(KeyboardInterrupt):
-            pool.map(jobs.square, range(N), progress=True)
-        assert bars[0].closed
+            pool.map(last_when(drawn), range(N), 1, progress=True)
         assert pool.map(jobs.square, range(3)) == [0, 1, 4]
+    assert bars[0].closed
 
 
 def test_what_it_writes_to_may_use_the_pool(mp: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the user's runs under the seat."""
-    used = threading.Event()
+    used, done = threading.Event(), mp.Event()
     with mp.Pool(2) as pool:
 
         class Using(Seen):
@@ -236,9 +259,10 @@ def test_what_it_writes_to_may_use_the_pool(mp: Context, monkeypatch: pytest.Mon
                 if not used.is_set():
                     used.set()
                     assert pool.apply_async(jobs.square, (3,)).get(PATIENCE) == 9
+                    done.set()
                 super().update(n)
                 return None
 
         monkeypatch.setattr(tqdm.auto, "tqdm", Using)
-        assert pool.map(jobs.square, range(N), progress=True) == [x * x for x in range(N)]
-        assert used.is_set()
+        assert pool.map(last_when(done), range(N), 1, progress=True) == list(range(N))
+        assert done.is_set()

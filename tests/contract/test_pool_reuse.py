@@ -1,9 +1,12 @@
 """Workers that outlive their pool: the next pool has them, and finds nothing of the jobs before."""
 
+import atexit
+import importlib
 import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,11 +176,32 @@ def _version_in_a_worker() -> tuple[str, int]:
         pytest.param(lambda: sys.setrecursionlimit(5000), id="a limit"),
         pytest.param(lambda: os.fork() or os._exit(0), id="a child"),
         pytest.param(lambda: os.dup2(os.open(os.devnull, os.O_RDONLY), 0), id="a descriptor"),
+        pytest.param(lambda: atexit.register(int), id="an exit function"),
+        pytest.param(lambda: weakref.finalize(os, int), id="a finalizer"),
     ],
 )
 def test_who_is_not_as_it_began_ends(mp: Context, job: Job) -> None:
     assert not workers(mp, job=job) & workers(mp)
     assert workers(mp) == workers(mp)
+
+
+@pytest.mark.needs("kills")
+def test_exit_functions_run_when_the_pool_ends(mp: Context) -> None:
+    queue = mp.Queue()
+    with mp.Pool(1) as pool:
+        pool.apply(lambda: (atexit.register(queue.put, "at exit"), None)[1])
+        assert queue.empty()
+    assert queue.get(block=False) == "at exit"
+
+
+@pytest.mark.needs("kills")
+def test_those_of_the_standard_library_change_nothing(mp: Context) -> None:
+    def job() -> int:
+        importlib.import_module("logging")
+        weakref.finalize(threading.Event(), int)  # at once
+        return os.getpid()
+
+    assert workers(mp, job=job) == workers(mp)
 
 
 @pytest.mark.needs("kills")

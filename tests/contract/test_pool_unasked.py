@@ -4,7 +4,7 @@ import gc
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,14 @@ from . import jobs
 from .kit import PATIENCE, Context, Handle
 
 Ending = Callable[[Handle], object]
+
+
+@pytest.fixture(autouse=True)
+def collections_at_the_ends() -> Iterator[None]:
+    """No thread of another test collects garbage meanwhile: what it is just dropping is logged when it comes to it."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def join(pool: Handle) -> None:
@@ -137,6 +145,15 @@ def test_of_many_the_first_ten_and_the_number(mp: Context, caplog: pytest.LogCap
     if count > 10:
         assert logged.pop() == f"and {count - 10} more calls of this pool failed unasked for"
     assert logged == ["nobody asked for the result of a call of fail, which failed"] * 10
+
+
+def test_of_many_that_were_held_the_number_too(mp: Context, caplog: pytest.LogCaptureFixture) -> None:
+    with mp.Pool(2) as pool:
+        held = [pool.apply_async(jobs.fail, (x,)) for x in range(12)]
+    del pool
+    assert messages(caplog) == []
+    held.clear()
+    assert messages(caplog)[10:] == ["and 2 more calls of this pool failed unasked for"]
 
 
 def test_one_reason_for_many_is_logged_once(mp: Context, caplog: pytest.LogCaptureFixture) -> None:

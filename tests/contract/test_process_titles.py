@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from allcores import start
 
 from . import jobs
-from .kit import Context
+from .kit import PATIENCE, Context
 
 
 @pytest.mark.needs("kills")
@@ -30,9 +31,24 @@ def test_who_is_who(mp: Context) -> None:
     assert [title(child) for child in template.children()] == [f"allcores-parked of {script}"] * 2
 
 
+@pytest.mark.needs("kills")
+def test_who_counts_the_blanks_before_the_number_of_threads_finds_it(mp: Context) -> None:
+    """As Python itself does from 3.12 on, to warn of a fork of a process with several."""
+    with mp.Pool(1) as pool:
+        assert len(set(pool.apply(threads_by_count_and_by_name))) == 1
+    process = mp.Process(target=threads_by_count_and_by_name, name="of a long name")
+    process.start()
+    assert len(set(process.result(PATIENCE))) == 1
+
+
+def threads_by_count_and_by_name() -> tuple[str, str]:
+    status = Path("/proc/self/status").read_text()
+    return Path("/proc/self/stat").read_text().split(" ")[19], status.split("Threads:")[1].split()[0]
+
+
 def title(process: psutil.Process) -> str:
     with open(f"/proc/{process.pid}/comm") as f:
         short = f.read().rstrip("\n")
     whole = " ".join(process.cmdline()).rstrip()
-    assert whole.encode()[:15].decode(errors="ignore").startswith(short)
+    assert whole.replace(" ", "_").encode()[:15].decode(errors="ignore").startswith(short)
     return whole

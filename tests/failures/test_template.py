@@ -156,6 +156,49 @@ def test_no_descriptor_here_for_the_new_process(tmp_path: Path) -> None:
     assert run(HERE, tmp_path).split() == ["24", "True"]
 
 
+COUNTING_FORKS = """
+import os
+real = os.fork
+def fork():
+    pid = real()
+    if pid:
+        with open({file!r}, "a") as f:
+            f.write("fork ")
+    return pid
+os.fork = fork
+"""
+
+ASKED_AND_DIED = """
+import select
+from allcores import protocol
+
+def ask(asked):
+    start._link.socket.send(protocol.REQUEST.pack(protocol.START, 1, 0, 0, 0, 0))
+    asked.set()
+    signal.pause()
+
+before = ended()
+asked = mp.Event()
+process = mp.Process(target=ask, args=(asked,))
+process.start()
+os.kill(start.template_pid(), signal.SIGSTOP)
+asked.wait()
+os.kill(process.pid, signal.SIGKILL)
+select.select([os.pidfd_open(process.pid)], [], [])
+os.kill(start.template_pid(), signal.SIGCONT)
+process.join()
+print(process.exitcode, same_as(before[:2]))
+"""
+
+
+def test_what_a_dead_process_wanted_started_is_not(tmp_path: Path) -> None:
+    """What it had asked for is still to be read, and done; but this would be killed as soon as it was there."""
+    forks = tmp_path / "forks"
+    out = run(ASKED_AND_DIED, tmp_path, COUNTING_FORKS.format(file=str(forks)))
+    assert out.split() == ["-9", "True"]
+    assert forks.read_text().split() == ["fork"] * 2  # of the one that counted before, and of it
+
+
 def test_a_pool_whose_new_worker_cannot_be_started_goes_on_with_the_others(tmp_path: Path) -> None:
     patch = FAILING.format(module="os", name="fork", first=2, times=1)
     script = """

@@ -14,6 +14,7 @@ dispatching twice does no harm, and the seat is one atomic entry that its owner 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
@@ -152,7 +153,8 @@ class Engine(Driven, TakesErrors, TakesBack):
         """Take in what has come, for who neither waits nor runs anything of the user's: of that, a driver does."""
         self.take_in(patience)
         if self._later or self._told != self._shown:
-            self.drive(Later(self))
+            with contextlib.suppress(RuntimeError):  # no thread is to be had: the program ends. Who waits does it
+                self.drive(Later(self))
 
     # Waiting.
 

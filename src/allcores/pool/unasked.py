@@ -88,7 +88,7 @@ class Unasked:
             _logger().error("nobody asked for the result of a call of %s, which failed", name, exc_info=error)
 
     def __del__(self) -> None:
-        if self._noted:  # a pool that was never closed
+        if self._noted or self._count > _MOST:  # a pool that was never closed, or what was dropped after that
             self.close()
 
 

@@ -196,10 +196,11 @@ def put_when(gate: Any, queue: Any) -> None:
 def names() -> None:
     """Nothing of it has a name in a file system: neither open, nor mapped, nor listed."""
     before = [set(os.listdir(place)) for place in ("/dev/shm", "/tmp")]
-    queue, gate = mp.Queue(), mp.Event()
+    queue, begun, gate = mp.Queue(), mp.Barrier(3), mp.Event()
     queue.put(bytearray(1_000_000))
     with mp.Pool(2) as pool:
-        pending = [pool.apply_async(gate.wait) for _ in range(2)]
+        pending = [pool.apply_async(lambda: begun.wait() is not None and gate.wait()) for _ in range(2)]
+        begun.wait()
         places = open_and_mapped(os.getpid())
         for process in psutil.Process().children(recursive=True):
             places |= open_and_mapped(process.pid)
