@@ -237,6 +237,7 @@ def test_pandas(mp: Context) -> None:
     assert got.loc[0, "x"] == 9
 
 
+@pytest.mark.needs("shares")
 def test_a_frame_on_shared_memory_stays_there(mp: Context, start: Start) -> None:
     pd = pytest.importorskip("pandas")
     array = mp.SharedArray((1000, 4))
@@ -252,6 +253,7 @@ def test_a_frame_on_shared_memory_stays_there(mp: Context, start: Start) -> None
     assert frame.to_numpy().sum() == 8000
 
 
+@pytest.mark.needs("shares")
 def test_arrow(mp: Context) -> None:
     pa = pytest.importorskip("pyarrow")
     table = pa.table({"x": np.arange(30_000.0), "s": ["ab"] * 30_000})

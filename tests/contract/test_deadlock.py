@@ -261,6 +261,7 @@ def test_a_handshake_the_first_time(mp: Context, start: Start) -> None:
         assert p.result(PATIENCE) is q.result(PATIENCE) is True
 
 
+@pytest.mark.lacks("cluster")  # where a circle is told at once
 def test_a_circle_that_is_helped_the_first_time(mp: Context, start: Start) -> None:
     """Each holds one lock and waits for the other's; somebody else releases one of them."""
     a, b, meet = mp.Lock(), mp.Lock(), mp.Barrier(3)

@@ -17,7 +17,7 @@ from allcores.pool import executor as ends
 from allcores.pool.futures import Future
 
 from . import jobs
-from .kit import PATIENCE, SHORT, Context, Handle
+from .kit import PATIENCE, SHORT, Context, Handle, Place
 
 
 @pytest.fixture
@@ -302,7 +302,7 @@ def test_map_with_a_timeout(mp: Context, executor: Handle) -> None:
 
 
 @pytest.mark.needs("parallel")
-def test_closing_a_map_ends_its_work(mp: Context) -> None:
+def test_closing_a_map_ends_its_work(mp: Context, place: Place) -> None:
     gate, counted = mp.Event(), mp.Value("i", 0)
 
     def job(x: int) -> int:
@@ -316,9 +316,10 @@ def test_closing_a_map_ends_its_work(mp: Context) -> None:
         assert next(results) == 0
         results.close()
         gate.set()
-    assert counted.value <= 3
+    assert counted.value <= (6 if place.cluster else 3)  # there some are with a worker already
 
 
+@pytest.mark.lacks("cluster")  # max_tasks_per_child is not to be had
 def test_what_it_is_made_of(mp: Context) -> None:
     with mp.Executor(2, None, jobs.remember, ("key", 5), max_tasks_per_child=3) as executor:
         assert [executor.submit(jobs.recall, "key").result() for _ in range(8)] == [5] * 8
@@ -423,6 +424,7 @@ def test_a_call_whose_future_is_dropped_is_forgotten(executor: Handle) -> None:
     assert kept() is None
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_what_others_look_at(mp: Context) -> None:
     executor: Handle = mp.Executor(3)

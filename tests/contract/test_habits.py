@@ -40,6 +40,7 @@ class OwnError(AttributeError):
 # --- Value and Array ------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("shares")
 def test_what_has_no_lock_has_none_of_its_methods(mp: Context) -> None:
     """hasattr(x, "get_lock") is how programs tell the two apart."""
     for raw in (mp.Value("i", 5, lock=False), mp.RawValue("d"), mp.RawArray("i", 3)):
@@ -173,6 +174,7 @@ def write_to_what_comes(conn: Handle) -> None:
     os.close(fd)
 
 
+@pytest.mark.lacks("cluster")
 @pytest.mark.needs("copies")
 def test_a_descriptor_is_sent(mp: Context, start: Start) -> None:
     ours, theirs = mp.Pipe()
@@ -198,6 +200,7 @@ def test_a_descriptor_is_sent(mp: Context, start: Start) -> None:
 # --- a pool that cannot be made -------------------------------------------------------------------
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_a_pool_that_cannot_start_all_its_workers_leaves_none(mp: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     left, real = [3], process.Process.start

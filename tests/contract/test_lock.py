@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from . import jobs
-from .kit import IMPATIENT, PATIENCE, SHORT, Context, Handle
+from .kit import IMPATIENT, PATIENCE, SHORT, Context, Handle, Place
 
 Start = Callable[..., Handle]
 
@@ -191,11 +191,11 @@ def test_an_rlock_belongs_to_a_thread(mp: Context) -> None:
 
 
 @pytest.mark.needs("parallel")
-def test_threads_and_processes_share_one_lock(mp: Context, start: Start, lock: Handle) -> None:
-    value = mp.Value("i", 0)
+def test_threads_and_processes_share_one_lock(mp: Context, place: Place, start: Start, lock: Handle) -> None:
+    value, times = mp.Value("i", 0), place.some(500)
 
     def add() -> None:
-        for _ in range(500):
+        for _ in range(times):
             with lock:
                 value.value = value.value + 1
 
@@ -204,7 +204,7 @@ def test_threads_and_processes_share_one_lock(mp: Context, start: Start, lock: H
         thread.start()
     for worker in [start(add), start(add), *threads]:
         worker.join(PATIENCE)
-    assert value.value == 2_000
+    assert value.value == 4 * times
 
 
 def test_an_error_in_the_block_gives_the_lock_back(lock: Handle) -> None:

@@ -16,6 +16,8 @@ from allcores import managers
 
 from .kit import PATIENCE, Context, Handle, Place
 
+pytestmark = pytest.mark.lacks("cluster")  # a manager is a process of one machine
+
 
 def fill(things: Any, names: Any, numbers: Any) -> None:
     things.append(len(things))

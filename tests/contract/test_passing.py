@@ -226,6 +226,7 @@ def test_a_process_within_a_process(mp: Context, start: Start) -> None:
     assert (value.value, queue.get(timeout=PATIENCE)) == (10, 0)
 
 
+@pytest.mark.lacks("cluster")  # each is a round trip
 def test_thousands_of_handles(mp: Context) -> None:
     """They are small things of shared memory, not files: there is no running out of descriptors."""
     values = [mp.Value("i", i) for i in range(5_000)]

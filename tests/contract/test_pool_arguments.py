@@ -63,6 +63,7 @@ def test_bad_argument_of_a_pool(mp: Context, given: dict[str, Any], message: str
         mp.Pool(**{"processes": 1, **given})
 
 
+@pytest.mark.needs("owns")
 def test_numbers_of_numpy(mp: Context) -> None:
     one: Any = np.int64(1)
     seconds: Any = np.float32(60)

@@ -39,6 +39,7 @@ def test_items_that_are_suddenly_slow(mp: Context, method: str, known_length: bo
     assert runs[:] == [1] * n
 
 
+@pytest.mark.lacks("cluster")  # what takes less than a message is one chunk there
 @pytest.mark.needs("parallel")
 def test_they_are_shared_out(mp: Context) -> None:
     runs, by = mp.Array("i", QUICK + SLOW), mp.Array("i", SLOW)

@@ -137,6 +137,7 @@ def test_failures_of_imap_are_counted(mp: Context, bars: list[Seen]) -> None:
     assert "5 failed" in bars[0].last
 
 
+@pytest.mark.lacks("cluster")  # of a chunk whose worker died it finds out first which item it was
 @pytest.mark.needs("kills")
 def test_what_runs_again_is_counted(mp: Context, bars: list[Seen]) -> None:
     begun = mp.Value("i", 0)

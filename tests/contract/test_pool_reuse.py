@@ -19,6 +19,8 @@ from allcores import _native, start
 from . import jobs
 from .kit import PATIENCE, Context
 
+pytestmark = pytest.mark.needs("owns")
+
 Job = Callable[..., Any]
 
 

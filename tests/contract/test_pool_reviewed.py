@@ -75,6 +75,7 @@ def leave_a_thread(until: Any) -> Callable[[], int]:
     return job
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_a_retired_worker_whose_thread_goes_on_keeps_nobody_waiting(mp: Context) -> None:
     until = mp.Event()
@@ -86,6 +87,7 @@ def test_a_retired_worker_whose_thread_goes_on_keeps_nobody_waiting(mp: Context)
     pool.join()
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_a_worker_whose_thread_goes_on_is_not_idle(mp: Context) -> None:
     until = mp.Event()
@@ -96,6 +98,7 @@ def test_a_worker_whose_thread_goes_on_is_not_idle(mp: Context) -> None:
         until.set()
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_bytes_on_the_way_are_known_with_idle_timeout(mp: Context) -> None:
     with mp.Pool(1, idle_timeout=60) as pool:

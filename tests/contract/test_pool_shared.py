@@ -74,6 +74,7 @@ def test_an_ended_pool_may_be_dropped(mp: Context) -> None:
         mp.Pool(0)
 
 
+@pytest.mark.needs("owns")
 def test_what_programs_look_at_in_a_pool(mp: Context, place: Place) -> None:
     with mp.Pool(2, maxtasksperchild=1) as pool:
         assert pool._state == "RUN"
@@ -105,6 +106,7 @@ def test_one_imap_read_by_several_threads(mp: Context) -> None:
     assert sorted(found) == [x * x for x in range(2000)]
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_workers_are_replaced_while_nobody_waits(mp: Context) -> None:
     done = mp.Queue()

@@ -12,7 +12,7 @@ import pytest
 import allcores
 
 from . import jobs
-from .kit import PATIENCE, Context, Handle
+from .kit import PATIENCE, Context, Handle, Place
 
 Ending = Callable[[Handle], object]
 
@@ -224,12 +224,12 @@ def test_success_costs_nothing(mp: Context) -> None:
     assert "_unseen" not in vars(result)
 
 
-def test_the_answers_of_calls_that_nobody_waits_for_are_taken_in(mp: Context) -> None:
+def test_the_answers_of_calls_that_nobody_waits_for_are_taken_in(mp: Context, place: Place) -> None:
     """They would fill the shared memory."""
     pool: Any
     with mp.Pool(2) as pool:
         for _ in range(20):
-            for x in range(500):
+            for x in range(place.some(500)):
                 pool.apply_async(jobs.square, (x,))
             pool.apply_async(jobs.square, (2,))  # and whoever is behind comes up
         assert pool.apply(jobs.square, (3,)) == 9

@@ -15,6 +15,8 @@ from allcores import _native
 
 from .kit import PATIENCE, Context, Handle
 
+pytestmark = pytest.mark.needs("shares")  # that of a cluster is another thing: see tests/cluster
+
 Start = Callable[..., Handle]
 
 VIEWS: dict[str, Callable[[Any], Any]] = {

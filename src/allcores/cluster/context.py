@@ -47,7 +47,7 @@ class ClusterContext(Context):
         with self._joining:
             if self._joined is None:
                 self._joined = self._found()
-                atexit.register(self._at_exit)  # after what was registered before, which needs no cluster
+                atexit.register(self._at_exit)
             return self._joined
 
     def _origin(self) -> Origin:
@@ -66,11 +66,16 @@ class ClusterContext(Context):
                 joined.close()
 
     def _at_exit(self) -> None:
+        if self._joined is None:
+            return
+        for name in ("executor", "pool"):  # they may have been imported before the cluster was found, and need it
+            module: Any = sys.modules.get(f"allcores.pool.{name}")
+            if module is not None:
+                module._at_exit()
         processes: Any = sys.modules.get("allcores.cluster.process")
-        if self._joined is not None:
-            if processes is not None:
-                processes.end_children(self._process)
-            self.close()
+        if processes is not None:
+            processes.end_children(self._process)
+        self.close()
 
     def _forked(self) -> None:
         self._joining = threading.RLock()

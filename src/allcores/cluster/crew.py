@@ -44,6 +44,8 @@ RETRIES = 3
 _BROKEN, _ERROR = 1 << 62, 1 << 61
 # A function of so many bytes goes with each task; a larger one workers ask for.
 _SMALL = 4096
+# Seconds after which an answer is taken in for which nobody waits, when there is nothing else to come.
+_SOON = 0.1
 # Seconds for workers to answer. One that keeps its GIL does not.
 _PATIENCE = 1.0
 # Functions that are kept packed for the next call of the same.
@@ -91,7 +93,7 @@ class ClusterCrew:
         self._out: dict[int, _Out] = {}
         self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
         self._shown: Shown | None = None
-        self._ended = False
+        self._ended = self._looks = False
         self._lost: BaseException | None = None
         self._engine: weakref.ref[Engine] | None = None
         self._sent = self._received = self._count = 0
@@ -208,6 +210,8 @@ class ClusterCrew:
         if answer.node:
             self._team.end_worker(answer.node)
         self._put((task, answer.info, answer))
+        if not self._out:
+            self._look_after(_SOON)
 
     def died(self, task: int, pid: int, exitcode: int | None, began: bool) -> None:
         """See Reports."""
@@ -223,7 +227,7 @@ class ClusterCrew:
             item = 0 if out.single else ANSWERING
             self._put((task, Outcome.DIED | item << 8, tuple(Death(pid, exitcode))))
             if exact:  # it may have to run again, and perhaps nobody waits for it
-                threading.Thread(target=self._look, name="allcores-look", daemon=True).start()
+                self._look_after(0)
             return
         if began:
             out.job = out.job._replace(deaths=out.job.deaths + 1)
@@ -233,7 +237,16 @@ class ClusterCrew:
         except Exception as error:  # noqa: BLE001 - the cluster may be gone
             self.failed(task, error)
 
+    def _look_after(self, seconds: float) -> None:
+        """Have the engine look, by a thread of its own: perhaps nobody waits."""
+        if not self._looks:
+            self._looks = True
+            timer = threading.Timer(seconds, self._look)
+            timer.daemon = True
+            timer.start()
+
     def _look(self) -> None:
+        self._looks = False
         engine = None if self._engine is None else self._engine()
         if engine is not None:
             engine.look()

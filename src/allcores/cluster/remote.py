@@ -195,12 +195,14 @@ def work(setup: Setup, job: Job, buffers: list[Arrived], leave: Callable[[], obj
 
 
 def _run(team: _Team, job: Job, buffers: list[Arrived]) -> tuple[int, Any, str]:
+    what = "the function"
     try:
         found = _arrived(job, buffers)
         func = team.function(job, found[: job.of_function])
+        what = "an argument"
         payload = parcel.unpack(job.payload, found[job.of_function :])
-    except BaseException as error:  # noqa: BLE001 - it cannot be loaded here: that fails this task only
-        return int(Outcome.ERROR), error, ""
+    except BaseException as error:  # noqa: BLE001 - that fails this task only
+        return int(Outcome.ERROR), codec.not_rebuilt(what, error), ""
     mode = job.call & 0xFF
     timed = mode & Mode.ORDERS and payload[0][1] is not None
     doing = team.doing[job.task] = Doing() if timed else Here()
@@ -305,11 +307,11 @@ def _answer(info: int, body: Any) -> Answer:
         body = body[0], [(i, codec.pack_error(e), ns, os.getpid()) for i, e, ns in body[1]]
     try:
         return Answer(info, *parcel.pack(body), os.getpid())
-    except Exception as error:  # noqa: BLE001 - the result cannot travel
+    except BaseException as error:  # noqa: BLE001 - the result cannot travel; by SystemExit, for one
         return _answer_in_parts(info, body, error)
 
 
-def _answer_in_parts(info: int, body: Any, error: Exception) -> Answer:
+def _answer_in_parts(info: int, body: Any, error: BaseException) -> Answer:
     """Of a chunk, only the results that cannot travel become errors."""
     if info & 0xFF != Outcome.CHUNK:
         error = codec.why_not(body, "the result") or error
@@ -318,7 +320,7 @@ def _answer_in_parts(info: int, body: Any, error: Exception) -> Answer:
     for i, result in enumerate(results):
         try:
             parcel.pack(result)
-        except Exception as why:  # noqa: BLE001 - likewise
+        except BaseException as why:  # noqa: BLE001 - likewise
             results[i] = None
             why = codec.why_not(result, "the result") or why
             errors.append((i, codec.pack_error(why), -1, os.getpid()))

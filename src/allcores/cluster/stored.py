@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from allcores.cluster.parcel import LARGE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,7 +28,7 @@ __all__ = ("READ_ONLY", "Repeated", "drop_file", "file_of", "keep", "key_for", "
 
 # How the key of a buffer begins that arrives read-only; any other is the receiver's own, to write to.
 READ_ONLY = "r"
-_LEAST = 1 << 20
+_LEAST = 256 << 10
 
 _numbers = itertools.count(1)
 # By address and size: key, and who is to be told when it is kept no longer.
@@ -101,20 +103,27 @@ def key_of(buffer: Any, team: Any) -> str | None:
 
 
 class Repeated:
-    """The large arrays that several items of one map have: each is kept as long as this lives."""
+    """The arrays that several items of one map have: each that is large is kept as long as this lives."""
 
     def __init__(self, arrays: list[Any]) -> None:
         for array in arrays:
-            weakref.finalize(self, keep(array, "w"))
-        self._arrays = arrays
+            if array.nbytes >= LARGE:
+                weakref.finalize(self, keep(array, "w"))
+        self._arrays = {id(array): array for array in arrays}
 
     def replace(self, items: list[Any]) -> list[Any]:
-        """The items as they are: their arrays are known by their memory."""
-        return items
+        """The items, each with arrays of its own: else what one writes is seen by the next of its chunk."""
+        return [self._item(item) for item in items]
+
+    def _item(self, item: Any) -> Any:
+        views = {id(x): x.view() for x in _inside(item) if id(x) in self._arrays}  # of the memory they are known by
+        if type(item) in (tuple, list):
+            return type(item)(views.get(id(x), x) for x in item)
+        return views.get(id(item), item)
 
 
 def repeated_in(items: Any) -> Repeated | None:
-    """The large arrays that more than one item of a list or tuple is or has in it; None where there are none."""
+    """The arrays of some size that more than one item of a list or tuple is or has in it; None where there are none."""
     if type(items) not in (list, tuple) or not items or not any(map(_is_large, _inside(items[0]))):
         return None
     found = {id(x): x for item in items for x in _inside(item) if _is_large(x)}

@@ -81,6 +81,12 @@ class DaskFleet:
     """A cluster, as its clients see it."""
 
     def __init__(self, address: str, security: Any = None, head: Head | None = None) -> None:
+        if address.startswith("tls://"):
+            told = (security or distributed.Security()).get_connection_args("client")
+            if told.get("ssl_context") is None:
+                raise UsageError(
+                    f"{address} wants TLS: say get_context('dask', ..., security=distributed.Security(...))"
+                )
         self.head, self.near = head, head is not None
         self.options: dict[str, Any] = {"address": address}
         with _cluster_died():

@@ -180,8 +180,14 @@ class DaskTeam:
 
     def _report_death(self, task: int, pid: int, code: int | None, began: bool) -> None:
         self._leave(task)
-        with contextlib.suppress(RuntimeError):  # the program ends
-            self._client.loop.run_in_executor(None, self._reports.died, task, pid, code, began)
+        self._beside(self._reports.died, task, pid, code, began)
+
+    def _beside(self, what: Any, *args: Any) -> None:
+        """Call something that may block: not in the event loop."""
+        try:
+            self._client.loop.run_in_executor(None, what, *args)
+        except RuntimeError:  # the program ends, and waits for what was submitted
+            threading.Thread(target=what, args=args, daemon=True).start()
 
     def _leave(self, task: int) -> None:
         """The task is out no more: another may be."""
@@ -191,7 +197,7 @@ class DaskTeam:
                 return
             job, buffers, exact = self._waiting.popleft()
             self._futures[job.task] = None
-        self._client.loop.run_in_executor(None, self._send_waiting, job, buffers, exact)
+        self._beside(self._send_waiting, job, buffers, exact)
 
     def _send_waiting(self, job: Job, buffers: list[Large], exact: bool) -> None:
         try:
