@@ -125,6 +125,19 @@ def test_example(example: str) -> None:
     assert "if __name__" not in (EXAMPLES / f"{example}.py").read_text()
 
 
+@pytest.mark.parametrize(
+    "context",
+    ["serial", "process", pytest.param("dask", marks=pytest.mark.slow), pytest.param("ray", marks=pytest.mark.slow)],
+)
+def test_the_path_on_a_cluster(context: str) -> None:
+    """Or anywhere else: the same program."""
+    if context in ("dask", "ray"):
+        pytest.importorskip({"dask": "distributed"}.get(context, context))
+    result = run(EXAMPLES / "10_cluster.py", context)
+    assert result.stdout == "a process of the cluster returned 49\n1 counted 3 counted in all 4\n333283335000\n"
+    assert result.returncode == 0, result.stderr
+
+
 def test_the_page_of_the_pool(root: Path, tmp_path: Path) -> None:
     """Its blocks, one after another, print what their comments say."""
     blocks = re.findall(r"```python\n(.*?)```", (root / "docs" / "pool.md").read_text(), re.DOTALL)

@@ -46,7 +46,7 @@ def test_retries_0_runs_nothing_twice() -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return i
         with mp.Pool(2) as pool:
-            got = pool.map(job, range(6), chunksize=1, retries=0, errors="return")
+            got = pool.map(job, range(6), retries=0, errors="return")
         assert [getattr(x, "index", x) for x in got] == [0, 1, 2, 3, 4, 5]
         assert isinstance(got[3].error, allcores.WorkerDied)
         assert runs[:] == [1] * 6, runs[:]

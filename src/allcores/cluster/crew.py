@@ -83,6 +83,7 @@ class ClusterCrew:
     in_parts = False
     immediate = False
     pace = remote.PACE
+    sees_items = False
 
     def __init__(self, plan: Plan, fleet: Fleet) -> None:
         self._fleet = fleet

@@ -39,6 +39,7 @@ class ProcessCrew:
     immediate = False
     repeats_in = staticmethod(repeats_in)
     pace = PACE
+    sees_items = True
 
     def __init__(self, plan: Plan, kind: type[process.Process]) -> None:
         self._kind = kind

@@ -108,6 +108,8 @@ class Crew(Protocol):
     immediate: bool
     # What chunks are to be like.
     pace: Pace
+    # Whether it is known at which item of a chunk a worker has died.
+    sees_items: bool
 
     def repeats_in(self, items: Any, /) -> Any:
         """What several items of one map have in common and is large, so that it travels once: an object as
@@ -219,6 +221,7 @@ class LocalCrew:
     alone = True
     immediate = False
     pace = PACE
+    sees_items = True
 
     def __init__(self, plan: Plan) -> None:
         if plan.devices is not None:

@@ -357,6 +357,8 @@ class Pool(Watched, Submitting):
     def _chunks(self, items: Iterable[Any], size: int | None, most: int, options: Options) -> Chunker:
         if self._closed:
             self._check_open()
+        if options.exact and not self._crew.sees_items:
+            most = 1  # else the one that ends its worker would run once more, to be found
         return Chunker(items, self._crew.size, _check_items(items, size), most, options, self._crew.pace)
 
 
