@@ -1,8 +1,8 @@
 """What limits a large cluster, on paper: python -m bench.cluster_limits [ENGINE ...]
 
 Measured on two workers of this machine: what a chunk of work costs the program and the engine's head (of Dask the
-scheduler; of Ray nothing central has to do with a chunk, so the node's own processes count) in seconds of a core, what
-an idle worker costs the head, how many bytes a second go through the program, what a lock costs whoever has it. From
+scheduler; of Ray gcs_server, which has next to nothing to do with chunks) in seconds of a core, what a worker costs the
+head that does nothing, how many bytes a second go through the program, what a lock costs whoever has it. From
 these a model, for 100, 1,000 and 10,000 workers: W workers whose chunks take T seconds ask for W/T chunks a second, and
 program and head have a core each. Prints Markdown.
 """
@@ -17,7 +17,7 @@ import psutil
 
 import allcores
 
-WORKERS, CHUNKS, BLOBS, LOCKS, IDLE = 2, 2_000, 200, 1_000, 10.0
+WORKERS, MORE, CHUNKS, BLOBS, LOCKS, IDLE = 2, 8, 2_000, 200, 1_000, 20.0
 BLOB = 1 << 20
 SIZES = (100, 1_000, 10_000)
 
@@ -35,17 +35,18 @@ class Figures(NamedTuple):
 
     chunk_program: float
     chunk_head: float
-    idle: float  # of the head, for each second of an idle worker
+    idle: float  # of the head, for each worker, whether it works or not
     into: float  # bytes a second to workers, with all that is on the way on this machine
     out_of: float
     lock: float  # of the process that has it, for a lock taken and given back
 
 
 def heads(mp: Any) -> list[psutil.Process]:
-    """The processes of the engine that are there once, or once for a node; not its workers."""
+    """The processes of the engine that are there once, however many machines there are."""
     head = psutil.Process(mp._fleet().head.pid)
-    names = ("raylet", "gcs_server")
-    return [head] if mp.name == "dask" else [each for each in head.children(recursive=True) if each.name() in names]
+    if mp.name == "dask":
+        return [head]
+    return [each for each in head.children(recursive=True) if each.name() == "gcs_server"]
 
 
 def spent(processes: list[psutil.Process]) -> float:
@@ -60,6 +61,14 @@ def costs(do: Callable[[], object], head: list[psutil.Process]) -> tuple[float, 
     begin, own, theirs = perf_counter(), spent(me), spent(head)
     do()
     return perf_counter() - begin, spent(me) - own, spent(head) - theirs
+
+
+def at_rest(head: list[psutil.Process]) -> float:
+    """The part of a core that it takes when nobody does anything."""
+    sleep(1)
+    before = spent(head)
+    sleep(IDLE)
+    return (spent(head) - before) / IDLE
 
 
 def lock_and_release(lock: Any) -> None:
@@ -78,9 +87,10 @@ def measured(name: str) -> Figures:
         lock = mp.Lock()
         hosts = head if name == "dask" else [each for each in psutil.process_iter() if "HostsActor" in each.name()]
         *_, by_hosts = costs(lambda: lock_and_release(lock), hosts)
-        before = spent(head)
-        sleep(IDLE)
-        idle = (spent(head) - before) / IDLE / WORKERS
+        few = at_rest(head)
+    with mp.Pool(WORKERS + MORE) as pool:
+        pool.map(nothing, range(CHUNKS // 10), 1)
+        idle = max(at_rest(head) - few, 0) / MORE
     mp.close()
     return Figures(
         program / CHUNKS, by_head / CHUNKS, idle, BLOB * BLOBS / into, BLOB * BLOBS / out_of, by_hosts / LOCKS
@@ -99,7 +109,7 @@ def lines(name: str, figures: Figures) -> Iterator[str]:
     yield f"| **{name}** | |"
     yield f"| a chunk, of the program's core | {figures.chunk_program * 1e6:.0f} µs |"
     yield f"| a chunk, of the head's core | {figures.chunk_head * 1e6:.0f} µs |"
-    yield f"| an idle worker, of the head's core | {figures.idle * 100:.2f} % |"
+    yield f"| a worker at rest, of the head's core | {figures.idle * 100:.3f} % |"
     yield f"| bytes of items to workers, of results back | {figures.into / 1e6:.0f}, {figures.out_of / 1e6:.0f} MB/s |"
     yield f"| a lock taken and given back, of the core of the process that has it | {figures.lock * 1e6:.0f} µs |"
 

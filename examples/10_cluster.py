@@ -8,7 +8,7 @@ import sys
 import allcores
 
 name, *address = sys.argv[1:] or ["dask"]
-mp = allcores.get_context(name, **{"address": each for each in address})
+mp = allcores.get_context(name, **({"address": address[0]} if address else {}))
 
 
 def square(x):

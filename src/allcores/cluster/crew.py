@@ -82,7 +82,6 @@ class ClusterCrew:
     local = False
     in_parts = False
     immediate = False
-    pace = remote.PACE
     sees_items = False
 
     def __init__(self, plan: Plan, fleet: Fleet) -> None:
@@ -100,7 +99,8 @@ class ClusterCrew:
         self._sent = self._received = self._count = 0
         self._waited = 0.0
         self._setup = Setup(fleet.cluster, uuid.uuid4().hex)
-        self._keep("", parcel.pack_small(tuple(_preparation(plan))))
+        self.pace = remote.pace_of(plan.processes)
+        self._keep("", parcel.pack_small(tuple(_preparation(plan, 3 * self.pace.aim))))
         self._team = fleet.recruit(plan.processes, self._setup, self)
         self.size, self.alone = self._team.size, self._team.alone
         self.patience = self.size if plan.initializer is not None else max(100, self.size)
@@ -336,11 +336,11 @@ class ClusterCrew:
         self._by_func.clear()
 
 
-def _preparation(plan: Plan) -> remote.Preparation:
+def _preparation(plan: Plan, patience: int) -> remote.Preparation:
     threads = plan.threads_per_worker
     variables = limits.variables(threads or 1, forced=threads is not None)
     begin = parcel.pack_small((plan.initializer, tuple(plan.initargs)))
-    return remote.Preparation(list(sys.path), 1, variables, begin)
+    return remote.Preparation(list(sys.path), 1, variables, patience, begin)
 
 
 def check(plan: Plan) -> None:

@@ -29,12 +29,26 @@ if TYPE_CHECKING:
 
     from allcores.cluster.seams import Job, Setup
 
-__all__ = ("PACE", "Answer", "Preparation", "forget", "give_up", "prepare", "records", "stacks", "step_aside", "work")
+__all__ = (
+    "Answer",
+    "Preparation",
+    "forget",
+    "give_up",
+    "pace_of",
+    "prepare",
+    "records",
+    "stacks",
+    "step_aside",
+    "work",
+)
 
 # The key of a large buffer, and the buffer.
 Arrived = tuple[str | None, Any]
 # A task costs milliseconds on the way, most of them in the engine's scheduler.
-PACE = Pace(aim=50_000_000, growth=32, least=5_000_000)
+_PACE = Pace(aim=50_000_000, growth=32, least=5_000_000)
+# Of each chunk's time, for each worker: some thousand microseconds of a core of the program and of the scheduler go to
+# a chunk, and all workers share these two.
+_FOR_EACH_WORKER = 4_000_000
 # Functions a worker remembers of one pool.
 _REMEMBERED = 256
 
@@ -55,7 +69,13 @@ class Preparation(NamedTuple):
     path: list[str]  # the program's
     cores: int  # this worker's share
     threads: dict[str, str]  # variables of native libraries
+    patience: int  # nanoseconds after which a chunk that may be cut ends early
     begin: bytes  # packed: the initializer and its arguments
+
+
+def pace_of(workers: int) -> Pace:
+    """What chunks for so many workers are to be like."""
+    return _PACE._replace(aim=max(_PACE.aim, workers * _FOR_EACH_WORKER))
 
 
 class _Team:
@@ -68,6 +88,7 @@ class _Team:
         self._functions: OrderedDict[int, Callable[..., Any]] = OrderedDict()
         self._state: state.WorkerState | None = None
         self._cores = 1
+        self.patience: int | None = None
         self.failed: BaseException | None = None
         self.records: dict[int, LocalRecord] = {}  # by thread
         self.doing: dict[int, Here] = {}  # by task
@@ -91,7 +112,7 @@ class _Team:
         sys.path.extend(each for each in told.path if each not in sys.path)
         limits.adopt(told.threads)
         limits.apply()
-        self._cores = told.cores
+        self._cores, self.patience = told.cores, told.patience
         cores.adopt_in_thread(self._cores)
         state.here.state = self._state
         initializer, initargs = parcel.unpack(told.begin)
@@ -206,7 +227,7 @@ def _run(team: _Team, job: Job, buffers: list[Arrived]) -> tuple[int, Any, str]:
     mode = job.call & 0xFF
     timed = mode & Mode.ORDERS and payload[0][1] is not None
     doing = team.doing[job.task] = Doing() if timed else Here()
-    doing.patience = 3 * PACE.aim
+    doing.patience = team.patience
     try:
         if isinstance(doing, Doing):
             return _run_watched(team, func, mode, payload, doing)
