@@ -323,8 +323,7 @@ class Pool(Watched, Submitting):
         options: Options,
         callbacks: tuple[Any, Any],
     ) -> MapResult:
-        # The caller may change a list meanwhile; what was given counts.
-        items = list(items) if isinstance(items, list) else items
+        items = list(items) if isinstance(items, list) else items  # the caller may change it meanwhile
         result = self._map(func, items, size, star, options, _check_callbacks(*callbacks))
         try:
             result.begin()
@@ -357,8 +356,8 @@ class Pool(Watched, Submitting):
     def _chunks(self, items: Iterable[Any], size: int | None, most: int, options: Options) -> Chunker:
         if self._closed:
             self._check_open()
-        if options.exact and not self._crew.sees_items:
-            most = 1  # else the one that ends its worker would run once more, to be found
+        if options.exact and not self._crew.sees_items:  # else the one that ends its worker runs again, to be found
+            most = 1
         return Chunker(items, self._crew.size, _check_items(items, size), most, options, self._crew.pace)
 
 
@@ -375,12 +374,11 @@ _MOST_OF_IMAP = 1 << 12
 
 def _check_items(items: Any, size: Any) -> int | None:
     if not hasattr(items, "__iter__") and not hasattr(items, "__getitem__"):
-        raise TypeError(
-            f"iterable must be something to iterate over, not {codec.short_repr(items)}: write [x] for one item"
-        )
-    return (
-        None if size is None else checks.count("chunksize", size, "items per task", "leave it out to have it measured")
-    )
+        what = codec.short_repr(items)
+        raise TypeError(f"iterable must be something to iterate over, not {what}: write [x] for one item")
+    if size is None:
+        return None
+    return checks.count("chunksize", size, "items per task", "leave it out to have it measured")
 
 
 def _check_callbacks(callback: Any, error_callback: Any) -> tuple[Any, Any] | None:
@@ -392,7 +390,7 @@ def _check_callbacks(callback: Any, error_callback: Any) -> tuple[Any, Any] | No
     return callback, error_callback
 
 
-# A forked child has the parent's pools in its memory and not their workers: they are no business of its.
+# A forked child has the parent's pools in its memory, and not their workers.
 os.register_at_fork(after_in_child=open_pools.clear)
 
 
