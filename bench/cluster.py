@@ -105,23 +105,23 @@ def dask() -> Iterator[Ways]:
 
 @contextmanager
 def ray() -> Iterator[Ways]:
-    """The expert puts what is large into the store once, and has a task for each call."""
+    """The expert puts what is large into the store once, and has a task for each call.
+
+    A program has one connection to Ray: theirs runs on our cluster, whose cores tasks have for themselves, since their
+    pool and ours ask for none.
+    """
     import ray
     from ray.util.multiprocessing import Pool as RayPool
 
-    ray.init(num_cpus=2 * WORKERS, include_dashboard=False, logging_level="ERROR")  # for their workers and for ours
+    mp = allcores.get_context("ray")
+    mp.Pool(WORKERS).terminate()  # the cluster is there, and this program connected to it
     squares, naps, looks = (ray.remote(f) for f in (square, nap, look))
 
     def array() -> Any:
         there = ray.put(new_array())
         return ray.get([looks.remote(there, part) for part in range(PARTS)])
 
-    def nap_all() -> Any:
-        """No more tasks at a time than there are workers."""
-        return ray.get([naps.options(num_cpus=2).remote(x) for x in range(NAPS)])
-
-    mp = allcores.get_context("ray")
-    with mp.Pool(WORKERS) as pool, RayPool(WORKERS) as theirs:
+    with mp.Pool(WORKERS) as pool, RayPool(WORKERS, ray_remote_args={"num_cpus": 0}) as theirs:
         mine = ours(mp, pool)
         yield {
             "small": [
@@ -132,12 +132,11 @@ def ray() -> Iterator[Ways]:
             "array": [*mine["array"], ("`put`, tasks", array)],
             "naps": [
                 *mine["naps"],
-                ("tasks", nap_all),
+                ("tasks", lambda: ray.get([naps.remote(x) for x in range(NAPS)])),
                 ("`Pool.map(chunksize=1)`", lambda: theirs.map(nap, range(NAPS), 1)),
             ],
         }
     mp.close()
-    ray.shutdown()
 
 
 ENGINES = {"dask": (dask, "distributed"), "ray": (ray, "ray")}

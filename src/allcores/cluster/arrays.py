@@ -31,7 +31,8 @@ class SharedArray(np.ndarray):
     """
 
     def __new__(cls, shape: Any, dtype: DTypeLike = float, *, fill: Any = None, lock: bool = False) -> Self:
-        return cls.from_array(np.full(shape, 0 if fill is None else fill, dtype), lock=lock)
+        value = np.asarray(0 if fill is None else fill, dtype)
+        return cls.from_array(np.broadcast_to(value, shape), lock=lock)
 
     @classmethod
     def from_array(cls, array: ArrayLike, *, lock: bool = False) -> Self:
@@ -41,8 +42,9 @@ class SharedArray(np.ndarray):
             raise TypeError("dtype object holds pointers, which mean nothing to other machines: use a dtype of numbers")
         if lock is not False:
             raise NotSupported("a SharedArray of a cluster is read-only, so it has no lock: use mp.Lock() beside it")
-        made = _read_only(np.array(source, order="C"), cls)
-        weakref.finalize(made, stored.keep(made, stored.READ_ONLY)).atexit = False
+        copy, end = stored.kept_copy(source, stored.READ_ONLY)
+        made = _read_only(copy, cls)
+        weakref.finalize(made, end).atexit = False
         return cast("Self", made)
 
     def __setitem__(self, _key: Any, _value: Any) -> NoReturn:

@@ -24,7 +24,18 @@ from allcores.cluster.parcel import LARGE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("READ_ONLY", "Repeated", "drop_file", "file_of", "keep", "key_for", "key_of", "mapped", "repeated_in")
+__all__ = (
+    "READ_ONLY",
+    "Repeated",
+    "drop_file",
+    "file_of",
+    "keep",
+    "kept_copy",
+    "key_for",
+    "key_of",
+    "mapped",
+    "repeated_in",
+)
 
 # How the key of a buffer begins that arrives read-only; any other is the receiver's own, to write to.
 READ_ONLY = "r"
@@ -48,6 +59,20 @@ def keep(array: Any, kind: str) -> Callable[[], None]:
     place = _place(memoryview(array.reshape(-1, order="A")).cast("B"))
     key = _kept[place] = f"{kind}{os.getpid()}-{next(_numbers)}"
     return lambda: _let_go(place, key)
+
+
+def kept_copy(source: Any, kind: str) -> tuple[Any, Callable[[], None]]:
+    """A copy of an array, kept from the beginning. A large one is in a memory file at once, for ``mapped``."""
+    if source.nbytes < LARGE:
+        made = np.array(source, order="C")
+        return made, keep(made, kind)
+    fd = os.memfd_create("allcores-kept", os.MFD_CLOEXEC)
+    os.ftruncate(fd, source.nbytes)
+    made = np.ndarray(source.shape, source.dtype, mmap.mmap(fd, source.nbytes))
+    made[...] = source
+    end = keep(made, kind)
+    _files[_kept[_place(made.reshape(-1).view(np.uint8))]] = fd
+    return made, end
 
 
 def _let_go(place: tuple[int, int], key: str) -> None:

@@ -91,10 +91,8 @@ class Resident:
 class RayFleet:
     """See ``seams.Fleet``."""
 
-    near = False  # or the same: workers of a machine map what lies in Ray's store
-
     def __init__(self, head: Any, connected: bool) -> None:
-        self.head, self._connected = head, connected
+        self.head, self._connected, self.near = head, connected, head is not None
         context = ray.get_runtime_context()
         self.options: dict[str, Any] = {"address": context.gcs_address, "namespace": context.namespace}
         self._closed = False
