@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find native/include native/bindings src -name '*.[ch]pp' -o -name '*.py' -o -name '*.pyi' 2>/dev/null)
 
-.PHONY: demo test check bench native-test crash-build crash sanitize clean
+.PHONY: demo test check bench native-test crash-build crash clusters sanitize clean
 
 demo: $(VENV)/installed
 	$(BIN)/allcores demo
@@ -28,6 +28,11 @@ test: $(VENV)/installed crash-build
 # The long forms: minutes of kills, millions of messages, every step each time, and the sanitizers.
 crash: $(VENV)/installed crash-build sanitize
 	ALLCORES_CRASH=1 $(BIN)/python -m pytest tests/crash -m "slow or not slow" -s
+
+# The suite over clusters, most of which is too long for the gate; Ray is a hundred megabytes and more.
+clusters: $(VENV)/installed
+	$(BIN)/pip install --quiet '.[dask,ray]'
+	$(BIN)/python -m pytest tests/cluster tests/contract -m "slow or not slow" -k "cluster or dask or [ray or -ray or ray]"
 
 sanitize: $(builds)/asan/built
 	$(BIN)/python tests/crash/sanitize.py $(builds)/asan
