@@ -29,7 +29,7 @@ test: $(VENV)/installed crash-build
 crash: $(VENV)/installed crash-build sanitize
 	ALLCORES_CRASH=1 $(BIN)/python -m pytest tests/crash -m "slow or not slow" -s
 
-# The suite over clusters, most of which is too long for the gate; Ray is a hundred megabytes and more.
+# The suite over clusters, too long for the gate.
 clusters: $(VENV)/installed
 	$(BIN)/pip install --quiet '.[dask,ray]'
 	$(BIN)/python -m pytest tests/cluster tests/contract -m "slow or not slow" -k "cluster or dask or [ray or -ray or ray]"

@@ -30,6 +30,9 @@ def test_the_process_context_needs_no_numpy() -> None:
 def test_all_is_true(name: str) -> None:
     if name.startswith("allcores.integrations."):
         pytest.importorskip(name, exc_type=ImportError)  # it needs the library that it is for
+    for part, engine in (("dask", "distributed"), ("ray", "ray")):
+        if name.startswith(f"allcores.contexts.{part}"):
+            pytest.importorskip(engine)
     module = importlib.import_module(name)
     for public in getattr(module, "__all__", ()):
         assert hasattr(module, public), f"{name}.__all__ names {public}"

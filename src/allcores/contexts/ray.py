@@ -116,8 +116,8 @@ def _on_loopback(ray: Any, address: str) -> Iterator[None]:
 
     Such a one asks for the token of its user (``~/.ray/auth_token``), if ``RAY_AUTH_MODE`` does not say otherwise.
     """
+    from ray import _raylet
     from ray._private import ray_constants
-    from ray._raylet import Config  # type: ignore[attr-defined] # its stub leaves it out
 
     before = ray_constants.ENABLE_RAY_CLUSTER
     host, _, port = address.rpartition(":")
@@ -126,7 +126,7 @@ def _on_loopback(ray: Any, address: str) -> Iterator[None]:
             ray_constants.ENABLE_RAY_CLUSTER = probe.connect_ex((ray.util.get_node_ip_address(), int(port))) == 0
         if not ray_constants.ENABLE_RAY_CLUSTER:
             os.environ.setdefault("RAY_AUTH_MODE", "token")
-            Config.initialize("")  # it is asked for once else
+            _raylet.Config.initialize("")  # it is asked for once else
     try:
         yield
     finally:
