@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = (
     "BaseProcess",
+    "ChildProcess",
     "ParentProcess",
     "check_call",
     "current_process",
     "here",
     "parent_process",
     "running",
-    "state_of",
     "titled",
 )
 
@@ -169,6 +169,59 @@ class BaseProcess:
         raise NotImplementedError
 
 
+class ChildProcess(BaseProcess):
+    """A process that this one has started: its pid, its state, and who may ask."""
+
+    _pid: int | None
+    _parent_pid: int
+    _closed: bool
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, on the machine where it runs; None before ``start``."""
+        self._check_open()
+        return self._pid
+
+    @property
+    def ident(self) -> int | None:
+        """The same as ``pid``."""
+        return self.pid
+
+    def _started(self) -> bool:
+        return self._pid is not None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("the process object is closed")
+
+    def _check_started(self) -> None:
+        self._check_open()
+        if self._pid is None:
+            raise AssertionError("the process is not started: start() it first")
+        if self._parent_pid != os.getpid():
+            raise AssertionError("only the process that started it can do that")
+
+    def __repr__(self) -> str:
+        pid = "" if self._pid is None else f" pid={self._pid}"
+        parent, daemon = self._parent_pid, " daemon" if self._daemon else ""
+        return f"<{type(self).__name__} name={self._name!r}{pid} parent={parent} {self._state()}{daemon}>"
+
+    def _state(self) -> str:
+        if self is _current:
+            return "started"
+        if self._closed:
+            return "closed"
+        if self._parent_pid != os.getpid():
+            return "unknown"
+        if self._pid is None:
+            return "initial"
+        code = self.exitcode
+        if code is None:
+            return "started"
+        name = next((f"-{signum.name}" for signum in signal.Signals if signum == -code), code)
+        return f"stopped exitcode={name}"
+
+
 class MainProcess(BaseProcess):
     """The process that the program began in."""
 
@@ -269,14 +322,6 @@ def become(process: BaseProcess, parent: Any) -> None:
     BaseProcess._count = itertools.count(1)  # the children of this life
     _native.set_name(process.name)
     _native.set_title(titled(process.name))
-
-
-def state_of(exitcode: int | None) -> str:
-    """A process that was started, in words."""
-    if exitcode is None:
-        return "started"
-    name = next((f"-{signum.name}" for signum in signal.Signals if signum == -exitcode), exitcode)
-    return f"stopped exitcode={name}"
 
 
 def titled(name: str) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Pipe: Any
     wait: Any
 
-__all__ = ("Client", "Connection", "Listener", "Pipe", "PipeEnd", "join_ends", "make_pipe", "wait")
+__all__ = ("Client", "Connection", "Listener", "Pipe", "PipeEnd", "join_ends", "make_pipe", "wait", "write_into")
 
 # Listener and Client, between programs and machines, are the standard's.
 __getattr__ = face(__name__, {"Pipe": "allcores Pipe", "wait": "allcores wait"})
@@ -38,6 +38,15 @@ class End(Protocol):
     def poll(self, timeout: float | None = None) -> bool: ...
     def fileno(self) -> int: ...
     def close(self) -> None: ...
+
+
+def write_into(buffer: Any, offset: int, data: bytes) -> int | bytes:
+    """``recv_bytes_into`` of an End that has received these: how many were written, or they where they do not fit."""
+    with memoryview(buffer).cast("B") as view:
+        if len(data) > len(view) - offset:
+            return data
+        view[offset : offset + len(data)] = data
+    return len(data)
 
 
 class PipeEnd(_native.PipeEnd):

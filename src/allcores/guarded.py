@@ -10,7 +10,7 @@ from allcores.sync import Lock, RLock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Guarded", "guard_of", "held_by", "is_anothers", "with_lock_only")
+__all__ = ("Guarded", "Locked", "guard_of", "held_by", "is_anothers", "with_lock_only")
 
 # How a handle says which lock guards it, where it is not the offset of another lock.
 _OWN, _NONE = -1, 0
@@ -37,7 +37,34 @@ def with_lock_only(method: M) -> M:
     return cast("M", _WithLockOnly(cast("Any", method)))
 
 
-class Guarded:
+class Locked:
+    """What has a lock, or none: it is acquired and released by name, or around a block."""
+
+    _guard: Any  # _NONE: none
+
+    @with_lock_only
+    def get_lock(self) -> Any:
+        """The lock that guards this object. AttributeError: it was made with ``lock=False``."""
+        return self._guard
+
+    @with_lock_only
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Acquire the lock; see ``get_lock``."""
+        return bool(self.get_lock().acquire(block, timeout))
+
+    @with_lock_only
+    def release(self) -> None:
+        """Release the lock; see ``get_lock``."""
+        self.get_lock().release()
+
+    def __enter__(self) -> bool:
+        return bool(self.get_lock().acquire())
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.get_lock().release()
+
+
+class Guarded(Locked):
     """The lock of a Value or Array. Beside it among the bases stands the native class that has the data."""
 
     _code: str
@@ -53,22 +80,6 @@ class Guarded:
             AttributeError: it was made with ``lock=False``.
         """
         return RLock._attach(self.offset) if isinstance(self._guard, int) else self._guard
-
-    @with_lock_only
-    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Acquire the lock; see ``get_lock``."""
-        return self.get_lock().acquire(block, timeout)
-
-    @with_lock_only
-    def release(self) -> None:
-        """Release the lock; see ``get_lock``."""
-        self.get_lock().release()
-
-    def __enter__(self) -> bool:
-        return self.get_lock().acquire()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.get_lock().release()
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         return codec.handle_of(self, self._code, self._n, self.offset, self._guard)

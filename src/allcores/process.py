@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from allcores import _native, chosen, codec, cores, installed, limits, standard, start
-from allcores.base import BaseProcess, MainProcess, current_process, parent_process, state_of
+from allcores.base import BaseProcess, ChildProcess, MainProcess, current_process, parent_process
 from allcores.deaths import MOST, Death
 from allcores.faces import face
 from allcores.forked import ForkRequest, death_of
@@ -38,7 +38,7 @@ JOB, RETURNED, RAISED = 0, 1, 2
 _UNTOLD = -255  # no exit status came: the template died with the child
 
 
-class Process(BaseProcess):
+class Process(ChildProcess):
     """A function in a process of its own, as ``multiprocessing.Process``; and ``result()`` has what it returned.
 
     The function, its arguments and its result travel by value, lambdas and functions of ``__main__`` included;
@@ -253,17 +253,6 @@ class Process(BaseProcess):
         self._closed = True
 
     @property
-    def pid(self) -> int | None:
-        """Process id; None before ``start``."""
-        self._check_open()
-        return self._pid
-
-    @property
-    def ident(self) -> int | None:
-        """The same as ``pid``."""
-        return self.pid
-
-    @property
     def exitcode(self) -> int | None:
         self._check_open()
         if self._pid is not None and self._exitcode is None and self is not current_process():
@@ -278,44 +267,10 @@ class Process(BaseProcess):
             raise ValueError("the process is not started: start() it first")
         return self._sentinel
 
-    def _started(self) -> bool:
-        return self._pid is not None
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ValueError("the process object is closed")
-
-    def _check_started(self) -> None:
-        self._check_open()
-        if self._pid is None:
-            raise AssertionError("the process is not started: start() it first")
-        if self._parent_pid != os.getpid():
-            raise AssertionError("only the process that started it can do that")
-
     def __del__(self, close: Callable[[int], None] = os.close) -> None:  # bound early: the very exit clears modules
         sentinel = getattr(self, "_sentinel", None)
         if sentinel is not None:
             close(sentinel)
-
-    def __repr__(self) -> str:
-        words = [type(self).__name__, f"name={self._name!r}"]
-        if self._pid is not None:
-            words.append(f"pid={self._pid}")
-        words += [f"parent={self._parent_pid}", self._state()]
-        if self._daemon:
-            words.append("daemon")
-        return f"<{' '.join(words)}>"
-
-    def _state(self) -> str:
-        if self is current_process():
-            return "started"
-        if self._closed:
-            return "closed"
-        if self._parent_pid != os.getpid():
-            return "unknown"
-        if self._pid is None:
-            return "initial"
-        return state_of(self.exitcode)
 
 
 class ForkProcess(Process):

@@ -20,7 +20,7 @@ from allcores import _native, codec, kin
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore")
+__all__ = ("AwaitsPredicates", "Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore")
 
 # Threads of this library that run nothing of the user's.
 SERVICE_THREADS = ("allcores-pool-keeper",)
@@ -158,7 +158,24 @@ class _Counted:
         return self._value
 
 
-class Condition(_Travels, _native.Condition):
+class AwaitsPredicates:
+    """``wait_for`` of a condition that has ``wait``."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        raise NotImplementedError
+
+    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+        """Wait until ``predicate()``, called with the lock held, is true; its last value."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not (result := predicate()):
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            self.wait(left)
+        return result
+
+
+class Condition(_Travels, AwaitsPredicates, _native.Condition):
     """A condition variable, as ``multiprocessing.Condition``: wait, with its lock let go of, until somebody notifies.
 
     Who has waited longest is notified first. A notification whose receiver died before it woke goes to another. If the
@@ -211,16 +228,6 @@ class Condition(_Travels, _native.Condition):
         """
         self._check_mine("wait()")
         return self._wait(self._lock.offset, timeout)
-
-    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
-        """Wait until ``predicate()``, called with the lock held, is true; its last value."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not (result := predicate()):
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                break
-            self.wait(left)
-        return result
 
     def notify(self, n: int = 1) -> None:
         """Wake the ``n`` that have waited longest, or all if there are fewer. They go on when the lock is free."""

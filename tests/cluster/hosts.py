@@ -16,8 +16,8 @@ def _ip(*words: str) -> None:
 
 
 @contextlib.contextmanager
-def two_hosts() -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
-    """Of each: its name for ``ip netns exec``, and its address. Skips where that is not allowed."""
+def two_hosts() -> Iterator[tuple[tuple[list[str], str], tuple[list[str], str]]]:
+    """Of each: what goes in front of a command there, and its address. Skips where that is not allowed."""
     names = tuple(f"allcores-{os.getpid()}-{which}" for which in "ab")
     addresses = ("10.211.7.1", "10.211.7.2")
     if not shutil.which("ip"):
@@ -33,7 +33,10 @@ def two_hosts() -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
             _ip("-n", name, "addr", "add", f"{address}/24", "dev", "veth")
             for link in ("lo", "veth"):
                 _ip("-n", name, "link", "set", link, "up")
-        yield (names[0], addresses[0]), (names[1], addresses[1])
+        first, second = (
+            (["ip", "netns", "exec", name], address) for name, address in zip(names, addresses, strict=True)
+        )
+        yield first, second
     finally:
         for name in names:
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)

@@ -1,7 +1,6 @@
 """A cluster of dask that was there before: by its address, over TLS, from several programs, on several hosts."""
 
 import contextlib
-import itertools
 import os
 import re
 import select
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from .hosts import two_hosts
 from .programs import PATIENCE, begin, run
 
 pytest.importorskip("distributed")
@@ -204,34 +204,10 @@ def test_tls_in_a_cluster_of_ones_own(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-_hosts = itertools.count(1)
-
-
-@pytest.fixture
-def hosts() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Two network namespaces that see each other, 10.77.0.1 and 10.77.0.2: what goes in front of commands there."""
-    names = [f"allcores-{os.getpid()}-{next(_hosts)}" for _ in range(2)]
-    with contextlib.ExitStack() as stack:
-        try:
-            for name in names:
-                ip("netns", "add", name)
-                stack.callback(ip, "netns", "del", name)
-            ip("link", "add", "eth0", "netns", names[0], "type", "veth", "peer", "name", "eth0", "netns", names[1])
-            for i, name in enumerate(names):
-                ip("-n", name, "addr", "add", f"10.77.0.{i + 1}/24", "dev", "eth0")
-                for device in ("lo", "eth0"):
-                    ip("-n", name, "link", "set", device, "up")
-        except (OSError, subprocess.CalledProcessError):
-            pytest.skip("no right to make network namespaces")
-        yield ("ip", "netns", "exec", names[0]), ("ip", "netns", "exec", names[1])
-
-
-def ip(*args: str) -> None:
-    subprocess.run(["ip", *args], check=True, capture_output=True)
-
-
-def test_two_hosts(hosts: tuple[tuple[str, ...], tuple[str, ...]]) -> None:
-    here, there = hosts
-    with cluster("10.77.0.1", 2, beside=here, away=there, at="10.77.0.2") as address:
-        ended = run(MAP_AND_LOCK, address, before=here)
-        assert ended.returncode == 0, ended.stderr
+def test_two_hosts() -> None:
+    with (
+        two_hosts() as ((here, address), (there, other)),
+        cluster(address, 2, beside=here, away=there, at=other) as scheduler,
+    ):
+        ended = run(MAP_AND_LOCK, scheduler, before=here)
+    assert ended.returncode == 0, ended.stderr

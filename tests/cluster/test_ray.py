@@ -6,8 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -17,29 +16,17 @@ import allcores
 from allcores.errors import UsageError
 
 from .hosts import two_hosts
+from .programs import PATIENCE, begin, run
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
-# Seconds within which what must happen has happened.
-PATIENCE = 50.0
-
-
-def run(script: str, *args: str, host: str | None = None) -> "subprocess.CompletedProcess[str]":
-    """A program of its own: it starts a cluster and ends."""
-    command = [*on(host), sys.executable, "-c", textwrap.dedent(script), *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-
-
-def on(host: str | None) -> list[str]:
-    return [] if host is None else ["ip", "netns", "exec", host]
-
 
 @contextlib.contextmanager
-def started(*options: str, host: str | None = None) -> Iterator[str]:
+def started(*options: str, before: Sequence[str] = ()) -> Iterator[str]:
     """A cluster, or a node of one, that was started by Ray's own means: the address of its head."""
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets in it must not have long names
-    command = [*on(host), str(Path(sys.executable).parent / "ray"), "start", "--block", "--num-cpus=1", *options]
+    command = [*before, str(Path(sys.executable).parent / "ray"), "start", "--block", "--num-cpus=1", *options]
     command += ["--temp-dir", folder, "--disable-usage-stats"] if "--head" in options else []
     node = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert node.stdout is not None
@@ -60,46 +47,6 @@ def started(*options: str, host: str | None = None) -> Iterator[str]:
         node.communicate()
         psutil.wait_procs(family[:-1], timeout=PATIENCE)
         shutil.rmtree(folder)
-
-
-def test_a_killed_worker_loses_no_item(tmp_path: Path) -> None:
-    ended = run(
-        """
-        import os, signal, sys, allcores
-        def job(i):
-            if i == 50 and not os.path.exists(sys_argv):
-                open(sys_argv, "w").close()
-                os.kill(os.getpid(), signal.SIGKILL)
-            return i
-        sys_argv = sys.argv[1]
-        with allcores.get_context("ray").Pool(2) as pool:
-            assert pool.map(job, range(200)) == list(range(200))
-            assert pool.statistics().deaths >= 1
-        """,
-        str(tmp_path / "once"),
-    )
-    assert ended.returncode == 0, ended.stderr
-
-
-def test_retries_0_runs_nothing_twice() -> None:
-    ended = run(
-        """
-        import os, signal, allcores
-        mp = allcores.get_context("ray")
-        runs = mp.Array("i", 6)
-        def job(i):
-            runs.add(i, 1)
-            if i == 3:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return i
-        with mp.Pool(2) as pool:
-            got = pool.map(job, range(6), retries=0, errors="return")
-        assert [getattr(x, "index", x) for x in got] == [0, 1, 2, 3, 4, 5]
-        assert isinstance(got[3].error, allcores.WorkerDied)
-        assert runs[:] == [1] * 6, runs[:]
-        """
-    )
-    assert ended.returncode == 0, ended.stderr
 
 
 def test_an_idle_worker_that_is_killed_is_replaced_and_its_lock_is_known_to_be_lost() -> None:
@@ -153,53 +100,14 @@ def test_a_killed_cluster_is_an_error_everywhere(part: str) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-def test_a_killed_program_leaves_nothing() -> None:
-    program = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import time, allcores\nmp = allcores.get_context('ray')\np = mp.Process(target=time.sleep, args=(1000,))\n"
-            "p.start()\nprint(p.pid, flush=True)\ntime.sleep(1000)",
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert program.stdout is not None
-    pid = int(program.stdout.readline())
-    family = [*psutil.Process(program.pid).children(recursive=True), psutil.Process(pid)]
-    program.kill()
-    program.wait()
-    program.stdout.close()
-    _, alive = psutil.wait_procs(family, timeout=PATIENCE)
-    assert alive == []
-
-
-def test_nothing_listens_beyond_the_loopback_and_nothing_is_said() -> None:
+def test_sigterm_and_breakpoint_are_the_programs() -> None:
     ended = run(
         """
-        import psutil, allcores
-        mp = allcores.get_context("ray")
-        with mp.Pool(2) as pool:
-            pool.map(abs, range(4))
-            found = [
-                each.laddr.ip
-                for process in [psutil.Process(), *psutil.Process().children(recursive=True)]
-                for each in process.net_connections()
-                if each.status == psutil.CONN_LISTEN
-            ]
-        assert found and set(found) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}, found
-        """
-    )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
-
-
-def test_sigterm_is_the_programs() -> None:
-    ended = run(
-        """
-        import signal, allcores
+        import os, signal, allcores
         before = signal.getsignal(signal.SIGTERM)
         allcores.get_context("ray").Lock()
         assert signal.getsignal(signal.SIGTERM) == before
+        assert "PYTHONBREAKPOINT" not in os.environ
         """
     )
     assert ended.returncode == 0, ended.stderr
@@ -296,14 +204,19 @@ def test_compare() -> None:
 
 HEAD = ("--head", "--port=0")
 USE = """
-import os, sys, allcores
+import os, sys, time, allcores
 mp = allcores.get_context("ray", address=sys.argv[1])
 lock = mp.Lock()
-def job(i):
-    with lock:
-        return os.readlink("/proc/self/ns/net")
+while mp._fleet().slots() < int(sys.argv[2]):  # a node says that it is there before its cores are known
+    time.sleep(0.1)
 with mp.Pool(2) as pool:
-    print(*sorted(set(pool.map(job, range(20), chunksize=1))), flush=True)
+    workers = pool._crew.size
+    all_of_them = mp.Barrier(workers)
+    def job(i):
+        all_of_them.wait(30)  # or one of them might do all
+        with lock:
+            return os.readlink("/proc/self/ns/net")
+    print(*sorted(set(pool.map(job, range(10 * workers), chunksize=1))), flush=True)
 p = mp.Process(target=len, args=("abc",))
 p.start()
 assert p.result() == 3
@@ -321,7 +234,7 @@ def token(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_cluster_that_runs_already() -> None:
     with started(*HEAD) as address:
         for _ in range(2):
-            ended = run(USE, address)
+            ended = run(USE, address, "1")
             assert (ended.returncode, ended.stderr) == (0, "")
 
 
@@ -338,13 +251,10 @@ def test_a_killed_program_leaves_nothing_in_a_cluster_that_runs_on() -> None:
         time.sleep(1000)
     """
     with started(*HEAD) as address:
-        killed = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(program), address], stdout=subprocess.PIPE, text=True
-        )
-        assert killed.stdout is not None
-        assert killed.stdout.readline()
-        killed.kill()
-        killed.communicate()
+        with begin(program, address) as killed:
+            assert killed.stdout is not None
+            assert killed.stdout.readline()
+            killed.kill()
         ended = run(
             """
             import sys, time, ray
@@ -362,9 +272,9 @@ def test_on_two_hosts() -> None:
     with two_hosts() as ((first, address), (second, other)):
         head = ("--head", f"--node-ip-address={address}", "--port=6379")
         with (
-            started(*head, host=first),
-            started(f"--address={address}:6379", f"--node-ip-address={other}", host=second),
+            started(*head, before=first),
+            started(f"--address={address}:6379", f"--node-ip-address={other}", before=second),
         ):
-            ended = run(USE, f"{address}:6379", host=first)
+            ended = run(USE, f"{address}:6379", "2", before=first)
     assert ended.returncode == 0, ended.stderr
     assert len(ended.stdout.split()) == 2, ended.stdout

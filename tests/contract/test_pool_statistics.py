@@ -4,12 +4,15 @@ import inspect
 import os
 import pickle
 import signal
+import threading
 import time
+from typing import Any
 
 import pytest
 
 import allcores
 from allcores.pool import statistics
+from allcores.pool.crew import Outcome
 
 from . import jobs
 from .kit import PATIENCE, Context, Handle, Place
@@ -142,6 +145,29 @@ def test_recycled(mp: Context) -> None:
             pool.apply(int)
     assert pool.statistics().recycled == 2
     assert pool.statistics().tasks == 5
+
+
+@pytest.mark.needs("kills", "owns")
+def test_a_recycling_that_the_pool_hears_of_at_its_end(mp: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next worker has done the rest before the pool's own thread came to say so."""
+    with mp.Pool(1, maxtasksperchild=1) as pool:
+        post, finish, ends = pool._engine.post_news, pool._crew.finish, threading.Event()
+
+        def post_late(message: tuple[int, int, Any]) -> None:
+            if message[1] & 0xFF == Outcome.RETIRED:
+                ends.wait(PATIENCE)
+            post(message)
+
+        def end() -> None:
+            ends.set()
+            finish()
+
+        monkeypatch.setattr(pool._engine, "post_news", post_late)
+        monkeypatch.setattr(pool._crew, "finish", end)
+        assert [pool.apply(int), pool.apply(int)] == [0, 0]
+        pool.close()
+        pool.join()
+    assert pool.statistics().recycled >= 1
 
 
 @pytest.mark.parametrize("end", ["close", "terminate"])

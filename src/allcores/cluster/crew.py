@@ -23,7 +23,7 @@ from allcores.cluster.seams import Job, Large, Setup
 from allcores.deaths import Death
 from allcores.errors import NotSupported
 from allcores.pool.crew import Known, Mode, Outcome
-from allcores.pool.shown import Shown
+from allcores.pool.shown import Answers
 from allcores.pool.statistics import ANSWERING, Record, Traffic
 from allcores.protocol import STARTING
 
@@ -91,8 +91,7 @@ class ClusterCrew:
         self._by_func: dict[int, _Packed] = {}
         self._lock = threading.RLock()
         self._out: dict[int, _Out] = {}
-        self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
-        self._shown: Shown | None = None
+        self._answers = Answers()
         self._ended = self._looks = False
         self._lost: BaseException | None = None
         self._engine: weakref.ref[Engine] | None = None
@@ -210,14 +209,14 @@ class ClusterCrew:
             return
         if answer.node:
             self._team.end_worker(answer.node)
-        self._put((task, answer.info, answer))
+        self._answers.put((task, answer.info, answer))
         if not self._out:
             self._look_after(_SOON)
 
     def died(self, task: int, pid: int, exitcode: int | None, began: bool) -> None:
         """See Reports."""
         if task == 0:
-            self._put((0 if began else STARTING, Outcome.DIED, tuple(Death(pid, exitcode))))
+            self._answers.put((0 if began else STARTING, Outcome.DIED, tuple(Death(pid, exitcode))))
             return
         out = self._out.get(task)
         if out is None:
@@ -226,13 +225,13 @@ class ClusterCrew:
         if began and (exact or not out.single or out.job.deaths >= RETRIES):
             self._out.pop(task, None)
             item = 0 if out.single else ANSWERING
-            self._put((task, Outcome.DIED | item << 8, tuple(Death(pid, exitcode))))
+            self._answers.put((task, Outcome.DIED | item << 8, tuple(Death(pid, exitcode))))
             if exact:  # it may have to run again, and perhaps nobody waits for it
                 self._look_after(0)
             return
         if began:
             out.job = out.job._replace(deaths=out.job.deaths + 1)
-            self._put((0, Outcome.DIED, tuple(Death(pid, exitcode))))  # to be counted
+            self._answers.put((0, Outcome.DIED, tuple(Death(pid, exitcode))))  # to be counted
         try:
             self._team.send(out.job, out.buffers, True)
         except Exception as error:  # noqa: BLE001 - the cluster may be gone
@@ -255,19 +254,13 @@ class ClusterCrew:
     def failed(self, task: int, error: BaseException) -> None:
         """See Reports."""
         if self._out.pop(task, None) is not None:
-            self._put((task, Outcome.ERROR | _ERROR, error))
+            self._answers.put((task, Outcome.ERROR | _ERROR, error))
 
     def lost(self, error: BaseException) -> None:
         """See Reports."""
         self._lost = error
         for task in list(self._out):
             self.failed(task, error)
-
-    def _put(self, message: tuple[int, int, Any]) -> None:
-        self._answers.put(message)
-        shown = self._shown
-        if shown is not None:
-            shown.show()
 
     # Answers.
 
@@ -291,17 +284,10 @@ class ClusterCrew:
         return True
 
     def fileno(self) -> int:
-        if self._ended:
-            return -1
-        if self._shown is None:
-            self._shown = Shown()
-        self._shown.hide()
-        if not self._answers.empty():
-            self._shown.show()
-        return self._shown.fd
+        return -1 if self._ended else self._answers.fileno()
 
     def wake(self) -> None:
-        self._put((0, Outcome.WAKE, None))
+        self._answers.put((0, Outcome.WAKE, None))
 
     def records(self) -> list[Record]:
         found = self._team.ask_all(remote.records, self._setup.team, timeout=_PATIENCE)
@@ -330,7 +316,7 @@ class ClusterCrew:
         if not ended:
             self._team.end(wait)
             self._fleet.link.post(0, "disband", (self._setup.team,))
-        self._shown = None
+        self._answers.end()
         self._out.clear()
         self._functions.clear()
         self._by_func.clear()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from allcores import codec, shared
 from allcores.cluster.objects import HostedObject, Lock, RLock
 from allcores.errors import NotSupported
-from allcores.guarded import with_lock_only
+from allcores.guarded import Locked, with_lock_only
 from allcores.layouts import is_composed
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ("Array", "Value", "make_array", "make_value")
 
 
-class _Guarded(HostedObject):
+class _Guarded(Locked, HostedObject):
     """What has a type, and perhaps a lock."""
 
     _kind = "Data"
@@ -38,31 +38,9 @@ class _Guarded(HostedObject):
         self._code, self._n, self._guard = extras
 
     @with_lock_only
-    def get_lock(self) -> Lock:
-        """The lock that guards this object. AttributeError: it was made with ``lock=False``."""
-        guard: Lock = self._guard
-        return guard
-
-    @with_lock_only
     def get_obj(self) -> Any:
         """Not possible: the memory is elsewhere."""
         raise NotSupported("a value of a cluster is no memory of this process: read and write it by value, or by index")
-
-    @with_lock_only
-    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Acquire the lock."""
-        return self.get_lock().acquire(block, timeout)
-
-    @with_lock_only
-    def release(self) -> None:
-        """Release the lock."""
-        self.get_lock().release()
-
-    def __enter__(self) -> bool:
-        return self.get_lock().acquire()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.get_lock().release()
 
 
 class Value(_Guarded):

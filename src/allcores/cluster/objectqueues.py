@@ -9,6 +9,7 @@ from allcores import counting
 from allcores.cluster import parcel
 from allcores.cluster.hosted import Gone
 from allcores.cluster.objects import HostedObject, pack_noted, seconds
+from allcores.connection import write_into
 from allcores.errors import NotSupported
 
 if TYPE_CHECKING:
@@ -202,12 +203,7 @@ class End(HostedObject):
 
     def recv_bytes_into(self, buffer: Any, offset: int) -> int | bytes:
         """Wait for bytes; those themselves where they do not fit."""
-        data = self.recv_bytes()
-        with memoryview(buffer).cast("B") as view:
-            if len(data) > len(view) - offset:
-                return data
-            view[offset : offset + len(data)] = data
-        return len(data)
+        return write_into(buffer, offset, self.recv_bytes())
 
     def poll(self, timeout: float | None = None) -> bool:
         """Wait until something is there, or the end."""

@@ -9,14 +9,13 @@ import itertools
 import os
 import sys
 import threading
-import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from allcores import codec
 from allcores.cluster import link as links
 from allcores.cluster import parcel
-from allcores.sync import _number
+from allcores.sync import AwaitsPredicates, _number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -270,7 +269,7 @@ class Event(HostedObject):
         return f"<{type(self).__name__} at {id(self):#x} {'set' if self.is_set() else 'unset'}>"
 
 
-class Condition(HostedObject):
+class Condition(AwaitsPredicates, HostedObject):
     """A condition variable; see ``allcores.sync.Condition``."""
 
     _kind = "Condition"
@@ -307,16 +306,6 @@ class Condition(HostedObject):
             ):  # broken off by Ctrl-C: its caller's `with` releases the lock, if need be
                 self._call("take_back")
             raise
-
-    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
-        """Wait until ``predicate()``, called with the lock held, is true; its last value."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not (result := predicate()):
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                break
-            self.wait(left)
-        return result
 
     def notify(self, n: int = 1) -> None:
         """Wake the ``n`` that have waited longest."""

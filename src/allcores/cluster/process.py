@@ -7,19 +7,17 @@ import os
 import pickle
 import signal
 import sys
-import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from allcores import codec
-from allcores.base import BaseProcess, state_of
+from allcores.base import BaseProcess, ChildProcess
 from allcores.cluster import parcel
 from allcores.cluster.objects import HostedObject, pack_noted, seconds
 from allcores.deaths import Death
 from allcores.errors import ClusterDied
+from allcores.pool.shown import Shown
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from allcores.cluster.context import ClusterContext
     from allcores.cluster.link import Origin
 
@@ -38,7 +36,7 @@ class Ending(HostedObject):
         self._make(origin, owner, handles)
 
 
-class ClusterProcess(BaseProcess):
+class ClusterProcess(ChildProcess):
     """A process of a cluster; see ``allcores.Process``.
 
     It runs beside a worker, on its machine, and ends with that worker, and with the process that started it. ``pid`` is
@@ -53,7 +51,7 @@ class ClusterProcess(BaseProcess):
         self._pid: int | None = None
         self._ending: Ending | None = None
         self._outcome: tuple[int | None, bytes | None, str] | None = None
-        self._shown: _Shown | None = None
+        self._shown: Shown | None = None
         self._closed = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -138,17 +136,6 @@ class ClusterProcess(BaseProcess):
         self._closed = True
 
     @property
-    def pid(self) -> int | None:
-        """Process id, on the machine where it runs; None before ``start``."""
-        self._check_open()
-        return self._pid
-
-    @property
-    def ident(self) -> int | None:
-        """The same as ``pid``."""
-        return self.pid
-
-    @property
     def exitcode(self) -> int | None:
         """None while it runs, then as of ``Process``; 255 if its worker has ended, and nobody knows."""
         self._check_open()
@@ -165,37 +152,11 @@ class ClusterProcess(BaseProcess):
         if self._ending is None:
             raise ValueError("the process is not started: start() it first")
         if self._shown is None:
-            self._shown = _Shown()
+            shown = self._shown = Shown()
             link = self._ending._link
             asked = link._ask(link.request(self._ending._oid, "wait"))
-            asked.add_done_callback(self._shown.show)
+            asked.add_done_callback(lambda _reply: shown.show())  # it has ended, or nobody will know
         return self._shown.fd
-
-    def _started(self) -> bool:
-        return self._pid is not None
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ValueError("the process object is closed")
-
-    def _check_started(self) -> None:
-        self._check_open()
-        if self._pid is None:
-            raise AssertionError("the process is not started: start() it first")
-        if self._parent_pid != os.getpid():
-            raise AssertionError("only the process that started it can do that")
-
-    def __repr__(self) -> str:
-        pid = "" if self._pid is None else f" pid={self._pid}"
-        parent, daemon = self._parent_pid, " daemon" if self._daemon else ""
-        return f"<{type(self).__name__} name={self._name!r}{pid} parent={parent} {self._state()}{daemon}>"
-
-    def _state(self) -> str:
-        if self._closed:
-            return "closed"
-        if self._parent_pid != os.getpid():
-            return "unknown"
-        return "initial" if self._pid is None else state_of(self.exitcode)
 
 
 class _Job:
@@ -220,18 +181,6 @@ class _Job:
         assert self._call is not None
         target, args, kwargs = self._call
         return target(*args, **kwargs) if target else None
-
-
-class _Shown:
-    """A descriptor that becomes readable."""
-
-    def __init__(self) -> None:
-        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._end = weakref.finalize(self, os.close, self.fd)
-
-    def show(self, _reply: Future[bytes]) -> None:
-        """It has ended, or nobody will know."""
-        os.eventfd_write(self.fd, 1)
 
 
 def active_children() -> list[Any]:

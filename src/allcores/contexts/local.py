@@ -11,6 +11,7 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from allcores import several
+from allcores.connection import write_into
 
 __all__ = ("LocalEnd", "make_pipe")
 
@@ -87,12 +88,7 @@ class LocalEnd:
 
     def recv_bytes_into(self, buffer: Any, offset: int) -> int | bytes:
         """Wait for bytes; those themselves where they do not fit."""
-        data = self.recv_bytes()
-        with memoryview(buffer).cast("B") as view:
-            if len(data) > len(view) - offset:
-                return data
-            view[offset : offset + len(data)] = data
-        return len(data)
+        return write_into(buffer, offset, self.recv_bytes())
 
     def _take(self) -> Any:
         direction = self._direction

@@ -98,16 +98,20 @@ class RayContext(ClusterContext):
 
 
 def _connect(ray: Any, address: str, namespace: str) -> None:
-    """Connect this process. Its handler of SIGTERM stays what it is."""
+    """Connect this process. Its handler of SIGTERM stays what it is, and so does what ``breakpoint()`` begins."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of what will change in Ray
-    before = signal.getsignal(signal.SIGTERM)
+    before, debugger = signal.getsignal(signal.SIGTERM), os.environ.get("PYTHONBREAKPOINT")
     try:
         with _on_loopback(ray, address):
             ray.init(address=address, namespace=namespace, logging_level="ERROR")
     finally:
         if threading.current_thread() is threading.main_thread() and before is not None:
             signal.signal(signal.SIGTERM, before)
+        if debugger is None:
+            os.environ.pop("PYTHONBREAKPOINT", None)
+        else:
+            os.environ["PYTHONBREAKPOINT"] = debugger
 
 
 @contextlib.contextmanager

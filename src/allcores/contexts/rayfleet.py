@@ -110,11 +110,11 @@ class RayFleet:
             links.register(known)
         self.link: links.Link = known
         self._calls = known.calls if isinstance(known, RayLink) else Calls()
-        self._node = context.get_node_id()
+        self._node: str = context.get_node_id()
         self._resident = ray.remote(num_cpus=0, enable_task_events=False)(Resident)
         self._idle: list[Any] = []  # residents that no pool has
         self._besides: dict[str, Any] = {}  # node of Ray -> the resident that starts processes there
-        self._launched = itertools.count()
+        self._placed = itertools.count()
         self._lock = threading.RLock()
         self._teams: weakref.WeakSet[Any] = weakref.WeakSet()
         self.lost: ClusterDied | None = None
@@ -164,7 +164,18 @@ class RayFleet:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        return self._make(scheduling_strategy="SPREAD")
+        # Not elsewhere: if the node has died meanwhile, this is a worker that dies, and is replaced.
+        return self._make(scheduling_strategy=NodeAffinitySchedulingStrategy(self._next_node(), soft=False))
+
+    def _next_node(self) -> str:
+        """In turn, each as often as it has cores: Ray itself puts actors that ask for none wherever it likes."""
+        if self.head is not None:
+            return self._node
+        alive = [each for each in ray.nodes() if each["Alive"]]
+        turns = sorted((i, each["NodeID"]) for each in alive for i in range(int(each["Resources"].get("CPU", 0))))
+        turns = turns or sorted((0, each["NodeID"]) for each in alive)
+        node: str = turns[next(self._placed) % len(turns)][1]
+        return node
 
     def _make(self, **how: Any) -> Any:
         return self._resident.options(**how).remote(self.cluster, self.options, self.hosts)
@@ -180,10 +191,9 @@ class RayFleet:
             ray.kill(resident)
 
     def launch(self, origin: Origin, ending: int, name: str, path: list[str], made: bytes) -> int:
-        nodes = [self._node]
-        if self.head is None and self.lost is None:
-            nodes = sorted(each["NodeID"] for each in ray.nodes() if each["Alive"])
-        node = nodes[next(self._launched) % len(nodes)]
+        if self.lost is not None:
+            raise self.lost
+        node = self._next_node()
         for last in (False, True):
             with self._lock:
                 if self.lost is not None:

@@ -16,7 +16,7 @@ from allcores.pool.crew import LocalCrew, Outcome, run_task
 from allcores.pool.doing import Doing
 from allcores.pool.expected import Expected
 from allcores.pool.places import places_of
-from allcores.pool.shown import Shown
+from allcores.pool.shown import Answers
 
 if TYPE_CHECKING:
     import weakref
@@ -53,8 +53,7 @@ class ThreadCrew(LocalCrew):
         self._queue: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._waiting: dict[int, _Task] = {}  # whoever takes one out has it
         self._doing: dict[int, _Doing] = {}
-        self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
-        self._shown: Shown | None = None  # that there are answers, to event loops
+        self._answers = Answers()
         self._ended = False
         self._aborted = False
         self._engine: weakref.ref[Engine] | None = None
@@ -92,7 +91,7 @@ class ThreadCrew(LocalCrew):
             try:
                 plan.initializer(*plan.initargs)
             except BaseException as error:  # noqa: BLE001 - told to the pool, which cannot work
-                self._answer((0, Outcome.BROKEN, error))
+                self._answers.put((0, Outcome.BROKEN, error))
                 return
         record = self.recorded(threading.current_thread().name)
         while (number := self._queue.get()) is not None and not self._aborted:
@@ -104,7 +103,7 @@ class ThreadCrew(LocalCrew):
                 if doing.condemned:
                     return  # another has this one's place, and nobody waits for the answer
                 record.end(*answer)
-                self._answer((number, *answer))
+                self._answers.put((number, *answer))
                 del answer
             self._doing.pop(number, None)
             del task
@@ -113,21 +112,8 @@ class ThreadCrew(LocalCrew):
         self._waiting[task] = task, self._functions[call >> 8], call & 0xFF, payload
         self._queue.put(task)
 
-    def _answer(self, message: tuple[int, int, Any]) -> None:
-        self._answers.put(message)
-        shown = self._shown
-        if shown is not None:
-            shown.show()
-
     def fileno(self) -> int:
-        if self._ended:
-            return -1
-        if self._shown is None:
-            self._shown = Shown()
-        self._shown.hide()
-        if not self._answers.empty():
-            self._shown.show()
-        return self._shown.fd
+        return -1 if self._ended else self._answers.fileno()
 
     def receive_into(self, inbox: list[tuple[int, int, Any]], timeout: float | None = None, /) -> bool:
         began = time.monotonic()
@@ -157,7 +143,7 @@ class ThreadCrew(LocalCrew):
         self._expected.add(task, timeout)
 
     def wake(self) -> None:
-        self._answer((0, Outcome.WAKE, None))
+        self._answers.put((0, Outcome.WAKE, None))
 
     def finish(self) -> None:
         for _ in self._threads:
@@ -177,7 +163,7 @@ class ThreadCrew(LocalCrew):
 
     def _end(self) -> None:
         self._ended = True
-        self._shown = None
+        self._answers.end()
         self._lift()
 
     # Items that take too long.
@@ -213,7 +199,7 @@ class ThreadCrew(LocalCrew):
                 self._doing.pop(task, None)
                 self.replaced(task)
                 self._start(doing.place)
-                self._answer((task, Outcome.OVERDUE | item << 8, tuple(overdue)))
+                self._answers.put((task, Outcome.OVERDUE | item << 8, tuple(overdue)))
             elif found is not None:
                 running = found if running is None else min(found, running)
         return running

@@ -1,11 +1,13 @@
-"""A descriptor for event loops, where answers come by a queue of this process."""
+"""Answers that come by a queue of this process, and a descriptor for event loops that wait for them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import queue
+from typing import Any
 
-__all__ = ("Shown",)
+__all__ = ("Answers", "Shown")
 
 
 class Shown:
@@ -25,3 +27,32 @@ class Shown:
 
     def __del__(self) -> None:
         os.close(self.fd)
+
+
+class Answers:
+    """The messages of a crew whose workers' answers come by threads of this process."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
+        self._shown: Shown | None = None
+        self.get = self._queue.get  # bound once: no frame of its own
+
+    def put(self, message: tuple[int, int, Any]) -> None:
+        """From any thread."""
+        self._queue.put(message)
+        shown = self._shown
+        if shown is not None:
+            shown.show()
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while a message is there; to be asked for again after each look."""
+        if self._shown is None:
+            self._shown = Shown()
+        self._shown.hide()
+        if not self._queue.empty():
+            self._shown.show()
+        return self._shown.fd
+
+    def end(self) -> None:
+        """No event loop looks any more."""
+        self._shown = None

@@ -133,6 +133,12 @@ class Tally:
         self.more_items = 0  # than tasks
         self.retries = self.deaths = self.timeouts = self.recycled = 0
 
+    def update(self, statistics: PoolStatistics) -> PoolStatistics:
+        """The same with these counts: of a worker's end the pool may hear while it ends itself."""
+        return statistics._replace(
+            retries=self.retries, deaths=self.deaths, timeouts=self.timeouts, recycled=self.recycled
+        )
+
 
 class LocalRecord:
     """Of one worker that is a thread: what it does, written by itself."""

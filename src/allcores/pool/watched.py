@@ -36,7 +36,7 @@ class Watched:
         """
         from allcores.pool.statistics import measure
 
-        return self._last or measure(self._engine)
+        return measure(self._engine) if self._last is None else self._engine.tally.update(self._last)
 
     def dump(self, file: Any = None, *, timeout: float | None = 5.0) -> str:
         """What each worker is doing right now, as text: its task and item, for how long, and the stacks of its threads.
