@@ -66,13 +66,21 @@ def kept_copy(source: Any, kind: str) -> tuple[Any, Callable[[], None]]:
     if source.nbytes < LARGE:
         made = np.array(source, order="C")
         return made, keep(made, kind)
-    fd = os.memfd_create("allcores-kept", os.MFD_CLOEXEC)
-    os.ftruncate(fd, source.nbytes)
-    made = np.ndarray(source.shape, source.dtype, mmap.mmap(fd, source.nbytes))
-    made[...] = source
+    flat: Any = np.ascontiguousarray(source).reshape(-1).view(np.uint8)
+    fd = _file_with(memoryview(flat))
+    made = np.ndarray(source.shape, source.dtype, mmap.mmap(fd, source.nbytes, mmap.MAP_SHARED, mmap.PROT_READ))
     end = keep(made, kind)
     _files[_kept[_place(made.reshape(-1).view(np.uint8))]] = fd
     return made, end
+
+
+def _file_with(view: memoryview) -> int:
+    """A memory file with these bytes. Written, not mapped: else each page would cost a fault."""
+    fd = os.memfd_create("allcores-kept", os.MFD_CLOEXEC)
+    done = 0
+    while done < view.nbytes:
+        done += os.write(fd, view[done:])
+    return fd
 
 
 def _let_go(place: tuple[int, int], key: str) -> None:
@@ -88,10 +96,7 @@ def file_of(key: str, view: memoryview) -> tuple[int, int, int]:
     with _lock:
         fd = _files.get(key)
         if fd is None:
-            fd = _files[key] = os.memfd_create("allcores-kept", os.MFD_CLOEXEC)
-            done = 0
-            while done < view.nbytes:
-                done += os.write(fd, view[done:])
+            fd = _files[key] = _file_with(view)
     return os.getpid(), fd, view.nbytes
 
 
