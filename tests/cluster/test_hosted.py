@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from allcores.cluster.hosted import Gone, Hosts
+from allcores.cluster.calls import Gone
+from allcores.cluster.hosted import Hosts
 from allcores.cluster.link import Who
 from allcores.errors import ConsumerDied, DeadlockError, OwnerDied
 
@@ -184,7 +185,24 @@ def test_a_dead_program_leaves_nothing() -> None:
         await table.call(A, 0, "keep", "team", "", b"x" * 1000)
         table.hosts.gone("a", "the program a", program=True)
         assert table.hosts.objects == {}
-        assert table.hosts._kept == {}
+        assert table.hosts.pools == {}
+
+    run(test)
+
+
+def test_who_never_was_ready_for_a_pool() -> None:
+    async def test(table: Table) -> None:
+        await table.call(A, 0, "keep", "team", "", b"")
+        assert await table.call(B, 0, "join", "team") == 0
+        assert await table.call(C, 0, "join", "team") == 1
+        await table.call(C, 0, "readied", "team")
+        table.hosts.gone("b", "the worker b")
+        table.hosts.gone("c", "the worker c")
+        assert await table.call(A, 0, "was_entering", "team", "b", B.pid) is True
+        assert await table.call(A, 0, "was_entering", "team", "c", C.pid) is False
+        assert await table.call(A, 0, "was_entering", "another", "b", B.pid) is False
+        with pytest.raises(Gone, match="ended"):
+            await table.call(A, 0, "join", "another")
 
     run(test)
 
@@ -192,12 +210,13 @@ def test_a_dead_program_leaves_nothing() -> None:
 def test_a_task_that_must_not_run_twice() -> None:
     async def test(table: Table) -> None:
         assert await table.call(B, 0, "begun", "team", 5) is False
+        await table.call(A, 0, "keep", "team", "", b"")
         assert await table.call(B, 0, "begin", "team", 5, 5) is True
         assert await table.call(A, 0, "begun", "team", 5) is True
         assert await table.call(B, 0, "begin", "team", 6, 5) is True  # what the answer to 5 becomes is not known yet
         assert await table.call(C, 0, "begin", "team", 5, 5) is False
         for task in range(7, 2000):
             assert await table.call(B, 0, "begin", "team", task, task) is True
-        assert len(table.hosts._begun["team"]) < 1000
+        assert len(table.hosts.pools["team"].begun) < 1000
 
     run(test)

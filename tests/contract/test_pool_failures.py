@@ -276,7 +276,7 @@ GARBAGE: list[tuple[int, int, Any]] = [
 ]
 
 
-@pytest.mark.needs("copies")
+@pytest.mark.needs("copies", "shares")  # the channels are the process context's
 @pytest.mark.parametrize("channel", ["_answers", "_news"])
 def test_garbage_on_the_way_is_passed_over(mp: Context, channel: str) -> None:
     with mp.Pool(2) as pool:
@@ -286,7 +286,7 @@ def test_garbage_on_the_way_is_passed_over(mp: Context, channel: str) -> None:
             assert pool.map(jobs.square, range(20)) == [x * x for x in range(20)]
 
 
-@pytest.mark.needs("copies")
+@pytest.mark.needs("copies", "shares")  # the channels are the process context's
 @pytest.mark.parametrize("body", [None, "text", (), ([1], []), ([1, 2, 3], 5), (None, None)], ids=repr)
 def test_garbage_for_a_task_fails_that_task(mp: Context, body: object) -> None:
     """Whatever a damaged answer says: the work is done again, or an error; never a wrong list, never a hang."""

@@ -15,48 +15,26 @@ import importlib
 import itertools
 import pickle
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from allcores.cluster.calls import Call, Gone, is_of
+from allcores.cluster.hostedpools import HostedPools
 from allcores.cluster.link import Who
 from allcores.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ("Call", "Gone", "Hosted", "Hosts", "Waiting", "is_of")
+__all__ = ("Hosted", "Hosts", "Waiting")
 
 # kind -> module, class: an object of each kind is made by its class from what the client says.
 _KINDS = {
-    **dict.fromkeys(("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore"), "hostedlocks"),
+    **dict.fromkeys(("BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore"), "hostedlocks"),
     **dict.fromkeys(("Queue", "ReceivingEnd", "SendingEnd"), "hostedqueues"),
+    "Barrier": "hostedbarriers",
     "Data": "hosteddata",
     "Ending": "hostedprocesses",
 }
-
-# Tasks that have begun, before those that are done are sorted out.
-_MANY = 256
-
-
-class Gone(RuntimeError):
-    """Whoever asks was taken for dead, or what is asked for is not there any more."""
-
-
-class Call(NamedTuple):
-    """Who asks, and how long it may wait."""
-
-    who: Who
-    timeout: float | None
-    ticket: int
-
-    @property
-    def is_patient(self) -> bool:
-        """Whether it may wait at all."""
-        return self.timeout is None or self.timeout > 0
-
-
-def is_of(node: str, dead: str) -> bool:
-    """Whether a process has ended, when that one has: it is that one, or was started by it."""
-    return node == dead or node.startswith(f"{dead}/")
 
 
 class Waiting:
@@ -134,10 +112,11 @@ class Hosted:
         """What this operation gave came to nobody: the thread was broken off."""
 
 
-class Hosts:
+class Hosts(HostedPools):
     """The table of a cluster's objects; itself object 0."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.objects: dict[int, Hosted] = {}
         self.waiting: dict[tuple[str, int], Waiting] = {}
         self._numbers = itertools.count(1)
@@ -145,11 +124,7 @@ class Hosts:
         self._travels: dict[int, set[str]] = {}  # object -> handles that are on their way
         self._early: set[str] = set()  # arrived before it was said that they left
         self._dead: set[str] = set()
-        self._begun: dict[str, set[int]] = {}  # of each pool: tasks that must not run twice, and have begun
-        self._kept: dict[str, dict[str, bytes]] = {}  # of each pool: what its workers ask for
         self._watchers: dict[int, list[asyncio.Future[None]]] = {}
-        self._places: dict[str, list[str]] = {}  # of each pool: its workers
-        self._owners: dict[str, str] = {}  # of each pool: whose it is
 
     async def answer(self, request: bytes) -> bytes:
         """Do what a Link asks."""
@@ -231,26 +206,6 @@ class Hosts:
             waiting.fail(Gone("broken off"))
             await waiting.over
 
-    def do_begin(self, _call: Call, team: str, task: int, oldest: int) -> bool:
-        """A task that must not run twice is about to run. False: it has run before.
-
-        Args:
-            team: its pool.
-            task: its number, as of ``Job.run``.
-            oldest: the lowest of those that its pool has no answer of: of others nobody will ask.
-        """
-        begun = self._begun.setdefault(team, set())
-        if task in begun:
-            return False
-        if len(begun) > _MANY:
-            begun.intersection_update([each for each in begun if each >= oldest])
-        begun.add(task)
-        return True
-
-    def do_begun(self, _call: Call, team: str, task: int) -> bool:
-        """Whether a task has begun, of which nothing came."""
-        return task in self._begun.get(team, ())
-
     def anybody(self, node: str) -> Who:
         """Some thread of a process."""
         return Who(node, 0, "", 0)
@@ -303,36 +258,6 @@ class Hosts:
             raise Gone("the object is gone: all that held it have ended")
         return await self.wait_for_any(call, there)
 
-    # What the workers of a pool must know.
-
-    def do_keep(self, call: Call, team: str, key: str, data: bytes) -> None:
-        """Keep something for the workers of a pool."""
-        self._owners[team] = call.who.node
-        self._kept.setdefault(team, {})[key] = data
-
-    def do_fetch(self, _call: Call, team: str, key: str) -> bytes:
-        """What was kept."""
-        try:
-            return self._kept[team][key]
-        except KeyError:
-            raise Gone("the pool of this task has ended") from None
-
-    def do_join(self, call: Call, team: str) -> int:
-        """A process works for a pool: its number in it. That of one that has died is free again."""
-        places = self._places.setdefault(team, [])
-        if call.who.node not in places:
-            free = next((i for i, node in enumerate(places) if not node), None)
-            if free is None:
-                places.append(call.who.node)
-            else:
-                places[free] = call.who.node
-        return places.index(call.who.node)
-
-    def do_disband(self, _call: Call, team: str) -> None:
-        """A pool has ended."""
-        for known in (self._kept, self._places, self._owners, self._begun):
-            known.pop(team, None)
-
     def do_undo(self, _call: Call, op: str, value: Any) -> None:
         """Nothing here has to be undone."""
 
@@ -377,10 +302,7 @@ class Hosts:
             waiting.fail(Gone("its process has ended"))
         for obj in list(self.objects.values()):
             obj.gone(dead, why)
-        for places in self._places.values():
-            places[:] = ["" if is_of(each, node) else each for each in places]
-        for team in [team for team, owner in self._owners.items() if is_of(owner, node)]:
-            self.do_disband(Call(Who(node, 0, "", 0), 0, 0), team)
+        self.leave_pools(node)
         for oid, holders in list(self._holders.items()):
             for each in [each for each in holders if is_of(each, node)]:
                 del holders[each]

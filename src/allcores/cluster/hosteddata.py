@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from allcores.cluster.hosted import Call, Hosted, Hosts
+from allcores.cluster.calls import Call
+from allcores.cluster.hosted import Hosted, Hosts
 from allcores.cluster.hostedlocks import Lock
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from allcores.cluster.hosted import Call, Hosted, Hosts
+from allcores.cluster.calls import Call
+from allcores.cluster.hosted import Hosted, Hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

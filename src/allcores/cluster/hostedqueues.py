@@ -7,7 +7,8 @@ import queue
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from allcores.cluster.hosted import Call, Gone, Hosted, Hosts, Waiting
+from allcores.cluster.calls import Call, Gone
+from allcores.cluster.hosted import Hosted, Hosts, Waiting
 from allcores.errors import ConsumerDied
 
 if TYPE_CHECKING:

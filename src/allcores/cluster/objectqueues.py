@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from allcores import counting
 from allcores.cluster import parcel
-from allcores.cluster.hosted import Gone
+from allcores.cluster.calls import Gone
 from allcores.cluster.objects import HostedObject, pack_noted, seconds
 from allcores.connection import write_into
 from allcores.errors import NotSupported

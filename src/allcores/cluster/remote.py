@@ -118,6 +118,7 @@ class _Team:
         initializer, initargs = parcel.unpack(told.begin)
         if initializer is not None:
             initializer(*initargs)
+        link.call(0, "readied", (self.setup.team,))  # waited for: whoever dies now does not do so by its initializer
 
     def record(self) -> LocalRecord:
         """What this thread, which is a worker of the pool, does."""

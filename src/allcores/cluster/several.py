@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from allcores import several
-from allcores.cluster.hosted import Gone
+from allcores.cluster.calls import Gone
 from allcores.cluster.objectqueues import End
 from allcores.cluster.objects import HostedObject
 from allcores.cluster.process import ClusterProcess

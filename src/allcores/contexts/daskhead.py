@@ -1,9 +1,9 @@
-"""A dask cluster of this machine, in a process of its own: the scheduler, which is the parent of its workers.
+"""A dask cluster of this machine, below a process of its own, which is the scheduler.
 
-    program ── stdin: {"workers": n, ...} ──▶ head ── stdin ──▶ workers, a process of one thread each
+    program ── stdin: {"workers": n, ...} ──▶ head ── nursery ──▶ workers, a process of one thread each
             ◀── stdout: {"address": ...} ───       └─ one that ends is started again
             ── stdin: {"workers": more} ──▶
-            ── end of stdin: the program has ended, in whatever way ──▶ head ── likewise ──▶ workers
+            ── end of stdin: the program has ended, in whatever way ──▶ head, nursery and workers end
 
 Not in the program itself: there the scheduler would share its GIL, the workers would import its ``__main__`` again,
 and a killed program could not end them in order. Not dask's Nanny: one whose worker dies while it starts, starts none
@@ -21,11 +21,13 @@ import os
 import pickle
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
+from allcores.contexts.dasknursery import Nursery
 from allcores.errors import ClusterDied
 
-__all__ = ("NAME", "Head", "exitcode", "main", "work")
+__all__ = ("NAME", "Head", "exitcode", "main")
 
 # How the names of workers begin that are started again when they end.
 NAME = "allcores-local-"
@@ -35,7 +37,12 @@ _CONFIG = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.low-level-log-length": 0,
 }
-_CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from allcores.contexts import daskhead as h; h."
+# Seconds for the news of a worker's end, which the scheduler has seen already.
+_PATIENCE = 1.0
+_CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from allcores.contexts import daskhead as h; h.main()"
+
+# In the head: where its workers come from.
+_nursery: Nursery | None = None
 
 
 class Head:
@@ -43,7 +50,7 @@ class Head:
 
     def __init__(self, workers: int, security: Any) -> None:
         self._process = subprocess.Popen(
-            _command("main"),
+            [sys.executable, "-c", _CODE, json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the program
@@ -74,10 +81,6 @@ class Head:
         self._process.wait()
 
 
-def _command(what: str, *args: str) -> list[str]:
-    return [sys.executable, "-c", f"{_CODE}{what}()", json.dumps(sys.path), *args]
-
-
 def _spelled(security: Any) -> str:
     return base64.b64encode(pickle.dumps(security)).decode()
 
@@ -89,14 +92,59 @@ def _security(spelled: str) -> Any:
     return Security() if found is None else found
 
 
-def _settle() -> None:
-    """What dask is to be like in these processes."""
+def main() -> None:
+    """The head itself."""
+    global _nursery
+    told = json.loads(sys.stdin.readline())
+    _import()
+    security = _security(told["security"])
+    _nursery = Nursery(partial(_work, security))
+    asyncio.run(_lead(told["workers"], security, _nursery))
+
+
+def _import() -> None:
+    """All that a worker needs, while nothing is going on yet."""
     import dask
     import distributed  # sets the levels of its loggers
+
+    from allcores.cluster import remote  # noqa: F401
+    from allcores.contexts import dask as context  # noqa: F401
+    from allcores.contexts import daskteam  # noqa: F401
 
     dask.config.set(_CONFIG)
     logging.getLogger(distributed.__name__).setLevel(logging.ERROR)
     logging.getLogger("distributed.scheduler").setLevel(logging.CRITICAL)  # of deaths the program is told
+
+
+async def _lead(size: int, security: Any, nursery: Nursery) -> None:
+    from distributed import Scheduler
+
+    # Its own HTTP server cannot be left out; without an address it would be at a port that others want, too.
+    scheduler = Scheduler(
+        host=_LOOPBACK,
+        port=0,
+        protocol="tls" if security.require_encryption else "tcp",
+        security=security,
+        dashboard=False,
+        dashboard_address=f"{_LOOPBACK}:0",
+    )
+    workers: list[asyncio.Task[None]] = []
+    orders = await _stdin()
+    async with scheduler, nursery:
+        while True:
+            while len(workers) < size:
+                keeping = _keep(f"{NAME}{len(workers)}", scheduler.address, nursery)
+                workers.append(asyncio.create_task(keeping))
+            print(json.dumps({"address": scheduler.address}), flush=True)
+            reading = asyncio.ensure_future(orders.readline())
+            await asyncio.wait([reading, nursery.listening], return_when="FIRST_COMPLETED")
+            line = reading.result() if reading.done() else b""  # without a nursery there is no cluster
+            if not line:
+                break
+            size = json.loads(line)["workers"]
+        for each in workers:
+            each.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
 
 async def _stdin() -> asyncio.StreamReader:
@@ -106,85 +154,25 @@ async def _stdin() -> asyncio.StreamReader:
     return reader
 
 
-def main() -> None:
-    """The head itself."""
-    asyncio.run(_lead())
-
-
-async def _lead() -> None:
-    from distributed import Scheduler
-
-    _settle()
-    orders = await _stdin()
-    told = json.loads(await orders.readline())
-    # Its own HTTP server cannot be left out; without an address it would be at a port that others want, too.
-    scheduler = Scheduler(
-        host=_LOOPBACK,
-        port=0,
-        protocol="tls" if _security(told["security"]).require_encryption else "tcp",
-        security=_security(told["security"]),
-        dashboard=False,
-        dashboard_address=f"{_LOOPBACK}:0",
-    )
-    workers: list[asyncio.Task[None]] = []
-    async with scheduler:
-        while True:
-            while len(workers) < told["workers"]:
-                keeping = _keep(f"{NAME}{len(workers)}", scheduler.address, orders, told["security"])
-                workers.append(asyncio.create_task(keeping))
-            print(json.dumps({"address": scheduler.address}), flush=True)
-            line = await orders.readline()
-            if not line:
-                break
-            told["workers"] = json.loads(line)["workers"]
-        for each in workers:
-            each.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
-
-
-async def _keep(name: str, address: str, orders: asyncio.StreamReader, security: str) -> None:
+async def _keep(name: str, address: str, nursery: Nursery) -> None:
     """One worker, and again when it has ended."""
-    while not orders.at_eof():
-        process = await asyncio.create_subprocess_exec(
-            *_command("work", name, address), stdin=asyncio.subprocess.PIPE, stdout=2
-        )
-        assert process.stdin is not None
-        _workers[process.pid] = process
-        try:
-            process.stdin.write(security.encode() + b"\n")  # not as an argument: those are for all to see
-            await process.wait()
-        except asyncio.CancelledError:
-            process.kill()
-            await process.wait()
-            raise
-
-
-# Those of this head, by pid. Who asks how one has ended has just heard of it.
-_workers: dict[int, Any] = {}
+    while True:
+        await nursery.run(name, address)
 
 
 async def exitcode(pid: int) -> int | None:
     """In the head: how a worker has ended that the scheduler has lost. None: it is none of ours, or has not."""
-    process = _workers.get(pid)
-    if process is None:
-        return None
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), 1)
-    code: int | None = process.returncode
-    return code
+    return None if _nursery is None else await _nursery.exitcode(pid, _PATIENCE)
 
 
-def work() -> None:
+def _work(security: Any, name: str, address: str) -> None:
     """One worker."""
-    asyncio.run(_work(*sys.argv[2:]))
+    asyncio.run(_serve(security, name, address))
 
 
-async def _work(name: str, address: str) -> None:
+async def _serve(security: Any, name: str, address: str) -> None:
     from distributed import Worker
 
-    _settle()
-    told = await _stdin()
-    security = _security((await told.readline()).decode())
     worker = Worker(
         address,
         nthreads=1,
@@ -196,7 +184,5 @@ async def _work(name: str, address: str) -> None:
         dashboard_address=f"{_LOOPBACK}:0",
     )
     async with worker:
-        ended = asyncio.create_task(told.read())
-        await asyncio.wait([ended, asyncio.create_task(worker.finished())], return_when="FIRST_COMPLETED")
-    # Its tasks may go on in threads, for ever.
-    os._exit(0)
+        await worker.finished()
+    os._exit(0)  # its tasks may go on in threads, for ever

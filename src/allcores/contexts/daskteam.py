@@ -55,6 +55,7 @@ class DaskTeam:
         self._ending: set[int] = set()  # the scheduler is asked to forget these
         self._late: dict[int, Any] = {}  # those of them that something else has become of meanwhile
         self._ended = False
+        self._never_ready: set[tuple[str, int]] = set()  # workers that died so, and were told of
         fleet.teams[setup.team] = self
         workers = list(threads)
         if self._limit is not None:
@@ -171,12 +172,20 @@ class DaskTeam:
 
     async def _died(self, job: Job, key: str, worker: Any, exact: bool) -> None:
         began, pid, code = True, getattr(worker, "pid", 0), None
+        link, team = self._fleet.link, self._setup.team
         with contextlib.suppress(OSError):  # the cluster is gone
             unbegun, code = await self._client.scheduler.allcores_death(key=key, pid=pid)
             began = not unbegun
-            if exact:
-                began = await self._fleet.link.ask_later(0, "begun", (self._setup.team, job.run))
-        self._report_death(job.task, pid, code, began)
+            place = getattr(worker, "address", ""), pid
+            if await link.ask_later(0, "was_entering", (team, *place)):
+                began = False
+                if place not in self._never_ready:  # by another of its tasks
+                    self._never_ready.add(place)
+                    self._report_death(0, pid, code, began)
+            elif exact:
+                began = await link.ask_later(0, "begun", (team, job.run))
+        if job.task or began:
+            self._report_death(job.task, pid, code, began)
 
     def _report_death(self, task: int, pid: int, code: int | None, began: bool) -> None:
         self._leave(task)
