@@ -165,9 +165,12 @@ def death_of(pid: int, told: bytes, template: int | None) -> Death:
     if told:
         death = Death.unpack(pid, told)
         return death if code is None else death._replace(exitcode=code, peak_memory=peak)
-    start.check_template()
+    # Which of the two it is does not show: one that is killed closes this before the rest, and is alive till the end.
+    lives = start.end_parked() and start.template_pid() == template
+    if not lives:
+        start.template_died(template)
     _settle(pid, code)
-    return Death(pid, code, peak, stderr=NOT_WATCHED if start.template_pid() == template else "")
+    return Death(pid, code, peak, stderr=NOT_WATCHED if lives else "")
 
 
 def _settle(pid: int, code: int | None) -> None:

@@ -249,14 +249,18 @@ def park(nbytes: int) -> tuple[int, list[int]]:
     return (JOB.unpack(message)[0] if len(message) == JOB.size else 0), fds
 
 
-def end_parked() -> None:
-    """End the workers that are parked for pools to come of this process, and wait until they have ended."""
+def end_parked() -> bool:
+    """End the workers that are parked for pools to come of this process, and wait until they have ended.
+
+    False: there is no template that could do so, or it is just ending.
+    """
     with _link.lock:
         if _link.socket is None or _link.owner != os.getpid():
-            return
+            return False
         request = StartRequest(0)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             request.ask(_link.socket, END_PARKED)
+        return bool(request._come and request._come[0][0])
 
 
 def outlive_parent() -> None:

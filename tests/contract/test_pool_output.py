@@ -400,6 +400,8 @@ import atexit
 import sys
 import allcores
 
+pytestmark = pytest.mark.needs("owns")  # else what workers print and log is the engine's
+
 pool = allcores.get_context(sys.argv[1]).Pool(1)
 done = allcores.Event()
 

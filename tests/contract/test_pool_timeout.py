@@ -228,6 +228,7 @@ def test_no_item_is_hit_that_has_ended(mp: Context) -> None:
             assert done[x] == 1
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_workers_killed_while_they_are_being_ended(mp: Context) -> None:
     """A kill from outside at about the deadline: one of the two is what the item fails with."""
@@ -279,6 +280,7 @@ def test_ctrl_c_among_timeouts(mp: Context) -> None:
             assert pool.map(jobs.square, range(20), timeout=PATIENCE) == [x * x for x in range(20)]
 
 
+@pytest.mark.needs("owns")  # a cluster's worker looks at the clock itself
 @pytest.mark.needs("parallel")
 def test_nobody_looks_while_nothing_is_out(mp: Context, place: Place) -> None:
     """Who looks after deadlines sleeps as soon as no item has one."""

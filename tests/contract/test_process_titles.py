@@ -13,6 +13,7 @@ from . import jobs
 from .kit import PATIENCE, Context
 
 
+@pytest.mark.lacks("cluster")  # there its name is the worker's
 @pytest.mark.needs("kills")
 def test_who_is_who(mp: Context) -> None:
     script = os.path.basename(sys.argv[0])

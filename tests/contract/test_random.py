@@ -47,6 +47,7 @@ def test_workers_draw_each_their_own(mp: Context) -> None:
         assert distinct(pool.map(draw, range(40), 1))
 
 
+@pytest.mark.needs("owns")
 @pytest.mark.needs("kills")
 def test_a_worker_that_takes_the_place_of_another_does_too(mp: Context) -> None:
     with mp.Pool(2, maxtasksperchild=1) as pool:

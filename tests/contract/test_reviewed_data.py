@@ -35,6 +35,7 @@ def read_only(array: Any) -> Any:
 DATED = np.array([(1, "2020-02-03"), (2, "2021-03-04")], [("n", "i4"), ("day", "M8[D]")])
 
 
+@pytest.mark.needs("shares")
 @pytest.mark.parametrize("array", [np.arange(5, dtype="i1"), np.arange(9000.0), DATED], ids=lambda a: str(a.shape))
 def test_an_array_that_is_read_only_is_shared_with_its_own_values(mp: Context, array: Any) -> None:
     # They were those at the beginning of the block, and could be written to.
@@ -84,6 +85,7 @@ def test_another_library_may_call_its_class_ndarray(mp: Context) -> None:
     assert items.get()[0].number == 3
 
 
+@pytest.mark.needs("shares")
 def test_your_own_pickle_of_an_array_with_a_lock_is_a_copy(mp: Context) -> None:
     for lock in (True, mp.RLock()):
         array = mp.SharedArray(3, int, fill=4, lock=lock)
@@ -96,6 +98,7 @@ def test_your_own_pickle_of_an_array_with_a_lock_is_a_copy(mp: Context) -> None:
             array[0] = 4
 
 
+@pytest.mark.needs("shares")
 def test_a_copy_of_an_array_with_a_lock_is_no_shared_array(mp: Context) -> None:
     array: Any = mp.SharedArray((2, 3), lock=True)
     for shared in (array, array[1:], array.T, array.reshape(-1)):
@@ -105,6 +108,7 @@ def test_a_copy_of_an_array_with_a_lock_is_no_shared_array(mp: Context) -> None:
     assert repr(array).startswith("SharedArray(")
 
 
+@pytest.mark.needs("shares")
 def test_fills_that_do_not_fit_are_refused(mp: Context) -> None:
     for dtype, fill in (("i4", 1e300), ("i4", 3e9), ("u1", -1.0), ("i8", [0, 1e19, 2])):
         with pytest.raises(OverflowError, match="does not fit"):
@@ -122,6 +126,7 @@ def test_a_tuple_fills_a_structured_array(mp: Context) -> None:
     assert mp.SharedArray(2, dtype, fill=7).tolist() == [(7, 7.0)] * 2
 
 
+@pytest.mark.needs("shares")
 def test_from_array_keeps_any_order_of_axes(mp: Context) -> None:
     for array in (np.arange(60).reshape(3, 4, 5).transpose(axes) for axes in ((1, 0, 2), (2, 0, 1), (2, 1, 0))):
         made = mp.SharedArray.from_array(array)
@@ -131,6 +136,7 @@ def test_from_array_keeps_any_order_of_axes(mp: Context) -> None:
     assert mp.SharedArray.from_array(np.arange(4)[::-1]).tolist() == [3, 2, 1, 0]
 
 
+@pytest.mark.needs("shares")
 @pytest.mark.parametrize("cls", [np.recarray, np.matrix], ids=lambda cls: str(cls.__name__))
 def test_views_of_other_classes_look_at_the_same_memory(mp: Context, cls: Any) -> None:
     array = mp.SharedArray((2, 2), [("a", "i4"), ("b", "f8")] if cls is np.recarray else float)

@@ -43,6 +43,7 @@ def dict_of(n: int) -> Any:
     return {f"key {i}": (i, TEXT) for i in range(n)}
 
 
+@pytest.mark.needs("shares")
 @pytest.mark.needs("kills")
 @pytest.mark.parametrize("made", [list_of, dict_of])
 @pytest.mark.parametrize(

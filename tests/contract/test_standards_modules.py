@@ -61,6 +61,7 @@ def put_through(value: Any) -> None:
         value.value += 1
 
 
+@pytest.mark.needs("shares")
 def test_synchronized_travels(start: Callable[..., Handle]) -> None:
     raw = sharedctypes.RawValue("i", 1)
     start(put_through, sharedctypes.synchronized(raw)).join()
@@ -72,6 +73,7 @@ def level_of_the_logger() -> int:
     return level
 
 
+@pytest.mark.lacks("cluster")  # it is another machine's: neither levels nor keys go with it
 def test_a_child_logs_as_its_parent(mp: Context, start: Callable[..., Handle]) -> None:
     logger = mp.get_logger()
     assert logger is logging.getLogger("multiprocessing")
@@ -133,6 +135,7 @@ def speak(address: Any) -> None:
         assert client.recv() == "and goodbye"
 
 
+@pytest.mark.lacks("cluster")  # it is another machine's: neither levels nor keys go with it
 def test_listener_and_client(start: Callable[..., Handle], mp: Context) -> None:
     if mp.name == "serial":
         pytest.skip("two that speak to each other")
@@ -180,6 +183,7 @@ def by_value(cls: type) -> type:
     return type(cls)(cls.__name__, cls.__bases__, {**vars(cls), "__module__": "__main__"})
 
 
+@pytest.mark.needs("shares")
 @pytest.mark.parametrize("where", [lambda cls: cls, by_value], ids=["importable", "of the program"])
 def test_a_queue_of_ones_own(start: Callable[..., Handle], where: Callable[[type], type]) -> None:
     simple: Any = where(Noting)()
@@ -188,6 +192,7 @@ def test_a_queue_of_ones_own(start: Callable[..., Handle], where: Callable[[type
     assert simple.get() == 1
 
 
+@pytest.mark.needs("shares")
 def test_a_queue_that_counts(start: Callable[..., Handle]) -> None:
     q = Counting()
     start(put_in, q).join()

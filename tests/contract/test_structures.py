@@ -11,6 +11,8 @@ import pytest
 
 from .kit import PATIENCE, Context, Handle
 
+pytestmark = pytest.mark.needs("shares")  # a cluster's values are numbers
+
 Start = Callable[..., Handle]
 
 

@@ -8,6 +8,8 @@ import pytest
 from .kit import Context
 from .test_structures import Point, Record
 
+pytestmark = pytest.mark.needs("shares")  # a cluster's values are numbers
+
 
 class Node(ctypes.Structure):
     pass

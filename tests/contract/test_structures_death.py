@@ -16,7 +16,7 @@ from .kit import PATIENCE, Context, Handle
 from .test_structures import Flags, Point
 
 Start = Callable[..., Handle]
-pytestmark = pytest.mark.needs("kills")
+pytestmark = pytest.mark.needs("kills", "shares")
 
 BIG = 4 << 20
 

@@ -10,6 +10,8 @@ import pytest
 from .kit import Context, Handle
 from .test_structures import Both, Flags, Foreign, Inner, Packed, Point, Record
 
+pytestmark = pytest.mark.needs("shares")  # a cluster's values are numbers
+
 
 @pytest.mark.parametrize("lock", [True, False])
 @pytest.mark.parametrize("code", "cubBhHiIlLqQfd?")

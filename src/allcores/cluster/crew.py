@@ -70,10 +70,11 @@ class _Packed(Known):
 class _Out:
     """A task that is out."""
 
-    __slots__ = ("buffers", "job", "single")
+    __slots__ = ("buffers", "job", "single", "unwanted")
 
     def __init__(self, job: Job, buffers: list[Large], single: bool) -> None:
         self.job, self.buffers, self.single = job, buffers, single
+        self.unwanted = False  # nobody waits for it any more
 
 
 class ClusterCrew:
@@ -184,15 +185,20 @@ class ClusterCrew:
 
     def give_up(self, tasks: list[int], _interrupt: bool, into: list[int], /) -> None:
         """The item that runs goes on to its end: nobody can interrupt it."""
+        for task in tasks:
+            if (out := self._out.get(task)) is not None:
+                out.unwanted = True
         self.drop(tasks, into)
         if left := [task for task in tasks if task in self._out]:
             self._team.ask_all(remote.give_up, self._setup.team, left, timeout=_PATIENCE)
 
     def condemn(self, tasks: list[int], into: list[int], /) -> None:
         """End the workers that run these, where they run nothing else."""
-        into.extend(self._team.end_workers_of([task for task in tasks if task in self._out]))
-        for task in into:
-            self._out.pop(task, None)
+        with self._lock:  # so none is just being sent again
+            into.extend(self._team.end_workers_of([task for task in tasks if task in self._out]))
+            into.extend(task for task in tasks if task in self._out and not self._team.is_running(task))
+            for task in into:
+                self._out.pop(task, None)
 
     def workers(self) -> list[Any]:
         """They are the engine's."""
@@ -207,8 +213,6 @@ class ClusterCrew:
         """See Reports."""
         if task and self._out.pop(task, None) is None:
             return
-        if answer.node:
-            self._team.end_worker(answer.node)
         self._answers.put((task, answer.info, answer))
         if not self._out:
             self._look_after(_SOON)
@@ -222,7 +226,7 @@ class ClusterCrew:
         if out is None:
             return
         exact = bool(out.job.call & Mode.EXACT)
-        if began and (exact or not out.single or out.job.deaths >= RETRIES):
+        if began and (exact or out.unwanted or not out.single or out.job.deaths >= RETRIES):
             self._out.pop(task, None)
             item = 0 if out.single else ANSWERING
             self._answers.put((task, Outcome.DIED | item << 8, tuple(Death(pid, exitcode))))
@@ -232,10 +236,13 @@ class ClusterCrew:
         if began:
             out.job = out.job._replace(deaths=out.job.deaths + 1)
             self._answers.put((0, Outcome.DIED, tuple(Death(pid, exitcode))))  # to be counted
-        try:
-            self._team.send(out.job, out.buffers, True)
-        except Exception as error:  # noqa: BLE001 - the cluster may be gone
-            self.failed(task, error)
+        with self._lock:
+            if self._out.get(task) is not out:  # somebody has ended it meanwhile
+                return
+            try:
+                self._team.send(out.job, out.buffers, True)
+            except Exception as error:  # noqa: BLE001 - the cluster may be gone
+                self.failed(task, error)
 
     def _look_after(self, seconds: float) -> None:
         """Have the engine look, by a thread of its own: perhaps nobody waits."""

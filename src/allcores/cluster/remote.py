@@ -60,7 +60,7 @@ class Answer(NamedTuple):
     data: bytes  # the body, packed
     buffers: list[Any]
     pid: int
-    node: str = ""  # of an item that was given up, and goes on: the worker that it does so in
+    goes_on: bool = False  # an item that was given up does so, in a thread of this process
 
 
 class Preparation(NamedTuple):
@@ -211,12 +211,12 @@ def work(setup: Setup, job: Job, buffers: list[Arrived], leave: Callable[[], obj
             return broken
         record = team.record()
         record.begin(job.task)
-        info, body, node = _run(team, job, buffers)
+        info, body, goes_on = _run(team, job, buffers)
         record.end(info, body)
-        return _answer(info, body)._replace(node=node)
+        return _answer(info, body)._replace(goes_on=goes_on)
 
 
-def _run(team: _Team, job: Job, buffers: list[Arrived]) -> tuple[int, Any, str]:
+def _run(team: _Team, job: Job, buffers: list[Arrived]) -> tuple[int, Any, bool]:
     what = "the function"
     try:
         found = _arrived(job, buffers)
@@ -224,7 +224,7 @@ def _run(team: _Team, job: Job, buffers: list[Arrived]) -> tuple[int, Any, str]:
         what = "an argument"
         payload = parcel.unpack(job.payload, found[job.of_function :])
     except BaseException as error:  # noqa: BLE001 - that fails this task only
-        return int(Outcome.ERROR), codec.not_rebuilt(what, error), ""
+        return int(Outcome.ERROR), codec.not_rebuilt(what, error), False
     mode = job.call & 0xFF
     timed = mode & Mode.ORDERS and payload[0][1] is not None
     doing = team.doing[job.task] = Doing() if timed else Here()
@@ -232,7 +232,7 @@ def _run(team: _Team, job: Job, buffers: list[Arrived]) -> tuple[int, Any, str]:
     try:
         if isinstance(doing, Doing):
             return _run_watched(team, func, mode, payload, doing)
-        return *run_task(func, mode, payload, doing), ""
+        return *run_task(func, mode, payload, doing), False
     finally:
         del team.doing[job.task]
 
@@ -246,7 +246,7 @@ def give_up(name: str, tasks: list[int]) -> None:
                 doing.told.append(True)
 
 
-def _run_watched(team: _Team, func: Callable[..., Any], mode: int, payload: Any, doing: Doing) -> tuple[int, Any, str]:
+def _run_watched(team: _Team, func: Callable[..., Any], mode: int, payload: Any, doing: Doing) -> tuple[int, Any, bool]:
     """Run a task whose items have a time limit, in a thread of its own: one that takes longer is left alone there."""
     done: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
 
@@ -261,14 +261,14 @@ def _run_watched(team: _Team, func: Callable[..., Any], mode: int, payload: Any,
         try:
             told = done.get(timeout=min(seconds, threading.TIMEOUT_MAX))
             if told is not None:
-                return *told, ""
+                return *told, False
             step_aside(team.setup.cluster)
         except queue.Empty:
             pass
         found = doing.condemn_if_overdue(time.monotonic_ns())
         if isinstance(found, tuple):
             item, overdue = found
-            return Outcome.OVERDUE | item << 8, tuple(overdue), links.find((team.setup.cluster, "", {})).node
+            return Outcome.OVERDUE | item << 8, tuple(overdue), True
         seconds = payload[0][1] if found is None else found
 
 
@@ -336,7 +336,7 @@ def _answer(info: int, body: Any) -> Answer:
 def _answer_in_parts(info: int, body: Any, error: BaseException) -> Answer:
     """Of a chunk, only the results that cannot travel become errors."""
     if info & 0xFF != Outcome.CHUNK:
-        error = codec.why_not(body, "the result") or error
+        error = _why_not(body, error)
         return Answer(Outcome.ERROR, parcel.pack_small((codec.pack_error(error), os.getpid())), [], os.getpid())
     results, errors = body
     for i, result in enumerate(results):
@@ -344,6 +344,14 @@ def _answer_in_parts(info: int, body: Any, error: BaseException) -> Answer:
             parcel.pack(result)
         except BaseException as why:  # noqa: BLE001 - likewise
             results[i] = None
-            why = codec.why_not(result, "the result") or why
+            why = _why_not(result, why)
             errors.append((i, codec.pack_error(why), -1, os.getpid()))
     return Answer(info, *parcel.pack((results, errors)), os.getpid())
+
+
+def _why_not(result: Any, error: BaseException) -> BaseException:
+    """What pickling it raises is better said by the part that it is about; not where even that ends the program."""
+    try:
+        return codec.why_not(result, "the result") or error
+    except BaseException as again:  # noqa: BLE001 - its reducer's
+        return again

@@ -109,10 +109,6 @@ class Team(Protocol):
         """
         ...
 
-    def end_worker(self, node: str) -> None:
-        """End that worker, if it is at nothing else: it has an item that was given up. Never blocks."""
-        ...
-
     def end_workers_of(self, tasks: list[int]) -> list[int]:
         """End the workers that are at these tasks, at once, where they are at nothing else; others take their places.
 

@@ -11,7 +11,9 @@ import contextlib
 import importlib.util
 import itertools
 import os
+import random
 import signal
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,7 @@ if importlib.util.find_spec("distributed") is None:
     raise UsageError("get_context('dask') needs dask.distributed: pip install 'allcores[dask]'")
 
 import distributed
+import psutil
 from distributed import WorkerPlugin
 
 from allcores.contexts.daskhost import Host
@@ -123,16 +126,19 @@ class DaskFleet:
         return found
 
     def slots(self) -> int:
-        return sum(self.threads().values())
+        there = sum(self.threads().values())
+        return there if self.head is None else min(there, self.head.workers)  # it has more if a pool asked for them
 
     def recruit(self, size: int, setup: Setup, reports: Reports) -> Team:
         from allcores.contexts.daskteam import DaskTeam
 
-        if self.head is not None and size > self.slots():
+        if self.head is not None and size > self.head.kept:
             self.head.grow(size)
             with _cluster_died():
                 self.client.wait_for_workers(size)
-        return DaskTeam(self, size, self.threads(), setup, reports)
+        threads = self.threads()
+        slots = sum(threads.values())  # of a cluster of our own one may be about to be there again
+        return DaskTeam(self, size, max(slots, self.head.kept) if self.head else slots, threads, setup, reports)
 
     def launch(self, origin: Origin, ending: int, name: str, path: list[str], made: bytes) -> int:
         while True:
@@ -238,7 +244,18 @@ def _as_clients(security: Any) -> Any:
     )
 
 
+def _draw_apart() -> None:
+    """Have dask draw from a generator of its own: that of the process may be an item's, with its ``seed=``."""
+    own = random.Random()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("distributed.") and getattr(module, "random", None) is random:
+            module.random = own  # type: ignore[attr-defined] # it has what the module has
+
+
 def _end_now() -> None:
+    from allcores.family import end_family
+
+    end_family(each.pid for each in psutil.Process().children())
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -251,6 +268,7 @@ class _Resident(WorkerPlugin):  # type: ignore[misc] # likewise
         self.cluster, self.options = cluster, options
 
     def setup(self, worker: Any) -> None:
+        _draw_apart()
         link = DaskLink(self.cluster, worker)
         links.register(link, DaskContext.name, self.options, {"security": _as_clients(worker.security)})
         worker.handlers["allcores_end"] = _end_now

@@ -27,7 +27,7 @@ from typing import Any
 from allcores.contexts.dasknursery import Nursery
 from allcores.errors import ClusterDied
 
-__all__ = ("NAME", "Head", "exitcode", "main")
+__all__ = ("NAME", "Head", "end", "exitcode", "main")
 
 # How the names of workers begin that are started again when they end.
 NAME = "allcores-local-"
@@ -49,6 +49,7 @@ class Head:
     """The program's side of it."""
 
     def __init__(self, workers: int, security: Any) -> None:
+        self.workers = self.kept = workers
         self._process = subprocess.Popen(
             [sys.executable, "-c", _CODE, json.dumps(sys.path)],
             stdin=subprocess.PIPE,
@@ -72,6 +73,7 @@ class Head:
     def grow(self, workers: int) -> None:
         """Have so many workers, or more. Returns when they are on their way."""
         self._ask({"workers": workers})
+        self.kept = workers
 
     def close(self) -> None:
         """End it, and wait for that."""
@@ -163,6 +165,11 @@ async def _keep(name: str, address: str, nursery: Nursery) -> None:
 async def exitcode(pid: int) -> int | None:
     """In the head: how a worker has ended that the scheduler has lost. None: it is none of ours, or has not."""
     return None if _nursery is None else await _nursery.exitcode(pid, _PATIENCE)
+
+
+async def end(pid: int) -> bool:
+    """In the head: kill a worker with all that it has started, and wait for that. False: it is none of ours."""
+    return _nursery is not None and await _nursery.end(pid)
 
 
 def _work(security: Any, name: str, address: str) -> None:

@@ -21,6 +21,13 @@ __all__ = ("Host",)
 
 # By this name the scheduler and the workers know what is ours.
 _NAME = "allcores"
+# So many are remembered of workers that were ended, until what they had has been asked for; and of tasks that are late.
+_REMEMBERED = 10_000
+
+
+def _shorten(memory: dict[Any, Any]) -> None:
+    while len(memory) > _REMEMBERED:
+        del memory[next(iter(memory))]
 
 
 class _Crew:
@@ -44,7 +51,8 @@ class Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
 
         self.hosts, self.scheduler = Hosts(), scheduler
         self.crews: dict[str, _Crew] = {}  # by pool
-        self.unbegun: set[str] = set()  # tasks whose worker was ended before it could have begun them
+        self.ended: dict[tuple[str, int], set[str]] = {}  # workers that were ended, and which of their tasks had begun
+        self.refused: dict[str, str] = {}  # tasks that were taken back before they came, and whose: they will not run
         scheduler.handlers[_NAME] = self.answer
         scheduler.handlers["allcores_posts"] = self.answer_all
         scheduler.stream_handlers["allcores-answer"] = self.pass_on
@@ -73,52 +81,60 @@ class Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
 
     def take_back(self, keys: list[str], team: str, client: str) -> list[str]:
         """Forget those tasks that were sent to no worker yet: they will not run."""
-        taken = [key for key in keys if self._state_of(key) in ("queued", "no-worker", "waiting")]
+        taken = [key for key in keys if self._state_of(key) in ("queued", "no-worker", "waiting", "not there")]
         self._forget(taken, client)
         return taken
 
     def _state_of(self, key: str) -> str:
         ts = self.scheduler.tasks.get(key)
-        return "forgotten" if ts is None else str(ts.state)
+        return "not there" if ts is None else str(ts.state)
 
     def _forget(self, keys: list[str], client: str) -> None:
-        self.scheduler.client_releases_keys(keys, client, f"allcores-{time.time()}")
+        """They do not run, if they have not begun; those on their way neither, which others may overtake."""
+        self.refused.update((key, client) for key in keys if key not in self.scheduler.tasks)
+        _shorten(self.refused)
+        if client in self.scheduler.clients:
+            self.scheduler.client_releases_keys(keys, client, f"allcores-{time.time()}")
 
     async def end_tasks(self, keys: list[str], team: str, client: str) -> list[str]:
         """Likewise all, and end the workers that have them; not where a worker has other tasks than that pool's."""
         asked = set(keys)
         workers = {self.scheduler.tasks[key].processing_on for key in keys if self._state_of(key) == "processing"}
-        ending = [ws for ws in workers if self._may_end(ws, team, asked)]
+        ending = [ws for ws in workers if self._may_end(ws, f"{_NAME}-{team}-", asked)]
         ended = {str(ts.key) for ws in ending for ts in ws.processing} & asked
         ended.update(key for key in keys if self._state_of(key) not in ("processing", "memory"))
         self._forget(list(ended), client)
         await asyncio.gather(*map(self._end, ending))
         return list(ended)
 
-    async def end_worker(self, worker: str, team: str) -> None:
-        """End a worker, if it has tasks of that pool only: they are sent again."""
+    async def end_worker(self, worker: str, key: str) -> None:
+        """End a worker whose thread is kept at this task: others that it has are sent again."""
         ws = self.scheduler.workers.get(worker)
-        if ws is not None and self._may_end(ws, team, set()):
+        if ws is not None and self._may_end(ws, f"{_NAME}-", {key}):
             await self._end(ws)
 
-    def _may_end(self, ws: Any, team: str, asked: set[str]) -> bool:
+    def _may_end(self, ws: Any, ours: str, begun: set[str]) -> bool:
+        """Whether a worker may be ended that is at some of these tasks: not if it is at others, too."""
         if not (ws.nanny or str(ws.name).startswith(daskhead.NAME)):  # nobody would start it again
             return False
-        others = [str(ts.key) for ts in ws.processing if ts.key not in asked]
-        if others and not (ws.nthreads == 1 and all(key.startswith(f"{_NAME}-{team}-") for key in others)):
+        others = [str(ts.key) for ts in ws.processing if ts.key not in begun]
+        if others and not (ws.nthreads == 1 and all(key.startswith(ours) for key in others)):
             return False
-        self.unbegun.update(others)  # it has one thread, and that is at another task
+        self.scheduler.handle_worker_status_change("paused", ws, f"allcores-{time.time()}")  # it gets no other
+        self.ended[ws.address, ws.pid] = begun  # it has one thread, and that is at one of them
+        _shorten(self.ended)
         return True
 
     async def _end(self, ws: Any) -> None:
+        """With all that it has started."""
         with contextlib.suppress(OSError):  # it has no time to say so
-            await self.scheduler.rpc(ws.address).allcores_end()
+            if not await daskhead.end(ws.pid):
+                await self.scheduler.rpc(ws.address).allcores_end()
 
-    async def tell_of_death(self, key: str, pid: int) -> tuple[bool, int | None]:
-        """Of a task whose worker has died: whether it had certainly not begun; and the exit code of that."""
-        unbegun = key in self.unbegun
-        self.unbegun.discard(key)
-        return unbegun, await daskhead.exitcode(pid)
+    async def tell_of_death(self, key: str, address: str, pid: int) -> tuple[bool, int | None]:
+        """Of a task whose worker has died: whether it may have begun, and the exit code of that."""
+        begun = self.ended.get((address, pid))
+        return begun is None or key in begun, await daskhead.exitcode(pid)
 
     # The workers of pools.
 
@@ -158,6 +174,10 @@ class Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
             ts = scheduler.tasks.get(key) if type(key) is str and key.startswith(_NAME) else None
             if ts is not None:
                 ts.suspicious = scheduler.allowed_failures
+                if (client := self.refused.pop(key, None)) is not None:
+                    ts.worker_restrictions, ts.loose_restrictions = {"nowhere"}, False
+                    asyncio.get_running_loop().call_soon(self._forget, [key], client)
+                    continue
                 crew = self.crews.get(key.split("-")[1])
                 if crew is not None:
                     ts.worker_restrictions, ts.loose_restrictions = set(crew.workers), True

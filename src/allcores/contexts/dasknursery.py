@@ -3,6 +3,7 @@
     head ── {"name": ..., "address": ...} ──▶ nursery ── fork ──▶ worker
          ◀── {"name": ..., "pid": ...} ──────         ◀── ends ──
          ◀── {"pid": ..., "code": ...} ──────
+         ── {"end": pid} ──────────────────▶         ── kill ──▶ worker, and all that it has started
     the head ends ──▶ nursery, in whatever way ──▶ all workers, whatever they do
 
 A worker that begins with an interpreter of its own takes a second of a core, most of it for imports; and those whose
@@ -16,12 +17,12 @@ import contextlib
 import json
 import os
 import selectors
-import signal
 import socket
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from allcores import _native, seeds
+from allcores.family import end_family
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +84,16 @@ class Nursery:
         await asyncio.wait([end], timeout=patience)
         return end.result() if end.done() else None
 
+    async def end(self, pid: int) -> bool:
+        """Kill a worker with all that it has started, and wait for that. False: it is none of these."""
+        end = self._ends.get(pid)
+        if end is None:
+            return False
+        if not end.done():
+            self._writer.write(json.dumps({"end": pid}).encode() + b"\n")
+            await asyncio.wait([end])
+        return True
+
     async def __aexit__(self, *_exc: object) -> None:
         """End them all, and wait for that."""
         self._writer.close()
@@ -114,7 +125,11 @@ class _Nurse:
                     return
                 *whole, lines = (lines + more).split(b"\n")
                 for line in whole:
-                    self._bear(**json.loads(line))
+                    told = json.loads(line)
+                    if "end" not in told:
+                        self._bear(**told)
+                    elif told["end"] in self._children.values():
+                        end_family([told["end"]])
 
     def _tell(self, **what: Any) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the head has ended: the next look says so
@@ -146,8 +161,7 @@ class _Nurse:
         self._tell(pid=pid, code=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
     def _end(self) -> None:
-        for pid in self._children.values():
-            os.kill(pid, signal.SIGKILL)
+        end_family(self._children.values())
         for pid in self._children.values():
             os.waitpid(pid, 0)
 

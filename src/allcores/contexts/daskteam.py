@@ -40,8 +40,9 @@ _SMALL = 256 << 10
 class DaskTeam:
     """See ``seams.Team``. The workers are the cluster's: all, or some where the pool is to have fewer."""
 
-    def __init__(self, fleet: DaskFleet, size: int, threads: dict[str, int], setup: Setup, reports: Reports) -> None:
-        slots = sum(threads.values())
+    def __init__(
+        self, fleet: DaskFleet, size: int, slots: int, threads: dict[str, int], setup: Setup, reports: Reports
+    ) -> None:
         self.size, self.alone = min(size, slots), max(threads.values()) == 1
         self._fleet, self._setup, self._reports = fleet, setup, reports
         self._client = fleet.client
@@ -151,8 +152,8 @@ class DaskTeam:
         """A small answer. It comes before its future is told to be finished, and may come twice."""
         if task == 0 or task in self._futures:
             self._leave(task)
-            info, data, pid, node = answer
-            self._reports.answered(task, remote.Answer(info, data, [], pid, node))
+            info, data, pid = answer
+            self._reports.answered(task, remote.Answer(info, data, [], pid))
 
     async def _gather(self, job: Job, future: Any, buffers: list[Large], exact: bool) -> None:
         """A large answer."""
@@ -174,9 +175,8 @@ class DaskTeam:
         began, pid, code = True, getattr(worker, "pid", 0), None
         link, team = self._fleet.link, self._setup.team
         with contextlib.suppress(OSError):  # the cluster is gone
-            unbegun, code = await self._client.scheduler.allcores_death(key=key, pid=pid)
-            began = not unbegun
             place = getattr(worker, "address", ""), pid
+            began, code = await self._client.scheduler.allcores_death(key=key, address=place[0], pid=pid)
             if await link.ask_later(0, "was_entering", (team, *place)):
                 began = False
                 if place not in self._never_ready:  # by another of its tasks
@@ -218,12 +218,15 @@ class DaskTeam:
     # Asked by the crew.
 
     def take_back(self, tasks: list[int]) -> list[int]:
+        return self._take_waiting(tasks) + self._end(tasks, self._client.scheduler.allcores_take_back)
+
+    def _take_waiting(self, tasks: list[int]) -> list[int]:
         wanted = set(tasks)
         with self._lock:
             found = [each for each in self._waiting if each[0].task in wanted]
             for each in found:
                 self._waiting.remove(each)
-        return [each[0].task for each in found] + self._end(tasks, self._client.scheduler.allcores_take_back)
+        return [each[0].task for each in found]
 
     def _end(self, tasks: list[int], how: Any) -> list[int]:
         """Have the scheduler forget tasks; those that it has."""
@@ -267,11 +270,8 @@ class DaskTeam:
             found = []
         return [each for each in found if each is not None and not isinstance(each, BaseException)]
 
-    def end_worker(self, node: str) -> None:
-        self._later(self._client.scheduler.allcores_end, worker=node, team=self._setup.team)
-
     def end_workers_of(self, tasks: list[int]) -> list[int]:
-        return self._end(tasks, self._client.scheduler.allcores_end_tasks)
+        return self._take_waiting(tasks) + self._end(tasks, self._client.scheduler.allcores_end_tasks)
 
     def end(self, wait: bool) -> None:
         self._ended = True
@@ -283,10 +283,16 @@ class DaskTeam:
         if self._client.status != "running":
             return
         if futures:
-            self._later(self._client._cancel, futures, force=True)
+            self._later(self._end_all, futures)
         if self._limit is not None:
             self._later(self._client.scheduler.allcores_dismiss, team=self._setup.team)
         self._later(self._client._run, remote.forget, self._setup.team, on_error="ignore")
+
+    async def _end_all(self, futures: list[Any]) -> None:
+        """What runs ends as far as that can be; of the rest nobody hears any more."""
+        keys = [future.key for future in futures]
+        await self._client.scheduler.allcores_end_tasks(keys=keys, team=self._setup.team, client=self._client.id)
+        await self._client._cancel(futures, force=True)
 
     def _later(self, what: Any, *args: Any, **how: Any) -> None:
         """Have dask do something that nobody waits for."""
@@ -314,9 +320,19 @@ def _work(
         if not link.call(0, "begin", (setup[1], Job(*job).run, oldest)):
             raise _RanBeforeError
     answer = remote.work(Setup(*setup), Job(*job), list(zip(keys, there, strict=True)), secede)
+    if answer.goes_on:
+        _tell(to, job[0], answer, True)
+        _be_ended()
     if answer.buffers or len(answer.data) > _SMALL:
         return tuple(answer)
     return _tell(to, job[0], answer, bool(oldest))
+
+
+def _be_ended() -> None:
+    """This worker has an item that goes on: it ends, and this does not return, if another takes its place."""
+    worker = get_worker()
+    asked = worker.scheduler.allcores_end(worker=worker.address, key=worker.get_current_task())
+    asyncio.run_coroutine_threadsafe(asked, worker.loop.asyncio_loop).result()
 
 
 def _tell(to: tuple[str, str], task: int, answer: remote.Answer, surely: bool) -> None:
@@ -325,7 +341,7 @@ def _tell(to: tuple[str, str], task: int, answer: remote.Answer, surely: bool) -
     With ``surely`` the scheduler has it when this returns: no death of this worker, in its next task, can lose it.
     """
     worker = get_worker()
-    told = [answer.info, answer.data, answer.pid, answer.node]
+    told = [answer.info, answer.data, answer.pid]
     message = {"client": to[0], "team": to[1], "task": task, "answer": told}
     if surely:
         sent = worker.scheduler.allcores_answer(worker=worker.address, **message)

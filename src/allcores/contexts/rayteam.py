@@ -160,14 +160,14 @@ class RayTeam:
             self._reports.failed(item.task, value.as_instanceof_cause())
             return
         answer = Answer(*(pickle.loads(value) if type(value) is bytes else value))
-        if answer.node:  # an item that was given up goes on there
+        if answer.goes_on:
             self._leave(item)
             self._end_worker(worker)
         else:
             self._set_free(worker, item)
         # Copies: they are the program's to write into, and the store is not for keeping them.
         buffers = [bytearray(blob.data) for blob in answer.buffers]
-        self._reports.answered(item.task, answer._replace(buffers=buffers, node=""))
+        self._reports.answered(item.task, answer._replace(buffers=buffers))
 
     def _leave(self, item: _Item) -> None:
         with self._lock:
@@ -270,9 +270,6 @@ class RayTeam:
             self._leave(item)
             ended.append(task)
         return ended
-
-    def end_worker(self, node: str) -> None:
-        """Was done when its answer came: nothing else is given to such a worker."""
 
     def _end_worker(self, worker: _Worker) -> bool:
         with self._lock:
