@@ -32,7 +32,7 @@ crash: $(VENV)/installed crash-build sanitize
 # The suite over clusters, too long for the gate.
 clusters: $(VENV)/installed
 	$(BIN)/pip install --quiet '.[dask,ray]'
-	$(BIN)/python -m pytest tests/cluster tests/contract -m "slow or not slow" -k "cluster or dask or [ray or -ray or ray]"
+	$(BIN)/python -m pytest tests/cluster tests/contract -m "slow or not slow" -k "cluster or dask or [ray or -ray"
 
 sanitize: $(builds)/asan/built
 	$(BIN)/python tests/crash/sanitize.py $(builds)/asan

@@ -52,3 +52,94 @@ def test_the_options_of_a_context() -> None:
     address = "tcp://127.0.0.1:1"
     assert allcores.get_context("dask", address=address) is allcores.get_context("dask", address=address)
     assert allcores.get_context("dask", address=address) is not allcores.get_context("dask")
+
+
+def test_without_its_nursery_a_cluster_ends() -> None:
+    ended = run(
+        """
+        import os, signal, threading, time, allcores, psutil
+        mp = allcores.get_context("dask")
+        with mp.Pool(2) as pool:
+            result = pool.apply_async(time.sleep, (1000,))
+            (nursery,) = psutil.Process(mp._fleet().head.pid).children()
+            threading.Timer(1, nursery.kill).start()
+            try:
+                result.get()
+            except allcores.errors.ClusterDied:
+                pass
+            pool.terminate()
+        """
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_worker_that_holds_the_gil_is_ended_all_the_same() -> None:
+    ended = run(
+        """
+        import ctypes, os, allcores
+        mp = allcores.get_context("dask")
+        begun = mp.Event()
+        def stuck():
+            begun.set()
+            ctypes.PyDLL(None).sleep(1000)
+        with mp.Pool(1) as pool:
+            result = pool.apply_async(stuck)
+            begun.wait()
+            assert result.cancel()
+            assert pool.map(abs, [-1, -2]) == [1, 2]
+        """
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_pool_has_no_more_workers_while_one_starts_again() -> None:
+    ended = run(
+        """
+        import os, signal, time, allcores
+        mp = allcores.get_context("dask")
+        at_once, most = mp.Value("i", 0), mp.Value("i", 0)
+        def job(_):
+            most.value = max(most.value, at_once.add(1))
+            time.sleep(0.02)
+            at_once.add(-1)
+        with mp.Pool(2) as pool:
+            pids = set(pool.map(lambda _: (time.sleep(0.02), os.getpid())[1], range(10), chunksize=1))
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        with mp.Pool(1) as pool:
+            pool.map(job, range(20), chunksize=1)
+        assert most.value == 1, most.value
+        """
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_what_is_cancelled_before_it_has_come_does_not_run() -> None:
+    """Its cancelling overtakes it on the way to the scheduler, now and then: it would keep a worker for ever."""
+    ended = run(
+        """
+        import time, allcores
+        mp = allcores.get_context("dask")
+        with mp.Pool(1) as pool:
+            for _ in range(50):
+                assert pool.apply_async(time.sleep, (1000,)).cancel()
+            assert pool.apply(abs, (-1,)) == 1
+        """
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_dask_does_not_draw_from_an_items_generator() -> None:
+    ended = run(
+        """
+        import allcores
+        mp = allcores.get_context("dask")
+        def shared():
+            import random, sys
+            modules = [module for name, module in sys.modules.items() if name.startswith("distributed.")]
+            return [each.__name__ for each in modules if getattr(each, "random", None) is random]
+        with mp.Pool(1) as pool:
+            assert pool.apply(shared) == []
+        """
+    )
+    assert ended.returncode == 0, ended.stderr

@@ -21,7 +21,7 @@ import socket
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from allcores import _native, seeds
+from allcores import _native, lineage, seeds
 from allcores.family import end_family
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ class _Nurse:
         self._orders.close()
         for fd in self._children:
             os.close(fd)
+        lineage.leave()
         seeds.draw_own()
         self._work(name, address)
 
