@@ -16,6 +16,8 @@ import allcores
 
 from .kit import PATIENCE, Context, Place
 
+pytestmark = pytest.mark.needs("owns")  # else what workers print and log is the engine's
+
 Capture = pytest.CaptureFixture[str]
 
 
@@ -399,8 +401,6 @@ LAST = """
 import atexit
 import sys
 import allcores
-
-pytestmark = pytest.mark.needs("owns")  # else what workers print and log is the engine's
 
 pool = allcores.get_context(sys.argv[1]).Pool(1)
 done = allcores.Event()

@@ -93,6 +93,7 @@ class ClusterCrew:
         self._lock = threading.RLock()
         self._out: dict[int, _Out] = {}
         self._answers = Answers()
+        self._come: list[tuple[int, int, Any]] = []  # at most one, taken from there by a call that Ctrl-C cannot split
         self._ended = self._looks = False
         self._lost: BaseException | None = None
         self._engine: weakref.ref[Engine] | None = None
@@ -274,11 +275,13 @@ class ClusterCrew:
     def receive_into(self, inbox: list[tuple[int, int, Any]], timeout: float | None = None, /) -> bool:
         began = time.monotonic()
         try:
-            task, info, body = self._answers.get(timeout != 0, timeout)
+            if not self._come:  # else Ctrl-C came in the middle of this
+                self._come.extend(map(self._answers.get, (timeout != 0,), (timeout,)))
         except queue.Empty:
             return False
         finally:
             self._waited += time.monotonic() - began
+        task, info, body = self._come[0]
         if task and not info & _ERROR and info & 0xFF <= Outcome.CHUNK:
             self._count += 1
         if hasattr(body, "buffers"):
@@ -288,6 +291,7 @@ class ClusterCrew:
             except BaseException as error:  # noqa: BLE001 - the result cannot be loaded here
                 info, body = info | _BROKEN, error
         inbox.append((task, info, body))
+        self._come.clear()
         return True
 
     def fileno(self) -> int:

@@ -118,7 +118,7 @@ class ThreadCrew(LocalCrew):
     def receive_into(self, inbox: list[tuple[int, int, Any]], timeout: float | None = None, /) -> bool:
         began = time.monotonic()
         try:
-            inbox.append(self._answers.get(timeout != 0, timeout))
+            inbox.extend(map(self._answers.get, (timeout != 0,), (timeout,)))  # one call, that Ctrl-C cannot split
         except queue.Empty:
             return False
         finally:
