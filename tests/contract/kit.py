@@ -63,11 +63,16 @@ class Place:
     cluster: bool = False  # work runs in another program, perhaps on another machine: no memory is shared
     shares: bool = True  # there is memory that several processes see
     owns: bool = True  # a pool's workers are its own, to be limited and replaced as it is told
+    tells: bool = True  # how one of them has ended is known
 
     @property
     def once(self) -> dict[str, Any]:
         """Options of a call that is not to run again when its worker dies: where nothing is said, a cluster's does."""
         return {"retries": 0} if self.cluster else {}
+
+    def end(self, known: Any) -> Any:
+        """How a pool's worker has ended, as its WorkerDied has it: an exit code, or words that its message has."""
+        return known if self.tells else None if isinstance(known, int) else "for an unknown reason"
 
     def some(self, times: int) -> int:
         """So many times what costs next to nothing here; fewer where each is a round trip."""
@@ -91,7 +96,7 @@ LOCAL = tuple(name for name in allcores.get_all_contexts() if name not in ("dask
 
 # Each a real cluster of this machine, one for all tests; only where it is installed.
 CLUSTERS = tuple(
-    Place(name, kills=True, parallel=True, copies=True, cluster=True, shares=False, owns=False)
+    Place(name, kills=True, parallel=True, copies=True, cluster=True, shares=False, owns=False, tells=name != "ray")
     for name, package in (("dask", "distributed"), ("ray", "ray"))
     if find_spec(package) and find_spec(f"allcores.contexts.{name}")
 )

@@ -15,7 +15,7 @@ import pytest
 import allcores
 
 from . import jobs
-from .kit import PATIENCE, SHORT, Context, Handle
+from .kit import PATIENCE, SHORT, Context, Handle, Place
 
 
 @pytest.fixture
@@ -381,9 +381,9 @@ def test_a_pool_that_is_left_while_a_stream_is_held(mp: Context) -> None:
 
 
 @pytest.mark.needs("kills")
-def test_a_worker_that_dies(pool: Handle) -> None:
+def test_a_worker_that_dies(place: Place, pool: Handle) -> None:
     async def main() -> None:
-        with pytest.raises(allcores.WorkerDied, match="SIGKILL"):
+        with pytest.raises(allcores.WorkerDied, match=place.end("SIGKILL")):
             await pool.run(jobs.die_by_signal)
         got, errors = [], []
         stream = pool.stream(lambda x: jobs.square_or_die(x, 5), range(20))

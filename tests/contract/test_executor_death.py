@@ -17,18 +17,18 @@ import pytest
 import allcores
 
 from . import jobs
-from .kit import PATIENCE, SHORT, Context
+from .kit import PATIENCE, SHORT, Context, Place
 
 
 @pytest.mark.needs("kills")
-def test_a_death_is_a_broken_process_pool_and_a_worker_died(mp: Context) -> None:
+def test_a_death_is_a_broken_process_pool_and_a_worker_died(mp: Context, place: Place) -> None:
     with mp.Executor(1) as executor:
         for each in (executor, executor.with_options(retries=1)):
             victim, other = each.submit(jobs.die_by_signal), each.submit(jobs.square, 3)
-            with pytest.raises(BrokenProcessPool, match="SIGKILL") as caught:
+            with pytest.raises(BrokenProcessPool, match=place.end("SIGKILL")) as caught:
                 victim.result(PATIENCE)
             assert isinstance(caught.value, allcores.WorkerDied)
-            assert caught.value.exitcode == -signal.SIGKILL
+            assert caught.value.exitcode == place.end(-signal.SIGKILL)
             assert other.result(PATIENCE) == 9
 
 
@@ -45,13 +45,13 @@ def test_a_nested_death_is_the_inner_pool_s(mp: Context) -> None:
 
 
 @pytest.mark.needs("kills")
-def test_a_death_in_a_map_likewise(mp: Context) -> None:
+def test_a_death_in_a_map_likewise(mp: Context, place: Place) -> None:
     def inner(_: int) -> None:
         with allcores.Pool(1) as pool:
             pool.apply(jobs.die_by_signal)
 
     with mp.Executor(1) as executor:
-        with pytest.raises(BrokenProcessPool, match="SIGKILL") as caught:
+        with pytest.raises(BrokenProcessPool, match=place.end("SIGKILL")) as caught:
             list(executor.map(jobs.square_or_die, range(6), [3] * 6, chunksize=1))
         assert isinstance(caught.value, allcores.WorkerDied)
         assert (caught.value.index, caught.value.failure.index) == (3, 3)

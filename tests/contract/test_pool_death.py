@@ -30,12 +30,12 @@ def check_still_works(pool: Handle) -> None:
 
 @pytest.mark.parametrize("how", DEATHS)
 @pytest.mark.parametrize("processes", [1, 2])
-def test_one_call(mp: Context, processes: int, how: str) -> None:
+def test_one_call(mp: Context, place: Place, processes: int, how: str) -> None:
     die, exitcode = DEATHS[how]
     with mp.Pool(processes) as pool:
         with pytest.raises(allcores.WorkerDied) as caught:
             pool.apply_async(die).get(PATIENCE)
-        assert caught.value.exitcode == exitcode
+        assert caught.value.exitcode == place.end(exitcode)
         assert caught.value.pid not in (None, os.getpid())
         assert str(caught.value.pid) in str(caught.value)
         check_still_works(pool)
@@ -110,11 +110,11 @@ def test_error_callback_is_told_of_a_death(mp: Context) -> None:
     assert [type(error) for error in told] == [allcores.WorkerDied]
 
 
-def test_the_error_travels(mp: Context) -> None:
+def test_the_error_travels(mp: Context, place: Place) -> None:
     with mp.Pool(1) as pool, pytest.raises(allcores.WorkerDied) as caught:
         pool.map(lambda x: jobs.square_or_die(x, 1), range(3))
     copy = pickle.loads(pickle.dumps(caught.value))
-    assert (copy.pid, copy.exitcode, copy.index) == (caught.value.pid, -signal.SIGKILL, 1)
+    assert (copy.pid, copy.exitcode, copy.index) == (caught.value.pid, place.end(-signal.SIGKILL), 1)
     assert str(copy) == str(caught.value)
 
 

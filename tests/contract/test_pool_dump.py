@@ -34,9 +34,9 @@ def part_of(text: str, name: str) -> str:
 
 @pytest.mark.needs("parallel")
 def test_who_is_at_what(mp: Context) -> None:
-    begun, go_on = mp.Semaphore(0), mp.Event()
+    begun, go_on, both = mp.Semaphore(0), mp.Event(), mp.Barrier(2)
     with mp.Pool(2) as pool:
-        pool.apply(int)
+        pool.map(lambda _: both.wait(PATIENCE), range(2), chunksize=1)  # a cluster's that has not begun is not heard of
         result = pool.apply_async(hold_on, (begun, go_on, "the argument"))
         begun.acquire()
         text = pool.dump(timeout=PATIENCE)

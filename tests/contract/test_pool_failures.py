@@ -23,7 +23,7 @@ from .deadly import (
     throw,
     when_bad,
 )
-from .kit import PATIENCE, Context, Handle
+from .kit import PATIENCE, Context, Handle, Place
 
 # Seconds within which each failure has been told; bench/failures.py measures them properly.
 SOON = 2.0
@@ -136,21 +136,25 @@ DEATHS: dict[str, tuple[Callable[[], object], int]] = {
 
 @pytest.mark.needs("kills")
 @pytest.mark.parametrize("how", DEATHS)
-def test_the_worker_dies(pool: Handle, how: str) -> None:
+def test_the_worker_dies(place: Place, pool: Handle, how: str) -> None:
     die, exitcode = DEATHS[how]
     job = when_bad(die)
     check_only_the_bad_item_fails(pool, job, list(range(8)), allcores.WorkerDied)
     with pytest.raises(allcores.WorkerDied) as caught:
         pool.map(job, range(8))
-    assert (caught.value.exitcode, caught.value.index, caught.value.item) == (exitcode, BAD, str(BAD))
+    assert (caught.value.exitcode, caught.value.index, caught.value.item) == (
+        place.end(exitcode),
+        BAD,
+        str(BAD),
+    )
 
 
 @pytest.mark.needs("kills")
-def test_a_worker_that_became_another_program_is_waited_for(mp: Context, pool: Handle) -> None:
+def test_a_worker_that_became_another_program_is_waited_for(place: Place, pool: Handle) -> None:
     """While it runs, its item just takes long; the others go to the other worker."""
     result = pool.apply_async(os.execv, ("/bin/sh", ["sh", "-c", "sleep 0.2; exit 3"]))
     assert pool.map(jobs.square, range(20), chunksize=1) == [x * x for x in range(20)]
-    with pytest.raises(allcores.WorkerDied, match="exit code 3"):
+    with pytest.raises(allcores.WorkerDied, match=place.end("exit code 3")):
         result.get(PATIENCE)
 
 
@@ -202,7 +206,7 @@ def test_an_initializer_that_fails_to_unpickle(mp: Context) -> None:
 
 @pytest.mark.needs("kills")
 @pytest.mark.parametrize("how", DEATHS)
-def test_workers_that_die_in_the_initializer_are_not_replaced_for_ever(mp: Context, how: str) -> None:
+def test_workers_that_die_in_the_initializer_are_not_replaced_for_ever(mp: Context, place: Place, how: str) -> None:
     """The hang of the standard library: a new worker for each that died, without end."""
     started = mp.Value("i", 0)
     die = DEATHS[how][0]
@@ -214,7 +218,7 @@ def test_workers_that_die_in_the_initializer_are_not_replaced_for_ever(mp: Conte
     with mp.Pool(2, initialize) as pool, pytest.raises(allcores.InitializerFailed) as caught:
         pool.map(jobs.square, range(8))
     assert isinstance(caught.value.__cause__, allcores.WorkerDied)
-    assert caught.value.__cause__.exitcode == DEATHS[how][1]
+    assert caught.value.__cause__.exitcode == place.end(DEATHS[how][1])
     assert 3 <= started.value <= 8
 
 

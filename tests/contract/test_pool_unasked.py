@@ -175,10 +175,10 @@ def test_one_reason_for_many_is_logged_once(mp: Context, caplog: pytest.LogCaptu
 
 
 @pytest.mark.needs("kills")
-def test_a_death_that_nobody_asked_for(mp: Context, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_death_that_nobody_asked_for(mp: Context, place: Place, caplog: pytest.LogCaptureFixture) -> None:
     with mp.Pool(1) as pool:
         pool.apply_async(jobs.die_by_signal)
-    assert "killed by SIGKILL" in caplog.text
+    assert place.end("killed by SIGKILL") in caplog.text
 
 
 AT_EXIT = """

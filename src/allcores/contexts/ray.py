@@ -125,7 +125,7 @@ def _on_loopback(ray: Any, address: str) -> Iterator[None]:
 
     before = ray_constants.ENABLE_RAY_CLUSTER
     host, _, port = address.rpartition(":")
-    if host == "127.0.0.1":
+    if before and host == "127.0.0.1":  # else it does not anyway: in a process of such a cluster
         with socket.socket() as probe:
             ray_constants.ENABLE_RAY_CLUSTER = probe.connect_ex((ray.util.get_node_ip_address(), int(port))) == 0
         if not ray_constants.ENABLE_RAY_CLUSTER:
