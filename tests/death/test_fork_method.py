@@ -17,7 +17,7 @@ def by_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALLCORES_CONTEXT", "fork")
 
 
-@pytest.mark.parametrize("way", ["join", "acquire", "pool"])
+@pytest.mark.parametrize("way", ["join", "acquire", "pool", "again"])
 def test_template_killed(tmp_path: Path, way: str) -> None:
     with started(tmp_path / "stderr", "template_killed", way) as program:
         out = program.rest()

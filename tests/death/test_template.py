@@ -7,7 +7,7 @@ import pytest
 from .kit import started
 
 
-@pytest.mark.parametrize("way", ["join", "acquire", "pool"])
+@pytest.mark.parametrize("way", ["join", "acquire", "pool", "again"])
 def test_template_killed(tmp_path: Path, way: str) -> None:
     with started(tmp_path / "stderr", "template_killed", way) as program:
         out = program.rest()

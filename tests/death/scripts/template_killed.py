@@ -75,6 +75,18 @@ def pool() -> None:
             raise AssertionError("all workers were killed")
 
 
+def again() -> None:
+    """What is started as soon as that is known is not started with the one that is just dying."""
+    for _ in range(30):
+        child = mp.Process(target=never.wait)
+        child.start()
+        threading.Timer(0.02, kill_template).start()
+        child.join()
+        child = mp.Process(target=square, args=(3,))
+        child.start()
+        assert child.result(PATIENCE) == 9
+
+
 globals()[way]()
 child = mp.Process(target=square, args=(3,))
 child.start()
