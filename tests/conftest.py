@@ -154,7 +154,7 @@ def warm() -> None:
 def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     if "allcores" in sys.modules:  # tests of other parts run without a built core
         request.getfixturevalue("warm")
-    if "place" in request.fixturenames:
+    if {"place", "before_all"} & set(request.fixturenames):
         request.getfixturevalue("before_all")
     before = Traces(child_processes(), traces_but_processes())
     yield

@@ -102,3 +102,20 @@ def test_nothing_listens_beyond_the_loopback_and_nothing_is_said(engine: str) ->
         engine,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_compare(engine: str, tmp_path: Path) -> None:
+    """By the command: its table says what the network costs."""
+    (tmp_path / "job.py").write_text("def job(x):\n    return x * x\n\n\ndef items():\n    return range(-20, 0)\n")
+    ended = run(
+        """
+        import sys
+        from allcores.cli import main
+        main(["compare", sys.argv[1], "--contexts", "serial,process," + sys.argv[2], "--times", "1"])
+        """,
+        f"{tmp_path / 'job.py'}:job",
+        engine,
+    )
+    assert ended.returncode == 0, ended.stderr
+    ends = [(row[0], row[-1]) for row in map(str.split, ended.stdout.splitlines()) if row]
+    assert (engine, "equal") in ends, ended.stdout

@@ -188,20 +188,6 @@ def test_pools_in_tasks_of_all_workers_do_not_wait_for_each_other() -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-def test_compare() -> None:
-    ended = run(
-        """
-        import allcores
-        from allcores.comparison import compare
-        found = compare(abs, range(-20, 0), contexts=("serial", "process", "ray"), times=1)
-        assert [row.context for row in found.rows] == ["serial", "process", "ray"]
-        assert all(row.unequal_at is None for row in found.rows)
-        assert found.results == list(range(20, 0, -1))
-        """
-    )
-    assert ended.returncode == 0, ended.stderr
-
-
 HEAD = ("--head", "--port=0")
 USE = """
 import os, sys, time, allcores

@@ -6,13 +6,30 @@ import pytest
 
 import allcores
 
-from . import jobs
-from .kit import PLACES
+from . import clusters, jobs
+from .kit import CLUSTERS, PLACES
+
+CONTEXTS = [
+    "allcores",
+    *(place.name for place in PLACES),
+    *(pytest.param(place.name, marks=pytest.mark.slow) for place in CLUSTERS),
+]
 
 
-@pytest.fixture(params=["allcores", *(place.name for place in PLACES)])
-def mp(request: pytest.FixtureRequest) -> Any:
-    return allcores if request.param == "allcores" else allcores.get_context(request.param)
+@pytest.fixture(params=CONTEXTS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def before_all(name: str) -> None:
+    if name in [place.name for place in CLUSTERS]:
+        clusters.prepare(name)
+
+
+@pytest.fixture
+def mp(name: str, before_all: None) -> Any:
+    return allcores if name == "allcores" else allcores.get_context(name)
 
 
 def test_1_process_and_thread(mp: Any) -> None:

@@ -30,7 +30,8 @@ def test_tasks_and_items(mp: Context, place: Place) -> None:
         assert sum(w.tasks for w in now.workers) == 16
         assert sum(w.items for w in now.workers) == 106
         assert (now.retries, now.deaths, now.timeouts, now.recycled) == (0, 0, 0, 0)
-        assert len(now.workers) == (2 if place.parallel else 1)
+        # One of a cluster that is starting is not heard of.
+        assert len(now.workers) in ((1, 2) if place.cluster else (2,) if place.parallel else (1,))
         assert all(w.name.startswith("PoolWorker-") for w in now.workers)
         if place.copies:
             assert {w.pid for w in now.workers}.isdisjoint({os.getpid()})
