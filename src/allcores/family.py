@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ("end_family",)
+__all__ = ("end_family", "end_started")
 
 # A process that was told to stop does so within microseconds, unless the kernel keeps it; a look takes longer.
 _LOOKS = 50
@@ -45,6 +45,12 @@ def end_family(roots: Iterable[int]) -> None:
                         _send(child, handle, signal.SIGSTOP)
         for pid, fd in family.items():
             _send(pid, fd, signal.SIGKILL)
+
+
+def end_started() -> None:
+    """Kill all that this process has started, and what that has. It itself goes on, and may start others."""
+    me = os.getpid()
+    end_family(pid for pid, parent in _look()[0].items() if parent == me)
 
 
 def _send(pid: int, fd: int | None, signum: int) -> None:

@@ -36,7 +36,6 @@ if importlib.util.find_spec("distributed") is None:
     raise UsageError("get_context('dask') needs dask.distributed: pip install 'allcores[dask]'")
 
 import distributed
-import psutil
 from distributed import WorkerPlugin
 
 from allcores.contexts.daskhost import Host
@@ -253,9 +252,9 @@ def _draw_apart() -> None:
 
 
 def _end_now() -> None:
-    from allcores.family import end_family
+    from allcores.family import end_started
 
-    end_family(each.pid for each in psutil.Process().children())
+    end_started()
     os.kill(os.getpid(), signal.SIGKILL)
 
 

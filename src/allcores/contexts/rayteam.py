@@ -26,14 +26,18 @@ from allcores.contexts.raybox import Box, Question
 from allcores.contexts.rayfleet import Blob
 from allcores.contexts.raywatch import first_line, when_done
 from allcores.errors import ClusterDied
+from allcores.family import end_started
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from allcores.cluster.seams import Job, Large, Reports, Setup
     from allcores.contexts.rayfleet import RayFleet
 
 __all__ = ("RayTeam",)
+
+# Seconds for a worker to say that it has ended what it started.
+_PATIENCE = 1.0
 
 
 class _Item(NamedTuple):
@@ -280,7 +284,16 @@ class RayTeam:
         self._chores.put(partial(self._kill, worker))
         return True
 
+    def _end_started(self, workers: Iterable[_Worker]) -> None:
+        """What runs there has perhaps started others; who holds its GIL is not waited for."""
+        question = Question(self._fleet.origin, end_started, ())
+        for worker in workers:
+            if worker.box is not None:
+                question.ask(worker.node, worker.box)
+        question.answers(_PATIENCE)
+
     def _kill(self, worker: _Worker) -> None:
+        self._end_started([worker])
         ray.kill(worker.actor)
         self._say_gone(worker, f"worker {worker.pid}")
         self._start()
@@ -298,7 +311,10 @@ class RayTeam:
         self._chores.put(None)
         if self._fleet.lost is not None:
             return
-        for worker in workers - set(free):  # at something still
+        busy = workers - set(free)
+        if busy:
+            self._end_started(busy)
+        for worker in busy:
             worker.ended = True
             ray.kill(worker.actor)
             self._say_gone(worker, "")
