@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from . import jobs
-from .kit import PATIENCE, Context, Handle
+from .kit import PATIENCE, Context, Handle, Place
 
 Start = Callable[..., Handle]
 
@@ -80,10 +80,10 @@ def test_one_message_of_more_than_2_gb(mp: Context, start: Start, maker: str, ki
     assert q.statistics().bytes == 0
 
 
-def test_join_first_with_many_small_ones(mp: Context, start: Start) -> None:
-    q = mp.Queue()
-    start(jobs.put_all, q, range(20_000)).join(PATIENCE)
-    assert [q.get() for _ in range(20_000)] == list(range(20_000))
+def test_join_first_with_many_small_ones(mp: Context, place: Place, start: Start) -> None:
+    q, count = mp.Queue(), 2_000 if place.cluster else 20_000
+    start(jobs.put_all, q, range(count)).join(PATIENCE)
+    assert [q.get() for _ in range(count)] == list(range(count))
 
 
 @pytest.mark.needs("parallel")
