@@ -24,7 +24,13 @@ def dask(what: str, *args: str, before: Sequence[str] = ()) -> list[str]:
 
 @contextlib.contextmanager
 def cluster(
-    host: str, workers: int, tls: Sequence[str] = (), beside: Sequence[str] = (), away: Sequence[str] = (), at: str = ""
+    host: str,
+    workers: int,
+    tls: Sequence[str] = (),
+    beside: Sequence[str] = (),
+    away: Sequence[str] = (),
+    at: str = "",
+    nanny: bool = False,
 ) -> Iterator[str]:
     """A scheduler and its workers, started as dask's documentation has it: the address.
 
@@ -35,13 +41,14 @@ def cluster(
         beside: words of the command line in front of the scheduler's.
         away: those in front of the workers'.
         at: their host, if it is another.
+        nanny: whether each has one, which starts another in its place.
     """
     common = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0", *tls)
     with contextlib.ExitStack() as stack:
         scheduler = start(stack, dask("scheduler", "--host", host, "--port", "0", *common, before=beside))
         address = find(scheduler, r"Scheduler at:\s+(\S+)")
         for _ in range(workers):
-            options = ("--host", at or host, "--nthreads", "1", "--no-nanny", *common)
+            options = ("--host", at or host, "--nthreads", "1", "--nanny" if nanny else "--no-nanny", *common)
             worker = start(stack, dask("worker", address, *options, before=away))
             find(worker, r"Registered to:\s+(\S+)")
         yield address
@@ -86,6 +93,32 @@ def test_a_cluster_by_its_address() -> None:
         for _ in range(2):
             ended = run(MAP_AND_LOCK, address)
             assert ended.returncode == 0, ended.stderr
+
+
+def test_an_overdue_item_ends_its_worker_if_a_nanny_starts_another() -> None:
+    """With what it has started."""
+    with cluster("127.0.0.1", 1, nanny=True) as address:
+        ended = run(
+            """
+            import subprocess, sys, time, allcores, psutil
+            mp = allcores.get_context("dask", address=sys.argv[1])
+            queue = mp.Queue()
+            def job():
+                queue.put(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"]).pid)
+                time.sleep(1000)
+            with mp.Pool(1) as pool:
+                result = pool.apply_async(job, timeout=3)
+                started = psutil.Process(queue.get())
+                try:
+                    result.get()
+                except allcores.TaskTimeout:
+                    pass
+                started.wait(30)
+                assert pool.apply(abs, (-1,)) == 1
+            """,
+            address,
+        )
+        assert ended.returncode == 0, ended.stderr
 
 
 def test_a_cluster_whose_workers_come_later() -> None:
