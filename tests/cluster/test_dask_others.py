@@ -100,7 +100,7 @@ def test_an_overdue_item_ends_its_worker_if_a_nanny_starts_another() -> None:
     with cluster("127.0.0.1", 1, nanny=True) as address:
         ended = run(
             """
-            import subprocess, sys, time, allcores, psutil
+            import os, select, subprocess, sys, time, allcores
             mp = allcores.get_context("dask", address=sys.argv[1])
             queue = mp.Queue()
             def job():
@@ -108,12 +108,12 @@ def test_an_overdue_item_ends_its_worker_if_a_nanny_starts_another() -> None:
                 time.sleep(1000)
             with mp.Pool(1) as pool:
                 result = pool.apply_async(job, timeout=3)
-                started = psutil.Process(queue.get())
+                started = os.pidfd_open(queue.get())
                 try:
                     result.get()
                 except allcores.TaskTimeout:
                     pass
-                started.wait(30)
+                assert select.select([started], [], [], 30)[0]
                 assert pool.apply(abs, (-1,)) == 1
             """,
             address,
