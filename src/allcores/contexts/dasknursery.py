@@ -6,8 +6,8 @@
          ── {"end": pid} ──────────────────▶         ── kill ──▶ worker, and all that it has started
     the head ends ──▶ nursery, in whatever way ──▶ all workers, whatever they do
 
-A worker that begins with an interpreter of its own takes a second of a core, most of it for imports; and those whose
-worker died wait for that.
+A worker that begins with an interpreter of its own spends most of its start on imports; and those whose worker died
+wait for that.
 """
 
 from __future__ import annotations
