@@ -140,10 +140,11 @@ async def _lead(size: int, security: Any, nursery: Nursery) -> None:
             print(json.dumps({"address": scheduler.address}), flush=True)
             reading = asyncio.ensure_future(orders.readline())
             await asyncio.wait([reading, nursery.listening], return_when="FIRST_COMPLETED")
-            line = reading.result() if reading.done() else b""  # without a nursery there is no cluster
-            if not line:
+            if not reading.done():
+                os._exit(1)  # without a nursery there is no cluster: all its workers have died
+            if not reading.result():
                 break
-            size = json.loads(line)["workers"]
+            size = json.loads(reading.result())["workers"]
         for each in workers:
             each.cancel()
         await asyncio.gather(*workers, return_exceptions=True)

@@ -43,7 +43,7 @@ class DaskTeam:
     def __init__(
         self, fleet: DaskFleet, size: int, slots: int, threads: dict[str, int], setup: Setup, reports: Reports
     ) -> None:
-        self.size, self.alone = min(size, slots), max(threads.values()) == 1
+        self.size, self.alone = min(size, slots), max(threads.values(), default=1) == 1
         self._fleet, self._setup, self._reports = fleet, setup, reports
         self._client = fleet.client
         self._to = (fleet.client.id, setup.team)
