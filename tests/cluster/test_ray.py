@@ -188,6 +188,44 @@ def test_pools_in_tasks_of_all_workers_do_not_wait_for_each_other() -> None:
     assert ended.returncode == 0, ended.stderr
 
 
+def test_tls_by_rays_own_variables(tmp_path: Path) -> None:
+    key, cert = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    try:
+        subprocess.run([*command, *names, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("openssl is not installed")
+    ended = run(
+        """
+        import os, socket, ssl, sys
+        key, cert = sys.argv[1:]
+        os.environ.update(RAY_USE_TLS="1", RAY_TLS_SERVER_CERT=cert, RAY_TLS_SERVER_KEY=key, RAY_TLS_CA_CERT=cert)
+        import allcores
+        mp = allcores.get_context("ray")
+        q = mp.Queue()
+        def put(x):
+            with mp.Pool(1) as pool:
+                q.put(pool.apply(abs, (x,)))
+        with mp.Pool(2) as pool:
+            pool.map(put, [-1, -2], chunksize=1)
+        p = mp.Process(target=put, args=(-3,))
+        p.start()
+        assert sorted(q.get(timeout=30) for _ in range(3)) == [1, 2, 3]
+        p.join()
+        host, _, port = mp._fleet().options["address"].rpartition(":")
+        client = ssl.create_default_context(cafile=cert)
+        client.load_cert_chain(cert, key)
+        client.set_alpn_protocols(["h2"])
+        with client.wrap_socket(socket.create_connection((host, int(port))), server_hostname="127.0.0.1") as connection:
+            assert connection.version().startswith("TLS")
+        """,
+        key,
+        cert,
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
 HEAD = ("--head", "--port=0")
 USE = """
 import os, sys, time, allcores
