@@ -166,6 +166,7 @@ def death_of(pid: int, told: bytes, template: int | None) -> Death:
         death = Death.unpack(pid, told)
         return death if code is None else death._replace(exitcode=code, peak_memory=peak)
     # Which of the two it is does not show: one that is killed closes this before the rest, and is alive till the end.
+    # So it is asked for something, and that gives it descriptors, of which it then had none.
     lives = start.end_parked() and start.template_pid() == template
     if not lives:
         start.template_died(template)

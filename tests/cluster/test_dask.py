@@ -65,8 +65,10 @@ def test_without_its_nursery_a_cluster_ends() -> None:
             threading.Timer(1, nursery.kill).start()
             try:
                 result.get()
-            except allcores.errors.ClusterDied:
-                pass
+            except allcores.errors.ClusterDied as error:
+                assert "dask" in str(error)
+            else:
+                raise SystemExit("no error")
             pool.terminate()
         """
     )

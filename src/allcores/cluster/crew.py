@@ -295,6 +295,9 @@ class ClusterCrew:
         return True
 
     def fileno(self) -> int:
+        if self._come:  # an event loop sees it there only
+            self._answers.put(self._come[0])
+            self._come.clear()
         return -1 if self._ended else self._answers.fileno()
 
     def wake(self) -> None:
