@@ -1,5 +1,6 @@
 """The dask context beyond the contract: deaths of each part, what listens, what stays. Each in a program of its own."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,3 +146,76 @@ def test_dask_does_not_draw_from_an_items_generator() -> None:
         """
     )
     assert ended.returncode == 0, ended.stderr
+
+
+def test_workers_that_cannot_start_end_the_cluster() -> None:
+    ended = run(
+        """
+        import os, allcores
+        os.environ["DASK_DISTRIBUTED__WORKER__PRELOAD"] = '["no_such_module"]'
+        mp = allcores.get_context("dask")
+        for again in range(2):
+            try:
+                mp.Pool(2)
+            except allcores.errors.ClusterDied as error:
+                assert "of 2 workers of the local dask cluster only 0 start" in str(error), error
+            else:
+                raise SystemExit("no error")
+        """
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "No module named 'no_such_module'" in ended.stderr
+    assert ended.stderr.count("ModuleNotFoundError") < 20
+
+
+# Workers cannot start while there is a file at `flag`.
+_STARTED_WHERE_IT_MAY = """
+    import os, pathlib, signal, sys, allcores
+    preload, flag = pathlib.Path(sys.argv[1], "preload.py"), pathlib.Path(sys.argv[1], "flag")
+    preload.write_text(f"import os\\nif os.path.exists({str(flag)!r}): raise OSError('not now')\\n")
+    os.environ["DASK_DISTRIBUTED__WORKER__PRELOAD"] = f'["{preload}"]'
+    mp = allcores.get_context("dask")
+    mp.Pool(2).terminate()
+    flag.touch()
+"""
+
+
+def test_a_pool_for_which_workers_cannot_start(tmp_path: Path) -> None:
+    ended = run(
+        _STARTED_WHERE_IT_MAY
+        + """
+    for again in range(2):
+        try:
+            mp.Pool(3)
+        except allcores.errors.ClusterDied as error:
+            assert "of 3 workers of the local dask cluster only 2 start" in str(error), error
+        else:
+            raise SystemExit("no error")
+    with mp.Pool(2) as pool:
+        assert pool.map(abs, range(10)) == list(range(10))
+    flag.unlink()
+    with mp.Pool(3) as pool:
+        assert len(pool.map(lambda _: os.getpid(), range(3))) == 3
+        assert len(mp._fleet().threads()) == 3
+    """,
+        str(tmp_path),
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_workers_that_cannot_start_again_end_the_cluster(tmp_path: Path) -> None:
+    ended = run(
+        _STARTED_WHERE_IT_MAY
+        + """
+    with mp.Pool(2) as pool:
+        try:
+            pool.map(lambda _: os.kill(os.getpid(), signal.SIGKILL), range(2))
+        except allcores.errors.ClusterDied:
+            pool.terminate()
+        else:
+            raise SystemExit("no error")
+    """,
+        str(tmp_path),
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "the workers of the local dask cluster end as they start: it ends" in ended.stderr

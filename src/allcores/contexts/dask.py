@@ -72,7 +72,7 @@ class DaskContext(ClusterContext):
         head = Head(self.cpu_count(), self._security)
         try:
             fleet = DaskFleet(head.address, self._security, head)
-            fleet.client.wait_for_workers(self.cpu_count())
+            head.wait(head.kept)
         except BaseException:
             head.close()
             raise
@@ -131,10 +131,8 @@ class DaskFleet:
     def recruit(self, size: int, setup: Setup, reports: Reports) -> Team:
         from allcores.contexts.daskteam import DaskTeam
 
-        if self.head is not None and size > self.head.kept:
+        if self.head is not None:
             self.head.grow(size)
-            with _cluster_died():
-                self.client.wait_for_workers(size)
         threads = self.threads()
         slots = sum(threads.values())  # of a cluster of our own one may be about to be there again
         return DaskTeam(self, size, max(slots, self.head.kept) if self.head else slots, threads, setup, reports)

@@ -1,8 +1,10 @@
 """A dask cluster of this machine, below a process of its own, which is the scheduler.
 
     program ── stdin: {"workers": n, ...} ──▶ head ── nursery ──▶ workers, a process of one thread each
-            ◀── stdout: {"address": ...} ───       └─ one that ends is started again
-            ── stdin: {"workers": more} ──▶
+            ◀── stdout: {"address": ...} ───       └─ one that ends is started again: Keeper
+            ◀── {"of": n, "there": n} ─── when they are
+            ── {"workers": more} ──▶
+            ◀── {"of": more, "there": more} ───
             ── end of stdin: the program has ended, in whatever way ──▶ head, nursery and workers end
 
 Not in the program itself: there the scheduler would share its GIL, the workers would import its ``__main__`` again,
@@ -21,16 +23,18 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allcores.contexts.dasknursery import Nursery
 from allcores.errors import ClusterDied
 
-__all__ = ("NAME", "Head", "end", "exitcode", "main")
+if TYPE_CHECKING:
+    from allcores.contexts.daskkeeper import Keeper
 
-# How the names of workers begin that are started again when they end.
-NAME = "allcores-local-"
+__all__ = ("Head", "end", "exitcode", "main")
+
 _LOOPBACK = "127.0.0.1"
 _CONFIG = {
     # What costs time in each task, and nobody looks at.
@@ -50,6 +54,7 @@ class Head:
 
     def __init__(self, workers: int, security: Any) -> None:
         self.workers = self.kept = workers
+        self._lock = threading.Lock()  # of orders
         self._process = subprocess.Popen(
             [sys.executable, "-c", _CODE, json.dumps(sys.path)],
             stdin=subprocess.PIPE,
@@ -57,23 +62,39 @@ class Head:
             start_new_session=True,  # Ctrl-C is for the program
             bufsize=0,
         )
-        self.address: str = self._ask({"workers": workers, "security": _spelled(security)})["address"]
+        self._say({"workers": workers, "security": _spelled(security)})
+        self.address: str = self._hear()["address"]
         self.pid = self._process.pid
 
-    def _ask(self, what: dict[str, Any]) -> Any:
+    def _say(self, what: dict[str, Any]) -> None:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(what).encode() + b"\n")
+
+    def _hear(self) -> Any:
+        assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise ClusterDied("the local dask cluster has ended, or could not be started: see its messages on stderr")
         return json.loads(line)
 
+    def wait(self, workers: int) -> None:
+        """Wait until so many workers are there, which it was told to have."""
+        told: dict[str, int] = {}
+        while told.get("of") != workers:  # else of an earlier order, in whose wait Ctrl-C came
+            told = self._hear()
+        if told["there"] < workers:
+            raise ClusterDied(
+                f"of {workers} workers of the local dask cluster only {told['there']} start: see its messages on stderr"
+            )
+
     def grow(self, workers: int) -> None:
-        """Have so many workers, or more. Returns when they are on their way."""
-        self._ask({"workers": workers})
-        self.kept = workers
+        """Have so many workers, or more. Returns when they are there."""
+        with self._lock:
+            if workers > self.kept:
+                self._say({"workers": workers})
+                self.wait(workers)
+                self.kept = workers
 
     def close(self) -> None:
         """End it, and wait for that."""
@@ -121,6 +142,8 @@ def _import() -> None:
 async def _lead(size: int, security: Any, nursery: Nursery) -> None:
     from distributed import Scheduler
 
+    from allcores.contexts.daskkeeper import Keeper
+
     # Its own HTTP server cannot be left out; without an address it would be at a port that others want, too.
     scheduler = Scheduler(
         host=_LOOPBACK,
@@ -130,24 +153,36 @@ async def _lead(size: int, security: Any, nursery: Nursery) -> None:
         dashboard=False,
         dashboard_address=f"{_LOOPBACK}:0",
     )
-    workers: list[asyncio.Task[None]] = []
-    orders = await _stdin()
     async with scheduler, nursery:
-        while True:
-            while len(workers) < size:
-                keeping = _keep(f"{NAME}{len(workers)}", scheduler.address, nursery)
-                workers.append(asyncio.create_task(keeping))
-            print(json.dumps({"address": scheduler.address}), flush=True)
-            reading = asyncio.ensure_future(orders.readline())
-            await asyncio.wait([reading, nursery.listening], return_when="FIRST_COMPLETED")
-            if not reading.done():
-                os._exit(1)  # without a nursery there is no cluster: all its workers have died
-            if not reading.result():
-                break
-            size = json.loads(reading.result())["workers"]
-        for each in workers:
-            each.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        keeper = Keeper(scheduler.address, nursery)
+        scheduler.add_plugin(keeper)
+        _tell(address=scheduler.address)
+        obeying = asyncio.create_task(_obey(size, keeper))
+        await asyncio.wait([obeying, nursery.listening, keeper.given_up], return_when="FIRST_COMPLETED")
+        if not obeying.done():
+            os._exit(1)  # without a nursery, or workers that start, there is no cluster
+        await keeper.end()
+
+
+async def _obey(size: int, keeper: Keeper) -> None:
+    """Have as many workers as the program wants, until that has ended."""
+    orders = await _stdin()
+    while True:
+        settling = asyncio.create_task(_settle(size, keeper))
+        line = await orders.readline()
+        if not line:
+            settling.cancel()
+            return
+        size = json.loads(line)["workers"]
+
+
+async def _settle(size: int, keeper: Keeper) -> None:
+    keeper.grow(size)
+    _tell(of=size, there=await keeper.settled(size))
+
+
+def _tell(**what: Any) -> None:
+    print(json.dumps(what), flush=True)
 
 
 async def _stdin() -> asyncio.StreamReader:
@@ -155,12 +190,6 @@ async def _stdin() -> asyncio.StreamReader:
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     return reader
-
-
-async def _keep(name: str, address: str, nursery: Nursery) -> None:
-    """One worker, and again when it has ended."""
-    while True:
-        await nursery.run(name, address)
 
 
 async def exitcode(pid: int) -> int | None:

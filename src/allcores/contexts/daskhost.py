@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import SchedulerPlugin
 
-from allcores.contexts import daskhead
+from allcores.contexts import daskhead, daskkeeper
 
 if TYPE_CHECKING:
     from allcores.cluster.hosted import Hosts
@@ -115,7 +115,7 @@ class Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
 
     def _may_end(self, ws: Any, ours: str, begun: set[str]) -> bool:
         """Whether a worker may be ended that is at some of these tasks: not if it is at others, too."""
-        if not (ws.nanny or str(ws.name).startswith(daskhead.NAME)):  # nobody would start it again
+        if not (ws.nanny or str(ws.name).startswith(daskkeeper.NAME)):  # nobody would start it again
             return False
         others = [str(ts.key) for ts in ws.processing if ts.key not in begun]
         if others and not (ws.nthreads == 1 and all(key.startswith(ours) for key in others)):

@@ -67,14 +67,13 @@ class Nursery:
             else:
                 self._ends[told["pid"]].set_result(told["code"])
 
-    async def run(self, name: str, address: str) -> None:
-        """One worker; returns when it has ended."""
+    async def run(self, name: str, address: str) -> int:
+        """One worker; returns its exit code when it has ended."""
         born = self._born[name] = asyncio.get_running_loop().create_future()
         self._writer.write(json.dumps({"name": name, "address": address}).encode() + b"\n")
-        await asyncio.wait([await self._end_of(born)])
-
-    async def _end_of(self, born: asyncio.Future[int]) -> asyncio.Future[int]:
-        return self._ends[await born]
+        end = self._ends[await born]
+        await asyncio.wait([end])  # which whoever is broken off here leaves as it is
+        return end.result()
 
     async def exitcode(self, pid: int, patience: float) -> int | None:
         """How a worker has ended. None: it is none of these, or has not after so many seconds."""
