@@ -88,10 +88,36 @@ def test_an_array_that_the_input_changes_is_never_stale(copies: list[tuple[int, 
     assert len(copies) == len(set(got)) >= 9
 
 
-def test_each_call_may_write_to_its_own() -> None:
+@pytest.mark.parametrize("batch_size", [1, 3, "auto"])
+def test_each_call_may_write_to_its_own(batch_size: Any, copies: list[tuple[int, ...]]) -> None:
+    """Also those of one batch, whose size is a matter of time."""
     x = np.ones(MANY)
-    assert Parallel(n_jobs=2)(delayed(spoil)(x, i) for i in range(9)) == [MANY] * 9
+    of_args = Parallel(n_jobs=2, batch_size=batch_size)(delayed(spoil)(x, i) for i in range(9))
+    of_words = Parallel(n_jobs=2, batch_size=batch_size)(delayed(spoil)(x=x, _=i) for i in range(9))
+    assert of_args == of_words == [MANY] * 9
     assert x.min() == 1
+    assert copies == [x.shape] * 2
+
+
+def test_one_that_is_twice_in_a_call_is_one() -> None:
+    x = np.ones(MANY)
+    assert Parallel(n_jobs=2, batch_size=3)(delayed(is_same)(x, y=x) for _ in range(6)) == [True] * 6
+
+
+def is_same(x: Any, y: Any) -> bool:
+    return x is y
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_within_an_argument_it_is_read_only(batch_size: int) -> None:
+    """Calls of one batch have the same: none is to see what another has written."""
+    x = np.ones(MANY)
+    got = Parallel(n_jobs=2, batch_size=batch_size)(delayed(may_write)([x], x) for _ in range(9))
+    assert got == [(False, True)] * 9
+
+
+def may_write(arrays: list[Any], x: Any) -> tuple[bool, bool]:
+    return arrays[0].flags.writeable, x.flags.writeable
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,9 @@
                                                  message 2 ─┼─▶ X in one block ◀── each call's own X, by MAP_PRIVATE
                                                  message 3 ─┘
 
+An argument that is an array each call has as its own, to write to, also where several calls go in one message. Within
+other objects it is the same one for all calls of a message, and so read-only.
+
 The input of a call may be a generator that changes an array between two uses: so once it has been asked for more, an
 array's bytes are compared with the copy (as long as one sum over it) and copied anew where they differ. Arrays that
 nobody can write to need no comparison. Files that NumPy has mapped travel by name, and what is written to one is there
@@ -16,10 +19,13 @@ import os
 import weakref
 from typing import Any, NamedTuple, Self
 
-from allcores.pool.repeated import private, store
+from allcores.pool.repeated import Stands, private, store
 from allcores.reducers import sending
 
-__all__ = ("SentOnce",)
+__all__ = ("Call", "SentOnce")
+
+# A function, and its arguments.
+Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
 
 
 class _Stored(NamedTuple):
@@ -58,8 +64,26 @@ class SentOnce:
         self._stored.clear()
         self._compared.clear()
 
+    def each_own(self, calls: list[Call]) -> list[Call]:
+        """The calls, with something that arrives as the array in the place of each argument that is sent once."""
+        return calls if self._least is None else [self._own(*call) for call in calls]
+
+    def _own(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        stands: dict[int, Any] = {}  # by id: an array that is there twice arrives as one
+        for x in (*args, *kwargs.values()):
+            how = self._travels(x)
+            if how is not NotImplemented and how[0] is private:
+                stands[id(x)] = Stands(*how[1])
+        if not stands:
+            return func, args, kwargs
+        return func, tuple(stands.get(id(x), x) for x in args), {k: stands.get(id(x), x) for k, x in kwargs.items()}
+
     def reduce(self, array: Any) -> Any:
-        """How an array travels, as ``__reduce__`` has it; NotImplemented for as always."""
+        """How an array travels within another object, as ``__reduce__`` has it; NotImplemented for as always."""
+        how = self._travels(array)
+        return how if how is NotImplemented or how[0] is not private else (_read_only, how[1])
+
+    def _travels(self, array: Any) -> Any:
         if type(array).__module__ not in ("numpy", "numpy.memmap") or array.dtype.hasobject or not array.nbytes:
             return NotImplemented
         owner, mapped = array, None
@@ -94,6 +118,12 @@ class SentOnce:
         memcmp = ctypes.CDLL(None).memcmp  # without the GIL
         memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
         return int(memcmp(key[1], memory.address, array.nbytes)) == 0
+
+
+def _read_only(*stored: Any) -> Any:
+    array = private(*stored)
+    array.flags.writeable = False
+    return array
 
 
 def _forget(once: SentOnce | None, key: Any) -> None:

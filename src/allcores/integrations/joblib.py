@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from allcores import codec, cores
 from allcores.context import get_context
-from allcores.integrations.arrays import SentOnce
+from allcores.integrations.arrays import Call, SentOnce
 from allcores.integrations.kept import KeptPools
 from allcores.pool.options import NO_OPTIONS
 from allcores.pool.results import AsyncResult
@@ -48,8 +48,6 @@ _GROWTH = 8
 
 # Seconds after which workers that nobody uses end; as long as joblib's own.
 _IDLE = 300.0
-
-Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
 
 
 def run_batch(calls: list[Call], nested: tuple[Any, int | None], first: int) -> tuple[list[Any], float]:
@@ -153,7 +151,8 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
             n_jobs: as joblib has it.
             parallel: the one to serve.
             max_nbytes: arrays of so many bytes and more are sent once; None: none is.
-            mmap_mode: None means that none is, too. Otherwise each call has a copy of its own to write to.
+            mmap_mode: None means that none is, too. Otherwise each call has a copy of its own to write to of an array
+                that is its argument, and a read-only one of those that are within its arguments.
         """
         n_jobs = self.effective_n_jobs(n_jobs)
         if n_jobs == 1:
@@ -216,7 +215,7 @@ class AllcoresBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has n
         start = time.perf_counter()
         try:
             with self._arrays:
-                engine.submit(job, known.call, (calls, (func._backend, func._n_jobs), first))
+                engine.submit(job, known.call, (self._arrays.each_own(calls), (func._backend, func._n_jobs), first))
         except BaseException as error:
             engine.fail_later(job, error)
             if not isinstance(error, Exception):

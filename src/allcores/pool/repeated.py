@@ -15,7 +15,7 @@ from allcores.reducers import memory_under
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Repeats", "private", "repeats_in", "store")
+__all__ = ("Repeats", "Stands", "private", "repeats_in", "store")
 
 # A mapping costs some tens of microseconds, a copy of so many bytes as well.
 _LEAST = 256 << 10
@@ -63,7 +63,7 @@ class Repeats:
         inside = [x for x in _inside(item) if id(x) in self._arrays]
         if not inside:
             return item
-        stands = {id(x): _Stands(*self._store(x)) for x in inside}  # one for each item: its arrays are its own
+        stands = {id(x): Stands(*self._store(x)) for x in inside}  # one for each item: its arrays are its own
         if type(item) in (tuple, list):
             return type(item)(stands.get(id(x), x) for x in item)
         return stands[id(item)]
@@ -86,7 +86,7 @@ def store(array: Any) -> tuple[_native.Memory, tuple[Any, ...]]:
     return memory, (array.shape, array.dtype, order)
 
 
-class _Stands:
+class Stands:
     """Stands for an array in a message."""
 
     def __init__(self, memory: _native.Memory, how: tuple[Any, ...]) -> None:
