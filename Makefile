@@ -23,6 +23,7 @@ $(builds)/asan/built: $(VENV)/installed
 crash-build: $(builds)/crash/built
 
 test: $(VENV)/installed crash-build
+	$(MAKE) -C native/tests compiled
 	ALLCORES_CRASH=1 $(BIN)/python -m pytest
 
 # The long forms: minutes of kills, millions of messages, every step each time, and the sanitizers.

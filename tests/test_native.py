@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.timeout(95)  # the first time it compiles: a minute where the machine is busy
+@pytest.mark.timeout(95)  # `make test` has compiled them; else that takes a minute where the machine is busy
 def test_native(root: Path) -> None:
     compiler = os.environ.get("CXX", "g++")
     for tool in ("make", shlex.split(compiler)[0]):
