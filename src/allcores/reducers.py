@@ -48,6 +48,8 @@ class _Sending(threading.local):
     pinned: bool = False
     # Who sends may have another way for arrays that are not in shared memory.
     arrays: Callable[[Any], Any] | None = None
+    # Who keeps what it pickles, for many to load, keeps these, too: the objects of a cluster that are in it.
+    hosted: list[Any] | None = None
     # It goes to where this memory is not: arrays by value, and shared objects not at all.
     far: bool = False
 

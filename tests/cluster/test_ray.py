@@ -98,6 +98,7 @@ def test_a_killed_cluster_is_an_error_everywhere(part: str) -> None:
         part,
     )
     assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr, ended.stderr
 
 
 def test_sigterm_and_breakpoint_are_the_programs() -> None:

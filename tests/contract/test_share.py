@@ -404,6 +404,23 @@ def test_locks_and_values_in_it_are_the_same_ones(mp: Context) -> None:
     assert shared[0].value == 21
 
 
+def test_locks_and_values_in_it_are_there_as_long_as_it_is(mp: Context) -> None:
+    """However often what it was pickled to is loaded, and dropped, by whom."""
+    shared = mp.share([mp.Value("i", 1), mp.Lock()])
+    function = mp.share(reads(mp.Value("i", 2)))
+    for _ in range(3):
+        assert shared[0].value == 1
+        with shared[1]:
+            assert function() == 2
+    for _ in range(2):
+        with mp.Pool(2) as pool:
+            assert pool.map(lambda i: i + shared[0].value + function(), range(4)) == [3, 4, 5, 6]
+
+
+def reads(value: Any) -> Callable[[], Any]:
+    return lambda: value.value
+
+
 def test_an_array_in_many_items_is_copied_once(mp: Context) -> None:
     array = np.arange(100_000)
     before = allcores._native.usage()[1]

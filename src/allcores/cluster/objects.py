@@ -12,7 +12,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from allcores import codec
+from allcores import codec, reducers
 from allcores.cluster import link as links
 from allcores.cluster import parcel
 from allcores.sync import AwaitsPredicates, _number
@@ -84,6 +84,9 @@ class HostedObject:
 
     def _leave(self) -> str:
         token = f"{self._link.node}:{threading.get_native_id()}:{next(_tokens)}"
+        if reducers.sending.hosted is not None:  # it is kept, with this handle, and not on its way
+            reducers.sending.hosted.append(self)
+            return token
         self._link.post(0, "leave", (self._oid, token))
         if _leaving.noted is not None:
             _leaving.noted.append((self._oid, token))

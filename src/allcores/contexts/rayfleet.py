@@ -130,12 +130,16 @@ class RayFleet:
             if self._closed or self.lost is not None:
                 return
             self.lost = ClusterDied(f"the Ray cluster at {self.options['address']} is gone: {why}")
+            self._leaving = threading.Thread(target=self._give_up, name="allcores-leaving", daemon=True)
+            self._leaving.start()  # whoever sees that it is lost may wait for this
+
+    def _give_up(self) -> None:
+        assert self.lost is not None
         self._calls.lose(self.lost)
         for team in list(self._teams):
             team.lose(self.lost)
         if self._connected:  # else Ray would end this process, in a minute
-            self._leaving = threading.Thread(target=ray.shutdown, name="allcores-leaving", daemon=True)
-            self._leaving.start()
+            ray.shutdown()
 
     @property
     def origin(self) -> Origin:
@@ -214,9 +218,17 @@ class RayFleet:
         raise AssertionError("not reached")
 
     def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        try:
+            self._leave()
+        finally:
+            if self.head is not None:
+                self.head.close()
+
+    def _leave(self) -> None:
         if isinstance(self.link, RayLink) and links.home("ray") is None:
             links.unregister(self.cluster)
             if not self._connected and self.lost is None:
@@ -229,5 +241,3 @@ class RayFleet:
             self._leaving.join()
         elif self._connected:
             ray.shutdown()
-        if self.head is not None:
-            self.head.close()

@@ -70,18 +70,20 @@ class Writer:
         self._written: dict[int, tuple[Any, int]] = {}
         self._apart: dict[int, tuple[Any, registry.Entry]] = {}
         self._handles: list[Any] = []
+        self._hosted: list[Any] = []
         self.importable: dict[int, Any] = {}
         self.write: Callable[[Any], None] = self._pieces.append
         self._pickler = _Light(self)
 
     def __enter__(self) -> Self:
         sending = reducers.sending
-        self._before = sending.handles, sending.pinned
-        sending.handles, sending.pinned = self._handles, False
+        self._before = sending.handles, sending.pinned, sending.hosted
+        sending.handles, sending.pinned, sending.hosted = self._handles, False, self._hosted
         return self
 
     def __exit__(self, *_: object) -> None:
-        reducers.sending.handles, reducers.sending.pinned = self._before
+        sending = reducers.sending
+        sending.handles, sending.pinned, sending.hosted = self._before
         del self._pickler  # which has this
 
     def add(self, obj: object) -> int:
@@ -147,7 +149,8 @@ class Writer:
             piece = self._joined.pop()
             view[at : at + len(piece)] = piece
             at += len(piece)
-        return Records(memory, list({handle.offset: handle for handle in self._handles}.values()))
+        handles = {handle.offset: handle for handle in self._handles} | {id(each): each for each in self._hosted}
+        return Records(memory, list(handles.values()))
 
     def keep_in(self, buffer: pickle.PickleBuffer) -> bool:
         """All buffers go out of band, small ones too: so every array is read-only."""
