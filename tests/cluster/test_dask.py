@@ -219,3 +219,59 @@ def test_workers_that_cannot_start_again_end_the_cluster(tmp_path: Path) -> None
     )
     assert ended.returncode == 0, ended.stderr
     assert "the workers of the local dask cluster end as they start: it ends" in ended.stderr
+
+
+def test_a_nursery_whose_head_ends_with_news_unread_ends_its_workers() -> None:
+    """Then its socket says so by an error, and not by its end."""
+    ended = run(
+        """
+        import os, signal, socket, subprocess, sys, time
+        from allcores.contexts.dasknursery import _Nurse
+        ours, theirs = socket.socketpair()
+        nurse = os.fork()
+        if nurse == 0:
+            ours.close()
+            _Nurse(theirs, lambda name, address: time.sleep(1000)).serve()
+            os._exit(0)
+        theirs.close()
+        ours.sendall(b'{"name": "first", "address": ""}\\n')
+        ours.recv(1, socket.MSG_PEEK)
+        pid = int(ours.recv(4096, socket.MSG_PEEK).partition(b'"pid": ')[2].rstrip(b'}\\n'))
+        pidfd = os.pidfd_open(pid)
+        ours.close()
+        assert os.waitpid(nurse, 0)[1] == 0
+        try:
+            signal.pidfd_send_signal(pidfd, 0)
+        except ProcessLookupError:
+            raise SystemExit(0)
+        raise SystemExit("the worker lives")
+        """
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_pools_task_is_not_put_behind_a_slow_one() -> None:
+    """A pool of fewer workers than there are has as many tasks out as workers. Put behind a slow one, the next was
+    only begun when dask had it stolen: a tenth of a second for each."""
+    ended = run(
+        """
+        import allcores
+        mp = allcores.get_context("dask")
+        mp.Pool(3).terminate()
+        gate = mp.Event()
+        def job(i):
+            if i == 0:
+                gate.wait()
+            return i
+        with mp.Pool(2) as pool:
+            results = pool.imap_unordered(job, range(500), chunksize=1)
+            assert [next(results) for _ in range(499)] == list(range(1, 500))
+            stolen = mp._fleet().client.run_on_scheduler(
+                lambda dask_scheduler: dask_scheduler.extensions["stealing"].metrics["request_count_total"]
+            )
+            gate.set()
+            assert next(results) == 0
+        assert sum(stolen.values()) < 10, stolen
+        """
+    )
+    assert ended.returncode == 0, ended.stderr

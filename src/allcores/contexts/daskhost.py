@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from distributed import SchedulerPlugin
@@ -53,6 +54,7 @@ class Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self.crews: dict[str, _Crew] = {}  # by pool
         self.ended: dict[tuple[str, int], set[str]] = {}  # workers that were ended, and which of their tasks had begun
         self.refused: dict[str, str] = {}  # tasks that were taken back before they came, and whose: they will not run
+        self.answered: dict[str, None] = {}  # tasks of crews: done, whether the scheduler knows that yet or not
         scheduler.handlers[_NAME] = self.answer
         scheduler.handlers["allcores_posts"] = self.answer_all
         scheduler.stream_handlers["allcores-answer"] = self.pass_on
@@ -73,8 +75,11 @@ class Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
         for request in requests:
             await self.hosts.answer(request)
 
-    def pass_on(self, client: str, worker: str, **answer: Any) -> None:
+    def pass_on(self, client: str, worker: str, key: str, **answer: Any) -> None:
         """What a worker has to say to a program."""
+        if answer["team"] in self.crews:
+            self.answered[key] = None
+            _shorten(self.answered)
         comm = self.scheduler.client_comms.get(client)
         if comm is not None:
             comm.send({"op": "allcores-answer", **answer})
@@ -170,6 +175,7 @@ class Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
 
         One whose worker dies is told to its pool at once, which knows better what to do.
         """
+        placed: Counter[str] = Counter()
         for key in keys:
             ts = scheduler.tasks.get(key) if type(key) is str and key.startswith(_NAME) else None
             if ts is not None:
@@ -179,8 +185,20 @@ class Host(SchedulerPlugin):  # type: ignore[misc] # it has no types
                     asyncio.get_running_loop().call_soon(self._forget, [key], client)
                     continue
                 crew = self.crews.get(key.split("-")[1])
-                if crew is not None:
-                    ts.worker_restrictions, ts.loose_restrictions = set(crew.workers), True
+                if crew is not None and crew.workers:
+                    address = min(crew.workers, key=lambda each: self._load(each, placed[each]))
+                    placed[address] += 1
+                    ts.worker_restrictions, ts.loose_restrictions = {address}, True
+
+    def _load(self, address: str, more: int) -> tuple[bool, float]:
+        """How much a worker has to do, to be compared; most if it is being ended.
+
+        The next task is on its way when the scheduler does not know yet that the one before is done: to that, a worker
+        with such a one has as much to do as one that is kept by an item for long, and the next may be put behind this.
+        """
+        ws = self.scheduler.workers[address]
+        more += sum(ts.key not in self.answered for ts in ws.processing)
+        return ws.status.name == "paused", more / ws.nthreads
 
     def add_worker(self, scheduler: Any, worker: str) -> None:
         self.hosts.back(worker)

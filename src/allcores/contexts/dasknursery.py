@@ -118,7 +118,9 @@ class _Nurse:
                 if key.fd in self._children:
                     self._bury(key.fd)
                     continue
-                more = self._orders.recv(4096)
+                more = b""
+                with contextlib.suppress(ConnectionResetError):  # it has ended with something from here unread
+                    more = self._orders.recv(4096)
                 if not more:
                     self._end()
                     return

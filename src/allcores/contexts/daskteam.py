@@ -342,7 +342,7 @@ def _tell(to: tuple[str, str], task: int, answer: remote.Answer, surely: bool) -
     """
     worker = get_worker()
     told = [answer.info, answer.data, answer.pid]
-    message = {"client": to[0], "team": to[1], "task": task, "answer": told}
+    message = {"client": to[0], "key": worker.get_current_task(), "team": to[1], "task": task, "answer": told}
     if surely:
         sent = worker.scheduler.allcores_answer(worker=worker.address, **message)
         asyncio.run_coroutine_threadsafe(sent, worker.loop.asyncio_loop).result()
