@@ -39,14 +39,18 @@ class Seen(tqdm.tqdm):  # type: ignore[misc] # it has no types
 
     def __init__(self, **kwargs: Any) -> None:
         self.out = io.StringIO()
-        self.closed = False
+        self.over = threading.Event()
         kwargs |= {"file": self.out, "ascii": True}
         super().__init__(**kwargs)
         self.all.append(self)
 
     def close(self) -> None:
         super().close()
-        self.closed = True
+        self.over.set()
+
+    @property
+    def closed(self) -> bool:
+        return self.over.is_set()
 
     @property
     def last(self) -> str:
@@ -70,7 +74,7 @@ def bars(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Seen]]:
     Seen.all.clear()
     monkeypatch.setattr(tqdm.auto, "tqdm", Seen)
     yield Seen.all
-    assert all(bar.closed for bar in Seen.all), "a bar was left open"
+    assert all(bar.over.wait(PATIENCE) for bar in Seen.all), "a bar was left open"
     Seen.all.clear()
 
 
@@ -188,7 +192,7 @@ def test_a_terminated_pool_closes_it(mp: Context, bars: list[Seen]) -> None:
     pool = mp.Pool(2)
     results = pool.imap(jobs.square, range(N), progress=True)
     pool.terminate()
-    assert bars[0].closed
+    assert bars[0].over.wait(PATIENCE)  # by the thread that was just drawing it
     with pytest.raises(allcores.PoolTerminated):
         list(results)
 
