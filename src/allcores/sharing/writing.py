@@ -149,8 +149,9 @@ class Writer:
             piece = self._joined.pop()
             view[at : at + len(piece)] = piece
             at += len(piece)
-        handles = {handle.offset: handle for handle in self._handles} | {id(each): each for each in self._hosted}
-        return Records(memory, list(handles.values()))
+        handles = {handle.offset: handle for handle in self._handles}
+        hosted = {id(each): each for each in self._hosted}
+        return Records(memory, [*handles.values(), *hosted.values()])
 
     def keep_in(self, buffer: pickle.PickleBuffer) -> bool:
         """All buffers go out of band, small ones too: so every array is read-only."""
