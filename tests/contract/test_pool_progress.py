@@ -74,7 +74,7 @@ def bars(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Seen]]:
     Seen.all.clear()
     monkeypatch.setattr(tqdm.auto, "tqdm", Seen)
     yield Seen.all
-    assert all(bar.over.wait(PATIENCE) for bar in Seen.all), "a bar was left open"
+    assert all(bar.closed for bar in Seen.all), "a bar was left open"
     Seen.all.clear()
 
 
